@@ -1,0 +1,1 @@
+"""Training: batches, augmentation, schedule, loop, checkpoint. Plain torch: no mlflow, no dvc, no pydantic."""

@@ -1,0 +1,39 @@
+"""How a run is carried out: what must not change its result, and so is not part of the protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Machine settings.
+
+    device: auto (cuda, else mps, else cpu) or a torch device. threads: CPU threads, null for torch's choice. path:
+    `fast` (batched on the device) or `plain` (an eager fp32 loop to check the fast one against). compile: torch.compile
+    when it pays (auto), always (on) or never (off). eval_every: epochs between readings of the test curve, 0 for the
+    last epoch only (the reported value is always the last epoch's). eval_batch_size: images per evaluation batch.
+    cells_per_device: processes sharing one GPU, null for the measured default. prepare_workers: decoding processes,
+    null for one per core. Raises ValueError, naming the key and what is allowed.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    path: Literal["fast", "plain"] = "fast"
+    compile: Literal["auto", "on", "off"] = "auto"
+    eval_every: int = 1
+    eval_batch_size: int = 256
+    cells_per_device: int | None = None
+    prepare_workers: int | None = None
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    def __post_init__(self) -> None:
+        for key in ("threads", "cells_per_device", "prepare_workers"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ValueError(f"runtime.{key} is {value}; allowed: null or 1 or more")
+        if self.eval_every < 0:
+            raise ValueError(f"runtime.eval_every is {self.eval_every}; allowed: 0 (last epoch only) or more")
+        if self.eval_batch_size < 1:
+            raise ValueError(f"runtime.eval_batch_size is {self.eval_batch_size}; allowed: 1 or more")
