@@ -1,0 +1,65 @@
+"""The command line: click only. Each sub-command lives in its own module and is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import NamedTuple
+
+import click
+
+from mobilebench import __version__
+from mobilebench.errors import UserError
+
+
+class _Entry(NamedTuple):
+    """Where a sub-command lives (`module:attribute`) and its line in `--help`, so that help imports none of them."""
+
+    target: str
+    help: str
+
+
+COMMANDS = {
+    "init": _Entry("mobilebench.cli.grid:init", "Write params.yaml from a packaged suite."),
+    "status": _Entry("mobilebench.cli.grid:status", "Print the grid with the state of every cell."),
+    "prepare": _Entry("mobilebench.cli.grid:prepare", "Fetch and pack one dataset."),
+    "train": _Entry("mobilebench.cli.grid:train", "Train all cells of the suite on one dataset."),
+    "score": _Entry("mobilebench.cli.score:score", "Build the accuracy matrix from MLflow and compute xScore."),
+    "report": _Entry("mobilebench.cli.score:report", "Write the report from the score's results."),
+    "ui": _Entry("mobilebench.cli.grid:ui", "Open MLflow's UI on the right store."),
+    "models": _Entry("mobilebench.cli.models:models", "List and profile the networks."),
+    "data": _Entry("mobilebench.cli.data:data", "List, fetch, prepare and audit datasets."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its sub-commands' names and imports one only when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.target.partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{entry.target} is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.secho(f"error: {error}", fg="red", err=True)
+            ctx.exit(2)
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mobilebench")
+def main() -> None:
+    """Does a lightweight vision model that is good on one dataset stay good on others?"""
