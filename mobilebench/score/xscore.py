@@ -1,0 +1,103 @@
+"""xScore, Eq. 1 to 3 of "Beyond ImageNet: Understanding Cross-Dataset Robustness of Lightweight Vision Models".
+
+    A^_ij  = (A_ij - min_j) / (max_j - min_j)     (1)
+    G_i    = mean_j A^_ij,  V_i = Var_j A^_ij     (2)
+    xScore = G_i - lambda V_i,  0 <= lambda <= 1  (3)
+
+Var is the sample variance (ddof 1): the paper does not say, and only ddof 1 reproduces its Table 4.
+What the equations leave open is decided here:
+
+- An absent accuracy (NaN) leaves that model without G, V and xScore (NaN). A mean over fewer datasets is another
+  quantity and would rank models by which cells happen to be missing.
+- A dataset whose anchors are equal has no scale: its column, and with it every xScore, is NaN.
+- With one dataset the variance is undefined: V is NaN, and so is xScore unless lambda is 0.
+- Under fixed anchors a new model may leave [0, 1]. The value is kept (clipping would hide that it beats the reference)
+  and marked in `outside`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobilebench.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+    Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Anchors:
+    """The lowest and highest accuracy of each dataset that normalise it: `low` and `high` are [D] fractions."""
+
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class XScore:
+    """Eq. 1 to 3 of one matrix: `normalised` [M, D], `g`, `v` and `score` [M], `outside` [M, D] (left [0, 1])."""
+
+    normalised: Floats
+    g: Floats
+    v: Floats
+    score: Floats
+    outside: Bools
+
+
+def anchors_from_matrix(accuracy: ArrayLike) -> Anchors:
+    """Return the smallest and largest present accuracy of each column of [..., M, D]; NaN where a column is empty."""
+    values = np.asarray(accuracy, dtype=np.float64)
+    low = np.where(np.isnan(values), np.inf, values).min(axis=-2)
+    high = np.where(np.isnan(values), -np.inf, values).max(axis=-2)
+    empty = low > high
+    return Anchors(np.where(empty, np.nan, low), np.where(empty, np.nan, high))
+
+
+def normalise(accuracy: ArrayLike, anchors: Anchors) -> Floats:
+    """Eq. 1 on [..., M, D]: fractions of each anchor range; NaN where absent or where a range is not positive."""
+    values = np.asarray(accuracy, dtype=np.float64)
+    span = anchors.high - anchors.low
+    scale = np.where(span > 0, span, np.nan)
+    return (values - anchors.low[..., None, :]) / scale[..., None, :]
+
+
+def combine(normalised: Floats, lam: float) -> tuple[Floats, Floats, Floats]:
+    """Eq. 2 and 3 on [..., M, D]: (G, V with ddof 1, xScore), each [..., M]."""
+    datasets = normalised.shape[-1]
+    g = normalised.mean(axis=-1)
+    squares = np.square(normalised - g[..., None]).sum(axis=-1)
+    v = squares / (datasets - 1) if datasets > 1 else np.full_like(g, np.nan)
+    return g, v, g - lam * v if lam else g.copy()
+
+
+def check_lambda(lam: float) -> None:
+    """Raise UserError unless lambda lies in [0, 1], the range Eq. 3 allows."""
+    if not 0 <= lam <= 1:
+        raise UserError(f"lambda is {lam}; Eq. 3 of the paper allows 0 to 1 (the paper's tables use 0.5)")
+
+
+def xscore(accuracy: ArrayLike, *, lam: float = 0.5, anchors: Anchors | None = None) -> XScore:
+    """Score one matrix [M, D] of top-1 fractions (one value a cell; average seeds before, see `Matrix.mean`).
+
+    Without anchors they come from this very matrix. Raises UserError for a matrix that is not [M, D], a lambda or an
+    accuracy outside [0, 1], or anchors of another length.
+    """
+    values = np.asarray(accuracy, dtype=np.float64)
+    check_lambda(lam)
+    if values.ndim != 2 or 0 in values.shape:
+        raise UserError(f"an accuracy matrix is [models, datasets] and not empty; found shape {list(values.shape)}")
+    if np.any((values < 0) | (values > 1)):
+        worst = float(values[(values < 0) | (values > 1)][0])
+        raise UserError(f"accuracy {worst:g} is not a fraction in [0, 1]; divide percent by 100")
+    used = anchors_from_matrix(values) if anchors is None else anchors
+    if used.low.shape != (values.shape[1],) or used.high.shape != used.low.shape:
+        raise UserError(f"{used.low.size} anchors for {values.shape[1]} datasets; one pair per dataset is needed")
+    normalised = normalise(values, used)
+    g, v, score = combine(normalised, lam)
+    return XScore(normalised, g, v, score, (normalised < 0) | (normalised > 1))
