@@ -1,0 +1,51 @@
+"""The networks: `MODELS` lists them, `get` finds one by name, `create` builds it. Importing this costs no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mobilebench.models.external import entry_points, timm_names, timm_spec
+from mobilebench.models.registry import CANONICAL_MODELS, MODELS, PAPER_MODELS
+from mobilebench.models.spec import ModelError, ModelSpec, near, slug
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["CANONICAL_MODELS", "MODELS", "PAPER_MODELS", "ModelError", "ModelSpec", "create", "get", "slug"]
+
+TIMM = "timm:"
+
+
+def get(model_id: str) -> ModelSpec:
+    """Return the spec of a registered model, of an entry point of the group `mobilebench.models`, or of `timm:<name>`.
+
+    Raises `ModelError` for an unknown name, with those that look like it. Whether timm has `<name>` is seen when it is
+    built: looking it up imports torch.
+    """
+    if model_id in MODELS:
+        return MODELS[model_id]
+    if model_id.startswith(TIMM):
+        return timm_spec(model_id)
+    installed = entry_points()
+    if model_id in installed:
+        return installed[model_id]
+    raise ModelError(_unknown(model_id, [*MODELS, *installed]))
+
+
+def create(model_id: str, num_classes: int, **options: object) -> nn.Module:
+    """Return the network with freshly drawn weights for `num_classes` classes: [N, 3, H, W] -> [N, num_classes].
+
+    The weights come from torch's global generator only, so the same seed gives the same network. Raises `ModelError`
+    for an unknown name, option or value.
+    """
+    if num_classes < 1:
+        raise ModelError(f"model '{model_id}': {num_classes} classes asked for; there must be at least 1")
+    spec = get(model_id)
+    spec.check_options(options)
+    return spec.builder()(num_classes, **options)
+
+
+def _unknown(model_id: str, known: list[str]) -> str:
+    alike = near(model_id, known) or [TIMM + name for name in near(model_id, timm_names())]
+    hint = f"did you mean {', '.join(alike)}?" if alike else f"known: {', '.join(known)}, and timm:<name>"
+    return f"no model is called '{model_id}'; {hint} (`mobilebench models list` shows them all)"

@@ -1,0 +1,89 @@
+"""Networks from outside: any of timm's by `timm:<name>`, and those an installed package offers as entry points."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from mobilebench.models.registry import MODELS
+from mobilebench.models.spec import ID_PATTERN, ModelError, ModelSpec, near
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GROUP = "mobilebench.models"
+
+
+@cache
+def timm_names() -> tuple[str, ...]:
+    """Return the names of timm's architectures; importing timm takes seconds the first time."""
+    import timm
+
+    return tuple(timm.list_models())
+
+
+def timm_spec(model_id: str) -> ModelSpec:
+    """Return the spec of `timm:<name>`; a name timm does not have is refused when it is built."""
+    name = model_id.partition(":")[2]
+    return ModelSpec(
+        model_id,
+        name,
+        f"timm's {name}, untrained",
+        lambda num_classes, **options: _timm_network(name, num_classes, options),
+        "timm",
+        options=None,
+        minimum=1,
+    )
+
+
+def _timm_network(name: str, num_classes: int, options: dict[str, Any]) -> nn.Module:
+    import timm
+
+    if name not in timm_names():
+        raise ModelError(_no_timm_model(name))
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, **options)
+    except TypeError as error:
+        raise ModelError(f"timm:{name} cannot be built with {options or 'no options'}: {error}") from error
+    return network
+
+
+def _no_timm_model(name: str) -> str:
+    architecture = name.partition(".")[0]
+    if architecture in timm_names():
+        return (
+            f"timm:{name} names pretrained weights, but every network here starts untrained; write timm:{architecture}"
+        )
+    alike = ", ".join(f"timm:{other}" for other in near(name, timm_names()))
+    hint = f"did you mean {alike}?" if alike else "timm.list_models() shows them all"
+    return f"timm has no architecture called '{name}'; {hint}"
+
+
+def entry_points() -> dict[str, ModelSpec]:
+    """Return the specs of the models that installed packages offer in the entry point group `mobilebench.models`.
+
+    An entry point's name is the model's id; its object is called as `build(num_classes, **options)`. Raises
+    `ModelError` for a name that is no id, that a packaged model has, or that two packages offer.
+    """
+    specs: dict[str, ModelSpec] = {}
+    for point in metadata.entry_points(group=GROUP):
+        package = point.dist.name if point.dist else "an installed package"
+        if not ID_PATTERN.fullmatch(point.name):
+            raise ModelError(f"{package} offers a model called '{point.name}'; a model's id is made of a-z, 0-9 and _")
+        if point.name in MODELS or point.name in specs:
+            raise ModelError(f"{package} offers a model called '{point.name}', but that name is taken; rename it there")
+        specs[point.name] = _entry_point_spec(point, package)
+    return specs
+
+
+def _entry_point_spec(point: metadata.EntryPoint, package: str) -> ModelSpec:
+    def build(num_classes: int, **options: object) -> nn.Module:
+        try:
+            network: nn.Module = point.load()(num_classes, **options)
+        except (ImportError, AttributeError, TypeError) as error:
+            raise ModelError(f"model '{point.name}' of {package} ({point.value}) cannot be built: {error}") from error
+        return network
+
+    design = f"{point.value}, from the package {package}"
+    return ModelSpec(point.name, point.name, design, build, "entry_point", options=None, minimum=1)

@@ -1,0 +1,80 @@
+"""The packaged networks: the paper's eleven, and the published designs behind the names that the paper changed."""
+
+from __future__ import annotations
+
+from mobilebench.models.spec import ModelSpec
+
+_PAPER = (
+    ModelSpec(
+        "convmixer",
+        "ConvMixer",
+        "ConvMixer-512/8, 5x5 kernels; patch 7 (the released code takes 14, 5 or 7 depending on the dataset)",
+        "mobilebench.models.paper:convmixer",
+        "paper",
+        options={"patch_size": (7, 5, 14)},
+    ),
+    ModelSpec(
+        "convnext",
+        "ConvNeXt",
+        "four ConvNeXt blocks, one a stage, widths 32/64/128/512; four fifths of its parameters lie in the last block",
+        "mobilebench.models.paper:convnext",
+        "paper",
+        sibling="convnext_canonical",
+    ),
+    ModelSpec(
+        "efficientnet",
+        "EfficientNet",
+        "EfficientNet-B0 without its stride-32 stages, last widths 192/256; variant b0 is the whole B0 (4.0 M)",
+        "mobilebench.models.paper:efficientnet",
+        "paper",
+        options={"variant": ("2m", "b0")},
+        sibling="efficientnet_canonical",
+    ),
+    ModelSpec("fbnet", "FBNet", "FBNet-C as published (3.6 M)", "mobilebench.models.paper:fbnet", "paper"),
+    ModelSpec(
+        "ghostnet",
+        "GhostNet",
+        "nine of GhostNetV3's sixteen bottlenecks, final map at stride 16; three training branches a convolution",
+        "mobilebench.models.paper:ghostnet",
+        "paper",
+        sibling="ghostnet_canonical",
+    ),
+    ModelSpec("mobilenet", "MobileNet", "MobileNetV2 1.0 as published", "mobilebench.models.paper:mobilenet", "paper"),
+    ModelSpec(
+        "mobileone",
+        "MobileOne",
+        "MobileOne-S0 with two convolution branches instead of four; no squeeze-excite",
+        "mobilebench.models.paper:mobileone",
+        "paper",
+        sibling="mobileone_canonical",
+    ),
+    ModelSpec(
+        "mobilevit",
+        "MobileViT",
+        "the paper's own hybrid: MBConv and transformer encoders over all positions, no unfolding or fusion (4.7 M)",
+        "mobilebench.models.paper:mobilevit",
+        "paper",
+        sibling="mobilevit_canonical",
+    ),
+    ModelSpec(
+        "shufflenet",
+        "ShuffleNet",
+        "ShuffleNetV2, widths 192/360/600, without the channel shuffle",
+        "mobilebench.models.paper:shufflenet",
+        "paper",
+        sibling="shufflenet_canonical",
+    ),
+    ModelSpec("starnet", "StarNet", "StarNet-S1 as published", "mobilebench.models.paper:starnet", "paper"),
+    ModelSpec(
+        "tinynet",
+        "TinyNet",
+        "EfficientNet-B0 at half its depth, full width and resolution; none of TinyNet A to E",
+        "mobilebench.models.paper:tinynet",
+        "paper",
+        sibling="tinynet_canonical",
+    ),
+)
+
+PAPER_MODELS: tuple[str, ...] = tuple(spec.id for spec in _PAPER)
+CANONICAL_MODELS: tuple[str, ...] = ()
+MODELS: dict[str, ModelSpec] = {spec.id: spec for spec in _PAPER}
