@@ -1,0 +1,140 @@
+"""The figures of a score table: leaderboard, heat map, Figure 1, normalised profiles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobilebench.report.style import BLUE, INK, LINE, MUTED, Picture, canvas, styled
+
+if TYPE_CHECKING:
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from mobilebench.report.inputs import ReportInputs
+    from mobilebench.score import ScoreTable
+
+WIDTH = 6.4
+
+
+def spread(scores: ScoreTable) -> str:
+    """Say what the bars of a figure of this table are."""
+    if scores.draws is None:
+        return "Single runs, no interval."
+    return f"Bars: {scores.level:.0%} interval over {scores.interval_over}, {len(scores.draws)} draws."
+
+
+@styled()
+def leaderboard(inputs: ReportInputs) -> Picture:
+    """Return every model's xScore with its interval, best on top."""
+    rows = [row for row in inputs.scores.rows if row.rank]
+    figure, (axes,) = canvas(WIDTH, 0.9 + 0.27 * len(rows))
+    places = np.arange(len(rows))
+    for place, row in zip(places, rows, strict=True):
+        axes.plot([row.low, row.high], [place, place], color=BLUE, linewidth=2.2, solid_capstyle="round")
+        axes.plot(row.score, place, "o", color=INK, markersize=5)
+    axes.set_yticks(places, [row.model for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"xScore (λ = {inputs.scores.lam:g}, {inputs.scores.anchors_name} anchors)")
+    axes.grid(visible=False, axis="y")
+    return Picture("leaderboard", f"xScore of {len(rows)} models. {spread(inputs.scores)}", figure)
+
+
+@styled()
+def heat_map(inputs: ReportInputs) -> Picture:
+    """Return the matrix: test top-1 in percent, coloured by its place between the anchors of its dataset."""
+    scores, matrix = inputs.scores, inputs.matrix
+    order = [matrix.models.index(row.model) for row in scores.rows]
+    shade, percent = scores.xscore.normalised[order], 100 * matrix.mean[order]
+    figure, (axes,) = canvas(WIDTH, 1.2 + 0.27 * len(order))
+    mesh = axes.pcolormesh(np.clip(shade, 0, 1), cmap="cividis", vmin=0, vmax=1, edgecolors="none")
+    for (i, j), value in np.ndenumerate(percent):
+        words = "absent" if np.isnan(value) else f"{value:.1f}"
+        axes.text(
+            j + 0.5, i + 0.5, words, ha="center", va="center", fontsize=8, color=_on(mesh.cmap, float(shade[i, j]))
+        )
+    axes.set_xticks(
+        np.arange(len(matrix.datasets)) + 0.5, matrix.datasets, rotation=25, ha="right", rotation_mode="anchor"
+    )
+    axes.set_yticks(np.arange(len(order)) + 0.5, [matrix.models[i] for i in order])
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    bar = figure.colorbar(mesh, ax=axes, fraction=0.035, pad=0.02)
+    bar.set_label("place between the anchors")
+    bar.outline.set_visible(False)
+    caption = "Test top-1 in percent, one row a model by xScore; the colour is Eq. 1, bright is best. " + runs_line(
+        inputs
+    )
+    return Picture("heat_map", caption, figure)
+
+
+@styled()
+def figure_1(inputs: ReportInputs, dataset: str) -> Picture:
+    """Return the paper's Figure 1: models sorted by xScore on x, top-1 on one dataset on y, a straight line through."""
+    rows = [row for row in reversed(inputs.scores.rows) if row.rank]
+    column = 100 * inputs.matrix.mean[:, inputs.matrix.datasets.index(dataset)]
+    y = np.array([column[inputs.matrix.models.index(row.model)] for row in rows])
+    x = np.arange(len(rows), dtype=float)
+    figure, (axes,) = canvas(WIDTH, 3.4)
+    axes.plot(x, y, "o", color=INK, markersize=5)
+    _line(axes, x, y)
+    axes.set_xticks(
+        x, [f"{row.model}\n{row.score:.2f}" for row in rows], rotation=35, ha="right", rotation_mode="anchor"
+    )
+    axes.set_ylabel(f"test top-1 on {dataset} (%)")
+    axes.set_xlabel("models, xScore rising")
+    caption = f"Figure 1 of the paper: {dataset} accuracy of {len(rows)} models sorted by xScore. " + runs_line(inputs)
+    return Picture("figure_1", caption, figure)
+
+
+@styled()
+def profiles(inputs: ReportInputs) -> Picture:
+    """Return one small panel a model: its normalised accuracy on every dataset, the other models in grey behind."""
+    scores = inputs.scores
+    order = [scores.models.index(row.model) for row in scores.rows]
+    columns = min(4, len(order))
+    lines = -(-len(order) // columns)
+    figure, panels = canvas(WIDTH, 0.7 + 1.15 * lines, lines, columns)
+    x = np.arange(len(scores.datasets))
+    for panel, i in zip(panels, order, strict=False):
+        panel.plot(x, scores.xscore.normalised.T, color=LINE, linewidth=0.7)
+        panel.plot(x, scores.xscore.normalised[i], "o-", color=BLUE, linewidth=1.4, markersize=3)
+        panel.set_title(scores.models[i])
+        panel.set_xticks(x, scores.datasets, rotation=90, fontsize=7)
+        panel.set_yticks([0, 0.5, 1])
+        panel.label_outer()
+    for panel in panels[len(order) :]:
+        panel.set_visible(False)
+    caption = "Normalised accuracy (Eq. 1) of each model on each dataset; grey lines are the others. " + runs_line(
+        inputs
+    )
+    return Picture("profiles", caption, figure)
+
+
+def runs_line(inputs: ReportInputs) -> str:
+    """Say how many runs stand behind an accuracy."""
+    counts = inputs.matrix.counts[inputs.matrix.counts > 0]
+    if counts.size == 0:
+        return "No run."
+    low, high = int(counts.min()), int(counts.max())
+    if high == 1:
+        return "Each accuracy is a single run."
+    return f"Each accuracy is the mean of {low if low == high else f'{low} to {high}'} seeds."
+
+
+def _line(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    if len(x) > 2:
+        slope, intercept = np.polyfit(x, y, 1)
+        axes.plot(x, slope * x + intercept, color=BLUE, linewidth=1.4)
+
+
+def _on(cmap: mpl.colors.Colormap | None, shade: float) -> str:
+    """Black or white, whichever reads on this shade."""
+    if cmap is None or np.isnan(shade):
+        return MUTED
+    red, green, blue, _ = cmap(float(np.clip(shade, 0, 1)))
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"

@@ -1,0 +1,111 @@
+"""One table, four renderings: HTML (in the template), Markdown, CSV and LaTeX with booktabs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "λ": r"$\lambda$", "≥": r"$\ge$",
+    "<": r"$<$", ">": r"$>$",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One field: `text` for people, `value` for sorting and CSV, `href` if it links, `strong` if it is marked."""
+
+    text: str
+    value: float | str | None = None
+    href: str | None = None
+    strong: bool = False
+
+    @property
+    def raw(self) -> float | str:
+        """What a CSV holds: the full value where there is one."""
+        if isinstance(self.value, float) and math.isnan(self.value):
+            return ""
+        return self.text if self.value is None else self.value
+
+
+@dataclass(frozen=True)
+class Table:
+    """A captioned grid of cells; `name` becomes the file name and the anchor."""
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold numbers, [columns]; they are set flush right."""
+        return tuple(
+            bool(self.rows) and all(not isinstance(row[i].value, str) and row[i].value is not None for row in self.rows)
+            for i in range(len(self.columns))
+        )
+
+
+def number(value: float | None, digits: int = 3, *, strong: bool = False) -> Cell:
+    """Return a number cell; an undefined value reads "n/a"."""
+    if value is None or not math.isfinite(value):
+        return Cell("n/a", math.nan, strong=strong)
+    return Cell(f"{value:.{digits}f}", float(value), strong=strong)
+
+
+def text(value: str, href: str | None = None) -> Cell:
+    """Return a cell of words."""
+    return Cell(value, value, href)
+
+
+def to_markdown(table: Table) -> str:
+    """Return the table as GitHub Markdown; a cell's link stays one."""
+    numeric = table.numeric
+    lines = [_md(table.columns), _md("---:" if right else ":---" for right in numeric)]
+    lines += [_md(_md_cell(cell) for cell in row) for row in table.rows]
+    return "\n".join(lines)
+
+
+def to_csv(table: Table) -> str:
+    """Return the table as CSV with full-precision values."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows([cell.raw for cell in row] for row in table.rows)
+    return out.getvalue()
+
+
+def to_latex(table: Table) -> str:
+    """Return the table as a LaTeX float for the booktabs package."""
+    spec = "".join("r" if right else "l" for right in table.numeric)
+    head = " & ".join(_tex(name) for name in table.columns)
+    body = [" & ".join(_tex_cell(cell) for cell in row) + r" \\" for row in table.rows]
+    return "\n".join([
+        r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{_tex(table.caption)}}}",
+        rf"\label{{tab:{table.name}}}", rf"\begin{{tabular}}{{{spec}}}", r"\toprule", head + r" \\", r"\midrule",
+        *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
+    ])  # fmt: skip
+
+
+def _md(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+
+def _md_cell(cell: Cell) -> str:
+    words = f"**{cell.text}**" if cell.strong else cell.text
+    return f"[{words}]({cell.href})" if cell.href else words
+
+
+def _tex(words: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in words)
+
+
+def _tex_cell(cell: Cell) -> str:
+    return rf"\textbf{{{_tex(cell.text)}}}" if cell.strong else _tex(cell.text)

@@ -1,0 +1,90 @@
+"""How every figure looks, and one figure's three forms: PNG, SVG file, and SVG inlined in the page.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers; what matters also differs by marker or label. Inlined
+figures take ink and data colours from the page's CSS variables, so that they follow light and dark.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from contextlib import _GeneratorContextManager
+
+    from matplotlib.axes import Axes
+
+INK, MUTED, LINE = "#1b1c21", "#5f6270", "#d6d8e0"
+BLUE, ORANGE, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    LINE: "--line",
+    BLUE: "--blue",
+    ORANGE: "--orange",
+    GREEN: "--green",
+    PINK: "--pink",
+}
+_RC: dict[Any, Any] = {
+    "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5, "font.family": "DejaVu Sans", "svg.fonttype": "none", "axes.spines.top": False,
+    "axes.spines.right": False, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK,
+    "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.grid": True,
+    "grid.color": LINE, "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False,
+    "figure.facecolor": "none", "axes.facecolor": "none", "axes.titlelocation": "left",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure: `name` is its file name, `caption` says what is shown, its n and its interval."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+    def png(self) -> bytes:
+        """Return the figure as PNG on white, 160 dots per inch."""
+        out = io.BytesIO()
+        self.figure.savefig(out, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+        return out.getvalue()
+
+    def svg(self) -> str:
+        """Return the figure as a stand-alone SVG on white; the same figure gives the same bytes."""
+        return self._svg("white")
+
+    def inline(self) -> str:
+        """Return the SVG element for the page: transparent, themed by CSS variables, ids prefixed by the name."""
+        drawn = self._svg("none")
+        drawn = drawn[drawn.index("<svg") :]
+        drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+        drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{self.name}-", drawn)
+        for colour, variable in _VARIABLES.items():
+            drawn = drawn.replace(colour, f"var({variable})")
+        drawn = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1system-ui, sans-serif", drawn)
+        label = self.caption.replace("&", "and").replace('"', "'").replace("<", "below").replace(">", "above")
+        return re.sub(
+            r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg role="img" aria-label="{label}" \1>', drawn, count=1
+        )
+
+    def _svg(self, face: str) -> str:
+        out = io.StringIO()
+        with mpl.rc_context({**_RC, "svg.hashsalt": self.name}):
+            self.figure.savefig(out, format="svg", facecolor=face, metadata={"Date": None, "Creator": None})
+        return out.getvalue()
+
+
+def styled() -> _GeneratorContextManager[None]:
+    """Return the style as a decorator for a function that draws; matplotlib reads it when each text is made."""
+    return mpl.rc_context(_RC)
+
+
+def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure of this size (inches) and its axes, row by row; call it inside `styled`, it needs no display."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
