@@ -1,0 +1,9 @@
+"""Where a project folder keeps things, relative to the folder of params.yaml and dvc.yaml."""
+
+from pathlib import Path
+
+RAW = Path("data/raw")
+PACKED = Path("data/packed")
+RESULTS = Path("results")
+STATE = Path(".mobilebench/cells")
+ARTIFACTS = Path("mlartifacts")
