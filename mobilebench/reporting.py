@@ -1,0 +1,55 @@
+"""Gather what a report shows: the matrix from results/, runs, costs and learning curves from the tracking server."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from mobilebench import reference
+from mobilebench.report import CostRow, Curve, ReportInputs, RunRef
+from mobilebench.score import Matrix, compute_scores
+from mobilebench.score.files import read_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mobilebench.records import Record
+    from mobilebench.suites import Suite
+    from mobilebench.tracking import Tracker
+
+
+def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs:
+    """Return the inputs of the report on the suite's scored experiment.
+
+    Raises UserError when `mobilebench score` has not written its tables yet.
+    """
+    matrix = Matrix.from_csv(results)
+    anchors = reference.paper_anchors() if suite.score.anchors == "paper" else None
+    scored = {row["run_id"] for row in read_rows(results / "accuracy.csv", ("run_id",))}
+    records = [record for record in tracker.records(suite.experiment) if record.run_id in scored]
+    return ReportInputs(
+        matrix=matrix,
+        scores=compute_scores(matrix, lam=suite.score.lam, anchors=anchors),
+        suite=suite.suite,
+        experiment=suite.experiment,
+        protocol_hash=suite.protocol.hash,
+        protocol=asdict(suite.protocol),
+        dataset_digests={record.dataset: record.data_digest for record in records},
+        runs={(r.model, r.dataset, r.seed): RunRef(r.run_id, tracker.run_url(r.run_id)) for r in records},
+        curves=tuple(_curve(tracker, record) for record in records),
+        costs=tuple(_costs(records)) or None,
+        elements=reference.elements() if set(matrix.models) <= set(reference.matrix().models) else None,
+        source=f"Runs of MLflow experiment {suite.experiment!r}.",
+    )
+
+
+def _curve(tracker: Tracker, record: Record) -> Curve:
+    points = tracker.curves(record.run_id, ["test_top1"])["test_top1"]
+    epochs, values = zip(*points, strict=True) if points else ((), ())
+    return Curve(record.model, record.dataset, record.seed, tuple(epochs), tuple(values))
+
+
+def _costs(records: list[Record]) -> list[CostRow]:
+    """Return each model's cost as its first run measured it (the head differs with the class count, by under 5 %)."""
+    first = {record.model: record for record in reversed(records) if record.params and record.macs}
+    return [CostRow(model, r.params or 0, r.macs or 0) for model, r in sorted(first.items())]

@@ -1,0 +1,72 @@
+"""The state of every cell of a grid, read from this folder's files alone: no server is asked, no torch imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from mobilebench.datasets.packed import read_meta
+from mobilebench.errors import UserError
+from mobilebench.identity import identity, record_identity
+from mobilebench.journal import Journal
+from mobilebench.paths import PACKED, RESULTS, STATE
+from mobilebench.records import read_result, result_path
+
+if TYPE_CHECKING:
+    from mobilebench.suites import Cell, Suite
+
+Name = Literal["unprepared", "waiting", "running", "interrupted", "failed", "undelivered", "finished", "outdated"]
+COLOURS: dict[Name, str] = {
+    "unprepared": "dim",
+    "waiting": "default",
+    "running": "cyan",
+    "interrupted": "yellow",
+    "failed": "red",
+    "undelivered": "yellow",
+    "finished": "green",
+    "outdated": "dim",
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of one cell: a name, a short label for a table and, where a person must act, why."""
+
+    name: Name
+    label: str
+    detail: str = ""
+
+
+def grid_states(suite: Suite) -> dict[Cell, State]:
+    """Return the state of every cell of the suite, in the grid's order."""
+    return {cell: _state(suite, cell) for cell in suite.cells()}
+
+
+def _state(suite: Suite, cell: Cell) -> State:
+    try:
+        digest = read_meta(PACKED / cell.dataset).digest
+    except UserError:  # absent or damaged: `prepare` says which, here it is one state
+        return State("unprepared", "unprepared")
+    wanted = identity(cell, suite.protocol.hash, digest)
+    record = read_result(result_path(RESULTS, cell))
+    if record is not None and record_identity(record) == wanted:
+        top1 = "?" if record.test_top1 is None else f"{100 * record.test_top1:.1f} %"
+        return State("finished", f"finished {top1}")
+    journal = Journal(STATE / f"{cell.name}-{wanted}")
+    events = journal.events()
+    if not events:
+        return State("outdated", "outdated") if record is not None else State("waiting", "waiting")
+    return _unfinished(journal, suite.protocol.epochs)
+
+
+def _unfinished(journal: Journal, epochs: int) -> State:
+    events = journal.events()
+    done = max((event["step"] for event in events if event["type"] == "epoch"), default=0)
+    kind = events[-1]["type"]
+    if journal.is_locked():
+        return State("running", f"running {done}/{epochs}")
+    if kind == "finish":
+        return State("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
+    if kind == "fail":
+        return State("failed", f"failed {done}/{epochs}", events[-1]["tags"]["reason"])
+    return State("interrupted", f"interrupted {done}/{epochs}")
