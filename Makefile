@@ -1,0 +1,46 @@
+# `make demo` and `make test` need git, make and Python 3.11, 3.12 or 3.13; everything else is installed into .venv.
+PYTHON ?= $(firstword $(foreach v,python3.13 python3.12 python3.11 python3,$(if $(shell command -v $(v)),$(v))))
+BIN := .venv/bin
+UV := $(BIN)/uv
+READY := .venv/ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: setup demo test lint lock ui
+
+setup: $(READY)
+
+# uv comes from pip, everything else from the lock with its hashes: the same versions everywhere, and nothing unlisted.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"mobilebench needs Python 3.11, 3.12 or 3.13, found {v[0]}.{v[1]}; run make PYTHON=/path/to/python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+# The lock of DVC records what this machine trained: worth a commit after a real grid, noise after a demo.
+demo: $(READY)
+	@git update-index --skip-worktree dvc.lock 2>/dev/null || true
+	dvc repro
+	mobilebench leaderboard
+	@echo "Next: 'make ui' shows the runs, results/report.md the report."
+
+test: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest -n $(or $(JOBS),2)
+
+lint: $(READY)
+	ruff check --fix .
+	ruff format .
+	mypy
+
+ui: $(READY)
+	mobilebench ui
+
+# Newest versions that pyproject.toml allows, for all platforms and Python versions at once; no addresses.
+lock: $(READY)
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock pyproject.toml

@@ -1,0 +1,55 @@
+"""What a person sees while cells train: a bar for the grid and one for the cell, lines where there is no terminal."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mobilebench.suites import Cell
+    from mobilebench.training import EpochResult
+
+console = Console(highlight=False)
+
+
+class GridProgress:
+    """A runner's listener: shows epochs done, their rate and the remaining time over all cells that are waiting."""
+
+    def __init__(self, progress: Progress, cells: int, epochs: int) -> None:
+        self._progress = progress
+        self._grid = progress.add_task("all cells", total=cells * epochs, detail="")
+        self._cell: Cell | None = None
+
+    def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
+        """Show that an epoch of a cell is done."""
+        top1 = "" if result.test_top1 is None else f"  test top-1 {100 * result.test_top1:.1f} %"
+        line = f"{cell.name}  epoch {result.epoch}/{epochs}  loss {result.train_loss:.3f}{top1}"
+        self._progress.update(self._grid, advance=1, detail=f"{line}  {result.images_per_second:,.0f} images/s")
+        if not self._progress.console.is_terminal and result.epoch == epochs:
+            self._progress.console.print(f"{line}  {result.images_per_second:,.0f} images/s")
+
+    def note(self, cell: Cell, message: str) -> None:
+        """Print something a person should know about a cell."""
+        self._progress.console.print(f"[bold]{cell.name}[/bold]: {message}", soft_wrap=True)
+
+
+@contextmanager
+def grid_progress(cells: int, epochs: int) -> Iterator[GridProgress]:
+    """Show progress over `cells` x `epochs` while the block runs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield GridProgress(progress, cells, epochs)

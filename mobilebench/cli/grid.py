@@ -1,0 +1,138 @@
+"""Commands that work on the grid of params.yaml: init, status, prepare, train, sync, ui."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("suite", required=False)
+@click.option("--force", is_flag=True, help="Replace a params.yaml whose changes git does not have.")
+def init(suite: str | None, *, force: bool) -> None:
+    """Write params.yaml from a packaged SUITE; without one, list the suites."""
+    from mobilebench import suites
+    from mobilebench.cli.console import console
+    from mobilebench.workspace import write_params
+
+    if suite is None:
+        for name, line in suites.packaged().items():
+            console.print(f"[bold]{name:16}[/bold] {line}")
+        return
+    write_params(suite, force=force)
+    loaded = suites.load()
+    console.print(
+        f"params.yaml is now the suite [bold]{suite}[/bold]: {len(loaded.models)} models x {len(loaded.datasets)} "
+        f"datasets x {len(loaded.seeds)} seeds, protocol {loaded.protocol.hash}, experiment {loaded.experiment!r}.\n"
+        "Next: mobilebench status, then dvc repro."
+    )
+
+
+@click.command()
+def status() -> None:
+    """Print the grid of params.yaml with the state of every cell, from this folder's files alone."""
+    from rich.table import Table
+
+    from mobilebench import suites
+    from mobilebench.cli.console import console
+    from mobilebench.states import COLOURS, grid_states
+
+    suite = suites.load()
+    states = grid_states(suite)
+    table = Table(title=f"{suite.suite}: protocol {suite.protocol.hash}, experiment {suite.experiment!r}")
+    table.add_column("model")
+    for dataset in suite.datasets:
+        table.add_column(dataset)
+    for model in suite.models:
+        row = []
+        for dataset in suite.datasets:
+            cells = [states[c] for c in suite.cells(dataset) if c.model == model]
+            row.append("\n".join(f"[{COLOURS[s.name]}]{s.label}[/]" for s in cells))
+        table.add_row(model, *row)
+    console.print(table)
+    for cell, state in states.items():
+        if state.detail:
+            console.print(f"[bold]{cell.name}[/bold]: {state.detail}", soft_wrap=True)
+    done = sum(state.name == "finished" for state in states.values())
+    console.print(f"{done} of {len(states)} cells are finished.")
+
+
+@click.command()
+@click.argument("dataset")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="A folder or archive you already have.")
+def prepare(dataset: str, source: Path | None) -> None:
+    """Fetch DATASET if needed and pack it as the protocol of params.yaml says."""
+    from mobilebench import suites
+    from mobilebench.cli.console import console
+    from mobilebench.datasets.prepare import prepare as pack
+    from mobilebench.paths import PACKED, RAW
+
+    suite = suites.load()
+    packed = pack(
+        dataset,
+        policy=suite.protocol.recipe_for("", dataset).data,
+        raw_dir=RAW,
+        out_dir=PACKED,
+        workers=suite.runtime.prepare_workers,
+        own=suite.data_sources,
+        source=source,
+    )
+    console.print(f"{packed} is ready")
+
+
+@click.command()
+@click.argument("dataset")
+@click.option("--model", "models", multiple=True, help="Only this model; may be given several times.")
+@click.option("--seed", "seeds", multiple=True, type=int, help="Only this seed; may be given several times.")
+@click.option("--offline", is_flag=True, help="Contact no tracking server; `mobilebench sync` delivers later.")
+@click.option("--redo", "again", is_flag=True, help="Train finished cells anew; their old runs count as superseded.")
+def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offline: bool, again: bool) -> None:
+    """Train the suite's cells on DATASET that are not finished yet, in one process."""
+    from dataclasses import replace
+
+    from mobilebench import suites
+    from mobilebench.cli.console import console, grid_progress
+
+    suite = suites.load()
+    wanted = suites.select(suite, dataset, models, seeds)
+    with console.status(f"loading PyTorch and {dataset}"):
+        from mobilebench import runner
+        from mobilebench.tracking import Tracker
+
+        tracker = None if offline else Tracker()
+        bench = runner.open_bench(suite, dataset, tracker)
+    cells = [cell for cell in wanted if again or not bench.is_finished(cell)]
+    if again:
+        for cell in cells:
+            runner.redo(bench, cell)
+    console.print(f"{dataset}: {len(cells)} of {len(wanted)} cells to train, {len(wanted) - len(cells)} finished")
+    with grid_progress(len(cells), suite.protocol.epochs) as progress:
+        failed = runner.run_cells(replace(bench, listener=progress), cells)
+    if failed:
+        names = ", ".join(cell.name for cell, _ in failed)
+        raise click.ClickException(f"{len(failed)} of {len(cells)} cells are not finished: {names}")
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
+def sync(folder: Path | None) -> None:
+    """Deliver what waits in the journals of this folder (or of FOLDER, brought from another machine)."""
+    from mobilebench.cli.console import console
+    from mobilebench.paths import RESULTS, STATE
+    from mobilebench.sync import sync_journals
+    from mobilebench.tracking import Tracker
+
+    done, waiting = sync_journals(folder or STATE, RESULTS, Tracker())
+    console.print(f"{done} runs delivered, {waiting} still in training")
+
+
+@click.command()
+@click.option("--port", default=5000, show_default=True, help="Port on this machine.")
+def ui(port: int) -> None:
+    """Open MLflow's UI on the store that the runs are in."""
+    from mobilebench.cli.console import console
+    from mobilebench.server import serve_ui
+
+    console.print(f"MLflow's UI: http://127.0.0.1:{port} (Ctrl-C ends it)")
+    serve_ui(port)

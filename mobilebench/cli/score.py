@@ -1,0 +1,85 @@
+"""Commands on finished cells: score, leaderboard, report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mobilebench.suites import Suite
+
+
+def _settings(experiment: str | None) -> tuple[str, Suite | None]:
+    """Return the experiment to score and the suite of params.yaml when it is that suite's."""
+    from mobilebench import suites
+
+    here = suites.load() if suites.PARAMS.exists() else None
+    if experiment is None and here is None:
+        suites.load()  # raises: there is no params.yaml to name the experiment
+    name = experiment or (here.experiment if here else "")
+    return name, here if here is not None and here.experiment == name else None
+
+
+@click.command()
+@click.option("--experiment", help="MLflow experiment; default: the one of params.yaml.")
+@click.option("--anchors", type=click.Choice(["grid", "paper"]), help="What normalises an accuracy.")
+@click.option("--lambda", "lam", type=click.FloatRange(0, 1), help="Weight of the variance across datasets.")
+@click.option("--allow-partial", is_flag=True, help="Score what is there and print what is absent.")
+def score(experiment: str | None, anchors: str | None, lam: float | None, *, allow_partial: bool) -> None:
+    """Build the accuracy matrix from the tracking server and compute xScore."""
+    from mobilebench.cli.console import console
+    from mobilebench.cli.leaderboard import show
+    from mobilebench.paths import RESULTS
+    from mobilebench.scoring import score_experiment, write_scores
+    from mobilebench.suites import ScoreSettings
+    from mobilebench.tracking import Tracker
+
+    name, suite = _settings(experiment)
+    settings = suite.score if suite else ScoreSettings()
+    scored = score_experiment(
+        Tracker(),
+        name,
+        lam=settings.lam if lam is None else lam,
+        anchors=anchors or settings.anchors,
+        allow_partial=allow_partial,
+        results=RESULTS if suite else None,
+    )
+    for problem in scored.checked.problems:
+        console.print(f"[yellow]absent[/yellow] {problem}", soft_wrap=True)
+    if scored.checked.ignored:
+        console.print(
+            f"{scored.checked.ignored} other runs of the experiment (unfinished, or of other protocols) left out"
+        )
+    paths = write_scores(scored, RESULTS)
+    show(scored.table, scored.matrix, f"{name}, protocol {scored.protocol_hash}")
+    console.print("Written: " + ", ".join(str(path) for path in paths))
+
+
+@click.command()
+def leaderboard() -> None:
+    """Print the leaderboard of results/accuracy.csv again."""
+    from mobilebench.cli.leaderboard import show
+    from mobilebench.paths import RESULTS
+    from mobilebench.reference import paper_anchors
+    from mobilebench.score import Matrix, compute_scores
+
+    name, suite = _settings(None)
+    assert suite is not None
+    matrix = Matrix.from_csv(RESULTS)
+    anchors = paper_anchors() if suite.score.anchors == "paper" else None
+    show(compute_scores(matrix, lam=suite.score.lam, anchors=anchors), matrix, name)
+
+
+@click.command()
+def report() -> None:
+    """Write results/report.md with its figures and tables from the score's results and the runs."""
+    from mobilebench import suites
+    from mobilebench.cli.console import console
+    from mobilebench.paths import RESULTS
+    from mobilebench.report import write_report
+    from mobilebench.reporting import report_inputs
+    from mobilebench.tracking import Tracker
+
+    paths = write_report(RESULTS, report_inputs(suites.load(), RESULTS, Tracker()))
+    console.print(f"{paths[0]} and {len(paths) - 1} figures and tables are written")
