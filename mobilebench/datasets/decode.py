@@ -1,0 +1,168 @@
+"""From an image file to a square of RGB pixels, and the work of a decoding process. Needs only Pillow and numpy."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import warnings
+from dataclasses import dataclass, field
+from multiprocessing import connection, parent_process
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Histogram = npt.NDArray[np.int64]
+
+STORAGE = (
+    "centre square of the upright image, resized in one step with Pillow's antialiased bilinear filter; JPEGs at least"
+    " twice as large as needed are decoded at a reduced scale (DCT scaling); transparency is laid over white;"
+    " 16-bit grey keeps its upper 8 bits; of animations the first frame"
+)
+
+
+class ImageError(Exception):
+    """An image that cannot be read, with the reason in one line."""
+
+
+@dataclass(frozen=True)
+class Square:
+    """Where decoded rows go: files below `root` become `side` x `side` rows of the array file `images` at `offset`."""
+
+    root: Path
+    images: Path
+    offset: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows to decode: the first one's number, their paths, and which count for mean and std."""
+
+    start: int
+    paths: Sequence[str]
+    counted: Sequence[bool]
+
+
+@dataclass
+class Decoded:
+    """What came of a chunk: a sha1 per row, the colour histogram [3, 256] of the counted rows, and the exceptions."""
+
+    start: int
+    sha1s: list[str] = field(default_factory=list)
+    histogram: Histogram = field(default_factory=lambda: np.zeros((3, 256), np.int64))
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    enlarged: int = 0
+
+
+def short_side(path: Path) -> int:
+    """Return the shorter side of an image file in pixels, from its header. Raises ImageError."""
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            return min(image.size)
+    except Exception as error:
+        raise ImageError(_reason(error)) from error
+
+
+def decode(path: Path, side: int) -> Image.Image:
+    """Return the centre square of an image file as RGB, side x side pixels (see STORAGE). Raises ImageError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return _square(image, side)
+    except Exception as error:  # Pillow's readers raise nearly every kind of exception on a broken file
+        raise ImageError(_reason(error)) from error
+
+
+def _square(image: Image.Image, side: int) -> Image.Image:
+    image.draft("RGB", (side, side))
+    orientation = image.getexif().get(0x0112, 1)
+    rgb = _rgb(image)
+    width, height = rgb.size
+    short = min(width, height)
+    left, top = (width - short) / 2, (height - short) / 2
+    if rgb.size != (side, side):
+        rgb = rgb.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, left + short, top + short))
+    if orientation != 1:
+        # A turned square is a square: turning the small one is cheap. The tag may be gone after a conversion.
+        rgb.getexif()[0x0112] = orientation
+        rgb = ImageOps.exif_transpose(rgb)
+    return rgb
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        image.load()
+        return image
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in {"I", "F"}:
+        raise ImageError(f"pixel mode {image.mode!r} (32 bits a channel) has no agreed scale; store it as 8 or 16 bits")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text if isinstance(error, ImageError) else f"{type(error).__name__}: {text}"
+
+
+def decode_chunk(square: Square, chunk: Chunk) -> Decoded:
+    """Decode a chunk and write its rows into the array file. Unreadable images are listed, their rows left zero."""
+    done = Decoded(chunk.start)
+    # Plain writes, not a memory map: pages of a map would count as this process's memory until it ends.
+    with square.images.open("r+b") as file:
+        file.seek(square.offset + chunk.start * square.side * square.side * 3)
+        for path, counted in zip(chunk.paths, chunk.counted, strict=True):
+            file.write(_row(square, path, done, counted=counted))
+    return done
+
+
+def _row(square: Square, path: str, done: Decoded, *, counted: bool) -> bytes:
+    try:
+        image = decode(square.root / path, square.side)
+        enlarged = short_side(square.root / path) < square.side
+    except ImageError as error:
+        done.failures.append((path, str(error)))
+        image, counted, enlarged = Image.new("RGB", (square.side, square.side)), False, False
+    pixels = image.tobytes()
+    done.sha1s.append(hashlib.sha1(pixels, usedforsecurity=False).hexdigest())
+    done.enlarged += enlarged
+    if counted:
+        done.histogram += np.array(image.histogram(), np.int64).reshape(3, 256)
+    return pixels
+
+
+def probe_chunk(root: Path, paths: Sequence[str]) -> tuple[list[int], list[tuple[str, str]]]:
+    """Return the short sides (pixels) of image files, and (path, reason) of those whose header cannot be read."""
+    sides, failures = [], []
+    for path in paths:
+        try:
+            sides.append(short_side(root / path))
+        except ImageError as error:
+            failures.append((path, str(error)))
+    return sides, failures
+
+
+def start_worker() -> None:
+    """Prepare a decoding process: Ctrl-C is the parent's to handle, and a killed parent takes this process with it."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,37 @@
+"""Every dataset by its id. A new one is a module with a SPEC and a line here."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from mobilebench.datasets import digits, toy_shapes, toy_textures
+from mobilebench.datasets.spec import DataError, DatasetSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DATASETS: dict[str, DatasetSpec] = {
+    spec.id: spec
+    for spec in (
+        digits.SPEC,
+        toy_shapes.SPEC,
+        toy_textures.SPEC,
+    )
+}
+
+
+def unknown(dataset_id: str, known: Iterable[str]) -> DataError:
+    """Return the error for a name that is no dataset, with the names that come near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(dataset_id, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
+    return DataError(f"no dataset is called {dataset_id!r}; {hint} Your own data goes into params.yaml, data_sources.")
+
+
+def get(dataset_id: str) -> DatasetSpec:
+    """Return a built-in dataset's spec. Raises DataError with near matches for an unknown id."""
+    try:
+        return DATASETS[dataset_id]
+    except KeyError:
+        raise unknown(dataset_id, DATASETS) from None
