@@ -1,1 +1,35 @@
-"""Training: batches, augmentation, schedule, loop, checkpoint. Plain torch: no mlflow, no dvc, no pydantic."""
+"""Training: batches, augmentation, schedule, loop, checkpoint. Plain torch: no mlflow, no dvc, no pydantic.
+
+`from mobilebench.training import Split, TrainData, Trainer, EpochResult, DivergedError, VERSION`. Names are resolved on
+first use, so that reading a recipe (`mobilebench.training.recipe`) does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mobilebench.training.data import Split, TrainData
+    from mobilebench.training.errors import DivergedError, TrainingError
+    from mobilebench.training.loop import EpochResult, Trainer
+
+# The version of the numbers: raise it whenever a change moves a loss curve (tests/training/test_golden.py says when).
+VERSION = 1
+
+_HOME = {
+    "Split": "data",
+    "TrainData": "data",
+    "DivergedError": "errors",
+    "TrainingError": "errors",
+    "EpochResult": "loop",
+    "Trainer": "loop",
+}
+
+__all__ = ["VERSION", "DivergedError", "EpochResult", "Split", "TrainData", "Trainer", "TrainingError"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -16,7 +16,7 @@ _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 Scalar = int | float | str | bool
 
 
-def _require(ok: bool, key: str, found: object, allowed: str) -> None:
+def _require(ok: bool, key: str, found: object, allowed: str) -> None:  # noqa: FBT001 - the condition checked
     if not ok:
         raise ValueError(f"{key} is {found!r}; allowed: {allowed}")
 

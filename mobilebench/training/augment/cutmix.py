@@ -1,0 +1,49 @@
+"""CutMix: a box of each image is replaced by the same box of another image of its batch, and the labels are shared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mobilebench.training.recipe import Augment
+
+
+def draw_cutmix(
+    rng: np.random.Generator, batches: list[int], size: int, augment: Augment
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes [n, 4] as (top, left, bottom, right), kept weights [n] and partners [n] within the batch, for an epoch.
+
+    batches: images per batch, n their sum. A box covers 1 - lambda of the image before it is clipped at the border,
+    lambda ~ Beta(alpha, alpha); the kept weight is what its own label counts (`augment.cutmix_weight`).
+    """
+    draws = len(batches) if augment.cutmix_box == "batch" else sum(batches)
+    per_image = np.arange(sum(batches)) if augment.cutmix_box == "image" else np.repeat(np.arange(draws), batches)
+    drawn = rng.beta(augment.cutmix_alpha, augment.cutmix_alpha, size=draws)
+    half = (0.5 * size * np.sqrt(1 - drawn)).astype(np.int64)[:, None]
+    centre = rng.integers(0, size, size=(draws, 2))
+    boxes = np.concatenate([np.clip(centre - half, 0, size), np.clip(centre + half, 0, size)], axis=1)
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    kept = 1 - area / (size * size) if augment.cutmix_weight == "area" else drawn
+    boxes, kept = boxes[per_image], kept[per_image]
+    off = np.repeat(rng.random(len(batches)) >= augment.cutmix_prob, batches)
+    boxes[off], kept[off] = 0, 1
+    partners = np.concatenate([rng.permutation(count) for count in batches])
+    return boxes, kept.astype(np.float32), partners
+
+
+def paste(images: Tensor, boxes: Tensor, partners: Tensor) -> Tensor:
+    """Float [B, C, H, W] with the box [B, 4] of each image taken from images[partners]."""
+    height, width = images.shape[2:]
+    top, left, bottom, right = boxes.unbind(dim=1)
+    y = torch.arange(height, device=images.device)
+    x = torch.arange(width, device=images.device)
+    inside_y = (y >= top[:, None]) & (y < bottom[:, None])
+    inside_x = (x >= left[:, None]) & (x < right[:, None])
+    inside = inside_y[:, None, :, None] & inside_x[:, None, None, :]
+    return torch.where(inside, images[partners], images)

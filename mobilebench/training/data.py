@@ -1,0 +1,80 @@
+"""What a trainer is given: packed images, their labels and which rows belong to which split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mobilebench.training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a packed dataset.
+
+    images: uint8 [N, S, S, 3], may be a memory map and holds all splits; labels: integers [N]; rows: int64 [n], the row
+    numbers that belong to this split. Raises TrainingError when the arrays do not fit each other.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        shape = self.images.shape
+        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
+            raise TrainingError(f"images are {self.images.dtype} {list(shape)}; expected uint8 [N, S, S, 3]")
+        if self.labels.shape != shape[:1]:
+            raise TrainingError(f"labels have shape {list(self.labels.shape)}; expected [{shape[0]}], one per image")
+        if len(self.rows) and (self.rows.min() < 0 or self.rows.max() >= shape[0]):
+            raise TrainingError(f"rows reach {self.rows.max()}; expected row numbers below {shape[0]}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def side(self) -> int:
+        """Pixels along each side of a stored image."""
+        return int(self.images.shape[1])
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """A dataset as the loop sees it.
+
+    mean, std: per channel in [0, 1] over the train split; hflip: whether a mirror image keeps its label; test: the
+    split that the test curve is read on.
+    """
+
+    train: Split
+    test: Split
+    mean: Triple
+    std: Triple
+    num_classes: int
+    hflip: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("train", "test"):
+            split: Split = getattr(self, name)
+            if not len(split):
+                raise TrainingError(f"the {name} split is empty; expected at least one image")
+            labels = split.labels[split.rows]
+            if labels.min() < 0 or labels.max() >= self.num_classes:
+                raise TrainingError(
+                    f"the {name} split has labels from {labels.min()} to {labels.max()}; "
+                    f"expected 0 to {self.num_classes - 1}"
+                )
+
+    def statistics(self, kind: Literal["dataset", "imagenet", "half"]) -> tuple[Triple, Triple]:
+        """Mean and std that images are normalised with."""
+        return {"dataset": (self.mean, self.std), "imagenet": IMAGENET, "half": HALF}[kind]
