@@ -75,6 +75,66 @@ _PAPER = (
     ),
 )
 
+_CANONICAL = (
+    ModelSpec(
+        "convnext_canonical",
+        "ConvNeXt",
+        "ConvNeXt-Atto, depths 2:2:6:2, its widths times 0.85",
+        "mobilebench.models.canonical:convnext",
+        "canonical",
+        sibling="convnext",
+    ),
+    ModelSpec(
+        "efficientnet_canonical",
+        "EfficientNet",
+        "EfficientNet-B0 scaled by its own compound rule to phi = -2, resolution kept",
+        "mobilebench.models.canonical:efficientnet",
+        "canonical",
+        sibling="efficientnet",
+    ),
+    ModelSpec(
+        "ghostnet_canonical",
+        "GhostNetV3",
+        "GhostNetV3, all sixteen bottlenecks, width 0.55",
+        "mobilebench.models.canonical:ghostnet",
+        "canonical",
+        minimum=33,
+        sibling="ghostnet",
+    ),
+    ModelSpec(
+        "mobileone_canonical",
+        "MobileOne",
+        "MobileOne-S0 with its four branches, its widths times 0.75",
+        "mobilebench.models.canonical:mobileone",
+        "canonical",
+        sibling="mobileone",
+    ),
+    ModelSpec(
+        "mobilevit_canonical",
+        "MobileViT",
+        "MobileViT-XS (2x2 unfolding, fusion convolution), its widths times 1.14",
+        "mobilebench.models.canonical:mobilevit",
+        "canonical",
+        sibling="mobilevit",
+    ),
+    ModelSpec(
+        "shufflenet_canonical",
+        "ShuffleNetV2",
+        "ShuffleNetV2 1.5x with its channel shuffle, as published",
+        "mobilebench.models.canonical:shufflenet",
+        "canonical",
+        sibling="shufflenet",
+    ),
+    ModelSpec(
+        "tinynet_canonical",
+        "TinyNet",
+        "TinyNet-B as published, at the protocol's resolution instead of 188 px",
+        "mobilebench.models.canonical:tinynet",
+        "canonical",
+        sibling="tinynet",
+    ),
+)
+
 PAPER_MODELS: tuple[str, ...] = tuple(spec.id for spec in _PAPER)
-CANONICAL_MODELS: tuple[str, ...] = ()
-MODELS: dict[str, ModelSpec] = {spec.id: spec for spec in _PAPER}
+CANONICAL_MODELS: tuple[str, ...] = tuple(spec.id for spec in _CANONICAL)
+MODELS: dict[str, ModelSpec] = {spec.id: spec for spec in (*_PAPER, *_CANONICAL)}
