@@ -1,18 +1,25 @@
-"""What a network costs on paper: parameters and multiply-adds, counted on the built network."""
+"""What a network costs on paper: parameters, multiply-adds, bytes; counted on the built network, nothing measured."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from timm.utils.model import reparameterize_model
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mobilebench.models.spec import ModelError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+FLOAT32 = 4  # bytes
+ADAM_COPIES = 4  # the weights, their gradients and Adam's two moments
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,10 @@ class Cost:
 
 
 def static_cost(model: nn.Module, resolution: int) -> Cost:
-    """Return what `model` costs for one image of `resolution` px; the model and the random state stay as they were."""
+    """Return what `model` costs for one image of `resolution` px; the model and the random state stay as they were.
+
+    Raises `ModelError` where the network cannot take images of that size or returns no [N, classes].
+    """
     flops, outputs = _flops(model, resolution)
     parameters = list(model.parameters())
     params = sum(p.numel() for p in parameters)
@@ -42,24 +52,73 @@ def static_cost(model: nn.Module, resolution: int) -> Cost:
     )
 
 
-def _flops(model: nn.Module, resolution: int) -> tuple[int, int]:
-    """Return the floating point operations of one image (2 per multiply-add) and the number of outputs."""
+def deployed(model: nn.Module) -> nn.Module | None:
+    """Return a re-parameterised copy: training branches folded into single convolutions, the same function in eval.
+
+    None for a network that has nothing to fold. Uses what timm's networks and their like bring (`reparameterize`,
+    `switch_to_deploy`, `fuse`).
+    """
+    folded: nn.Module = reparameterize_model(copy.deepcopy(model).eval(), inplace=True)
+    before, after = (sum(p.numel() for p in network.parameters()) for network in (model, folded))
+    return folded if after < before else None
+
+
+def deployed_cost(model: nn.Module, resolution: int) -> Cost | None:
+    """Return the cost of the network as it would be deployed, None where that is the network itself."""
+    folded = deployed(model)
+    return None if folded is None else static_cost(folded, resolution)
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Return the size of the fp32 weights in bytes, buffers (running statistics) included."""
+    tensors = [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
+    return FLOAT32 * sum(tensor.numel() for tensor in tensors)
+
+
+def activation_bytes(model: nn.Module, resolution: int) -> int:
+    """Return the bytes that training keeps for the backward pass, per image, in fp32.
+
+    Counted by autograd's hooks on a batch of two: every tensor that is saved, once, without the weights.
+    """
+    twin = copy.deepcopy(model).train()
+    held = {t.untyped_storage().data_ptr() for t in [*twin.parameters(), *twin.buffers()]}
+    saved: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in held:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = forward(twin, 2, resolution).sum()  # alive until here, so that no storage is counted twice
+    del loss
+    return sum(saved.values()) // 2
+
+
+def training_bytes(model: nn.Module, resolution: int, batch: int) -> int:
+    """Return an estimate of the memory that fp32 training with Adam needs, in bytes.
+
+    Weights, gradients, Adam's two moments and what the backward pass keeps; without the workspaces of the kernels, so
+    the true peak lies above it. Mixed precision about halves the last part.
+    """
+    params = sum(p.numel() for p in model.parameters())
+    return ADAM_COPIES * FLOAT32 * params + batch * activation_bytes(model, resolution)
+
+
+def forward(model: nn.Module, batch: int, resolution: int) -> torch.Tensor:
+    """Return the logits [batch, classes] of black images; raises `ModelError` where they cannot be had."""
     like = next(model.parameters())
-    image = torch.zeros(1, 3, resolution, resolution, dtype=like.dtype, device=like.device)
-    counter = FlopCounterMode(display=False)
-    with evaluating(model), torch.no_grad(), _countable_attention(), counter:
-        logits: torch.Tensor = model(image)
-    return counter.get_total_flops(), logits.shape[-1]
-
-
-def _head_params(model: nn.Module, outputs: int) -> int:
-    """Return the parameters of the classifier: the last linear layer or 1x1 convolution with that many outputs."""
-    for module in reversed(list(model.modules())):
-        linear = isinstance(module, nn.Linear) and module.out_features == outputs
-        convolution = isinstance(module, nn.Conv2d) and module.out_channels == outputs and module.kernel_size == (1, 1)
-        if linear or convolution:
-            return sum(p.numel() for p in module.parameters())
-    return 0
+    images = torch.zeros(batch, 3, resolution, resolution, dtype=like.dtype, device=like.device)
+    name = type(model).__name__
+    try:
+        logits: object = model(images)
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        raise ModelError(f"{name} cannot take images of {resolution} px: {error}") from error
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ModelError(f"{name} returns {found} for {batch} images; expected logits of the shape ({batch}, classes)")
+    return logits
 
 
 @contextlib.contextmanager
@@ -72,6 +131,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def _flops(model: nn.Module, resolution: int) -> tuple[int, int]:
+    """Return the floating point operations of one image (2 per multiply-add) and the number of outputs."""
+    counter = FlopCounterMode(display=False)
+    with evaluating(model), torch.no_grad(), _countable_attention(), counter:
+        logits = forward(model, 1, resolution)
+    return counter.get_total_flops(), logits.shape[1]
+
+
+def _head_params(model: nn.Module, outputs: int) -> int:
+    """Return the parameters of the classifier: the last linear layer or 1x1 convolution with that many outputs."""
+    for module in reversed(list(model.modules())):
+        linear = isinstance(module, nn.Linear) and module.out_features == outputs
+        convolution = isinstance(module, nn.Conv2d) and module.out_channels == outputs and module.kernel_size == (1, 1)
+        if linear or convolution:
+            return sum(p.numel() for p in module.parameters())
+    return 0
 
 
 @contextlib.contextmanager
