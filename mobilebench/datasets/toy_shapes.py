@@ -63,21 +63,21 @@ _BY_LABEL = tuple(SHAPES.values())
 
 
 def _clutter(rng: np.random.Generator, canvas: Ints) -> None:
-    for _ in range(int(rng.integers(4, 9))):
+    for _ in range(int(rng.integers(2, 6))):
         left, top = rng.integers(-4, SIDE, 2)
-        width, height = rng.integers(2, 13, 2)
-        canvas[max(top, 0) : top + height, max(left, 0) : left + width] = toys.colour(rng)
+        width, height = rng.integers(2, 9, 2)
+        canvas[max(top, 0) : top + height, max(left, 0) : left + width] = toys.colour(rng, 20, 150)
 
 
 def draw(rng: np.random.Generator, label: int) -> Ints:
     """Return one canvas (int64 [32, 32, 3], 0..255) showing the shape of a class."""
-    ground = toys.colour(rng)
+    ground = toys.colour(rng, 20, 110)
     canvas = np.broadcast_to(ground, (SIDE, SIDE, 3)).copy()
     _clutter(rng, canvas)
-    centre_x, centre_y = (int(v) for v in rng.integers(10, 22, 2))
+    centre_x, centre_y = (int(v) for v in rng.integers(12, 20, 2))
     x, y = toys.grid(rng, centre=(centre_x, centre_y))
-    mask = _BY_LABEL[label](x, y, int(rng.integers(6 * SCALE, 11 * SCALE)))
-    canvas[mask] = toys.far_from(rng, ground, 150)
+    mask = _BY_LABEL[label](x, y, int(rng.integers(7 * SCALE, 12 * SCALE)))
+    canvas[mask] = toys.colour(rng, 120, 236)
     return canvas
 
 

@@ -34,17 +34,9 @@ def grid(rng: np.random.Generator, *, centre: tuple[int, int]) -> tuple[Ints, In
     return (a * x + b * y) // c, (a * y - b * x) // c
 
 
-def colour(rng: np.random.Generator) -> Ints:
-    """Return a random RGB colour, int64 [3]."""
-    return rng.integers(20, 236, 3)
-
-
-def far_from(rng: np.random.Generator, other: Ints, distance: int) -> Ints:
-    """Return a random colour whose channels differ from another's by at least `distance` in sum."""
-    while True:
-        mine = colour(rng)
-        if int(np.abs(mine - other).sum()) >= distance:
-            return mine
+def colour(rng: np.random.Generator, low: int, high: int) -> Ints:
+    """Return a random RGB colour, int64 [3], each channel low <= value < high."""
+    return rng.integers(low, high, 3)
 
 
 def noisy(rng: np.random.Generator, canvas: Ints, strength: int) -> Pixels:
