@@ -96,14 +96,14 @@ def activation_bytes(model: nn.Module, resolution: int) -> int:
     return sum(saved.values()) // 2
 
 
-def training_bytes(model: nn.Module, resolution: int, batch: int) -> int:
+def training_bytes(model: nn.Module, activations: int, batch: int) -> int:
     """Return an estimate of the memory that fp32 training with Adam needs, in bytes.
 
-    Weights, gradients, Adam's two moments and what the backward pass keeps; without the workspaces of the kernels, so
-    the true peak lies above it. Mixed precision about halves the last part.
+    Weights, gradients, Adam's two moments and `activations` (see `activation_bytes`) for each image of the batch;
+    without the workspaces of the kernels, so the true peak lies above it.
     """
     params = sum(p.numel() for p in model.parameters())
-    return ADAM_COPIES * FLOAT32 * params + batch * activation_bytes(model, resolution)
+    return ADAM_COPIES * FLOAT32 * params + batch * activations
 
 
 def forward(model: nn.Module, batch: int, resolution: int) -> torch.Tensor:

@@ -1,0 +1,179 @@
+"""`mobilebench models`: list, check and profile the networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from mobilebench.models.profile import ProfileRow
+    from mobilebench.models.table import Line
+
+CLASSES = click.option("--classes", default=10, show_default=True, type=click.IntRange(1), help="Number of classes.")
+RESOLUTION = click.option(
+    "--resolution", type=click.IntRange(8), help="Input size in px.  [default: that of params.yaml, else 224]"
+)
+
+
+@click.group()
+def models() -> None:
+    """List, check and profile the networks."""
+
+
+@models.command("list")
+@CLASSES
+@RESOLUTION
+@click.option("--markdown", is_flag=True, help="Print the README's table instead: 10 classes, 224 px.")
+def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
+    """Print every model with its parameters, its MACs and what it is."""
+    from mobilebench.cli.console import console
+    from mobilebench.models import MODELS, table
+    from mobilebench.models.external import entry_points
+
+    if markdown:
+        click.echo(table.readme_table())
+        return
+    size = _resolution(resolution)
+    with console.status("building the networks ..."):
+        lines = table.lines([*MODELS, *entry_points()], classes, size)
+    console.print(_costs(lines, f"Networks with {classes} classes at {size} px"))
+    console.print(_designs(lines))
+    console.print(
+        "Any network of timm is a model too, untrained: timm:<name>. A package can add its own, see the README."
+    )
+
+
+@models.command()
+@click.argument("model")
+@CLASSES
+@RESOLUTION
+def check(model: str, classes: int, resolution: int | None) -> None:
+    """Check that MODEL can be trained in a grid: forward at the size, gradients everywhere, budget."""
+    from mobilebench.cli.console import console
+    from mobilebench.models import checks, create, table
+    from mobilebench.models.cost import static_cost
+
+    size = _resolution(resolution)
+    network = create(model, classes)
+    warnings = checks.check(network, classes, size)
+    cost = static_cost(network, size)
+    console.print(
+        f"[bold]{model}[/bold] can be trained at {size} px: {cost.params:,} parameters, {table.millions(cost.macs)} M MACs"
+    )
+    for warning in warnings:
+        console.print(f"[yellow]warning:[/yellow] {warning}")
+
+
+@models.command()
+@click.option(
+    "--models", "names", help="Names, separated by commas.  [default: those of params.yaml, else the paper's]"
+)
+@CLASSES
+@RESOLUTION
+@click.option("--output", default=Path("results/cost.csv"), show_default=True, type=click.Path(path_type=Path))
+@click.option("--runs", default=30, show_default=True, type=click.IntRange(3), help="Repetitions behind the medians.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads while measuring.")
+def profile(names: str | None, classes: int, resolution: int | None, output: Path, runs: int, threads: int) -> None:
+    """Measure what models cost and write a row for each into OUTPUT; rows of other models there stay."""
+    from rich.progress import track
+
+    from mobilebench.cli.console import console
+    from mobilebench.models import profile as profiling
+
+    ids, size = _names(names), _resolution(resolution)
+    known = profiling.read_rows(output)  # refuse a foreign file before the work, not after it
+    rows = []
+    for model_id in track(ids, "profiling", console=console, disable=not console.is_terminal):
+        rows.append(profiling.profile(model_id, classes, size, runs, threads))
+        profiling.add_row(output, rows[-1])
+    replaced = sum(profiling.key(row) in known for row in rows)
+    console.print(_profiles(rows))
+    console.print(
+        f"{len(rows)} rows written to {output}, {replaced} of them in place of older ones. Latency: median of n={runs}, "
+        f"one image, {threads} threads, {rows[0].cpu}. Memory: estimate for fp32 Adam, batch {rows[0].training_batch}."
+    )
+
+
+def _names(names: str | None) -> list[str]:
+    """Return the models asked for, else those of params.yaml, else the paper's; each once, all known by name."""
+    from mobilebench import models as registry
+    from mobilebench import suites
+
+    if names is None:
+        found = suites.load().models if suites.PARAMS.exists() else registry.PAPER_MODELS
+    else:
+        found = tuple(name.strip() for name in names.split(",") if name.strip())
+    if not found:
+        raise registry.ModelError(f"--models {names!r} names no model; separate names by commas")
+    return [registry.get(name).id for name in dict.fromkeys(found)]
+
+
+def _resolution(resolution: int | None) -> int:
+    """Return the input size asked for, else that of params.yaml, else the paper's 224 px."""
+    from mobilebench import suites
+
+    if resolution is not None:
+        return resolution
+    return suites.load().protocol.resolution if suites.PARAMS.exists() else 224
+
+
+def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Table:
+    """Return an empty table: columns of text, then columns of numbers; the first column is never broken."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, name in enumerate(names):
+        table.add_column(name, no_wrap=position == 0)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _costs(lines: Sequence[Line], title: str) -> Table:
+    from mobilebench.models import table
+
+    shown = _table(title, ["model"], table.NUMBERS)
+    for line in lines:
+        shown.add_row(line.spec.id, *table.numbers(line))
+    return shown
+
+
+def _designs(lines: Sequence[Line]) -> Table:
+    shown = _table("", ["model", "what it is"])
+    for line in lines:
+        shown.add_row(line.spec.id, line.spec.design)
+    return shown
+
+
+def _profiles(rows: Sequence[ProfileRow]) -> Table:
+    """Return what a person wants to see of the rows: size, work, time, memory, and how far Table 1 is off."""
+    from mobilebench.models.table import millions
+
+    headings = ("params M", "MACs M", "ms", "deployed", "images/s", "GB", "- Table 1")
+    shown = _table(f"{rows[0].num_classes} classes, {rows[0].resolution} px", ["model"], headings)
+    for row in rows:
+        shown.add_row(
+            row.model,
+            f"{row.params / 1e6:.2f}",
+            millions(row.macs),
+            f"{row.latency_ms:.1f}",
+            "" if row.deployed_latency_ms is None else f"{row.deployed_latency_ms:.1f}",
+            f"{row.images_per_second:.0f}",
+            f"{row.training_bytes / 1e9:.1f}",
+            _difference(row),
+        )
+    return shown
+
+
+def _difference(row: ProfileRow) -> str:
+    if row.params_difference is None:
+        return ""
+    macs = "" if row.macs_difference is None else f" / {row.macs_difference / 1e6:+,.0f}"
+    return f"{row.params_difference / 1e6:+.2f}{macs}"
