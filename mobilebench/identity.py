@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mobilebench.protocol import digest
-from mobilebench.training.version import VERSION
+from mobilebench.training import VERSION
 
 if TYPE_CHECKING:
     from mobilebench.records import Record

@@ -26,6 +26,7 @@ from mobilebench.provenance import environment
 from mobilebench.records import read_result, result_path, write_result
 from mobilebench.tracking import Tracker, TrackingError, now_ms
 from mobilebench.training import Split, TrainData, Trainer, checkpoint
+from mobilebench.training.rng import derived_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -198,7 +199,7 @@ def _end(bench: Bench, cell: Cell, journal: Journal, kind: str, reason: str, tra
 def build(cell: Cell, num_classes: int, recipe: Recipe) -> torch.nn.Module:
     """Return the cell's network, freshly initialised from its seed alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(training.derive_seed(cell.seed, 0, "init"))
+        torch.manual_seed(derived_seed(cell.seed, 0, "init"))
         return models.create(cell.model, num_classes, **recipe.model_options)
 
 

@@ -10,7 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from mobilebench.datasets.own import OwnData  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.errors import UserError
@@ -156,9 +157,10 @@ def _check_names(suite: Suite) -> None:
 
 def by_experiment(experiment: str) -> Suite | None:
     """Return the suite that runs under an experiment name: the one in params.yaml, else a packaged one, else None."""
-    candidates = [load()] if PARAMS.exists() else []
-    candidates += [parse_suite(packaged_text(name), name) for name in packaged()]
-    return next((suite for suite in candidates if suite.experiment == experiment), None)
+    if PARAMS.exists() and (here := load()).experiment == experiment:
+        return here
+    shipped = (parse_suite(packaged_text(name), name) for name in packaged())
+    return next((suite for suite in shipped if suite.experiment == experiment), None)
 
 
 def select(suite: Suite, dataset: str, models: tuple[str, ...] = (), seeds: tuple[int, ...] = ()) -> list[Cell]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 DEFAULT_URI = "sqlite:///mlflow.db"
 _ENDINGS = {"finish": "FINISHED", "fail": "FAILED", "interrupt": "KILLED"}
 _PAGE = 1000
+_SQLITE = "sqlite:///"
 
 
 class TrackingError(UserError):
@@ -42,8 +43,14 @@ class TrackingError(UserError):
 
 
 def uri() -> str:
-    """Return the tracking URI: MLFLOW_TRACKING_URI, else the sqlite file in this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    """Return the tracking URI: MLFLOW_TRACKING_URI, else the sqlite file in this folder.
+
+    A sqlite file's path is made absolute: MLflow keeps one open store per URI, whatever the folder is by then.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    if given.startswith(_SQLITE) and not given.startswith(f"{_SQLITE}/"):
+        return f"{_SQLITE}{Path(given.removeprefix(_SQLITE)).resolve()}"
+    return given
 
 
 def shown(address: str) -> str:
@@ -214,8 +221,7 @@ class Tracker:
                 return
 
     def _sqlite_path(self) -> Path | None:
-        prefix = "sqlite:///"
-        return Path(self.uri.removeprefix(prefix)) if self.uri.startswith(prefix) else None
+        return Path(self.uri.removeprefix(_SQLITE)) if self.uri.startswith(_SQLITE) else None
 
     def _first_contact(self) -> FileLock | nullcontext[None]:
         """Lock a sqlite file's first opening: processes creating its tables at the same time break each other."""
@@ -240,7 +246,7 @@ class _Errors:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (MlflowException, OSError, sqlite3.Error)):
-            reason = str(error).splitlines()[0][:300]
+            reason = str(error).splitlines()[0].replace(self._address, shown(self._address))[:300]
             raise TrackingError(
                 f"cannot {self._doing} the tracking store {shown(self._address)}: {reason}. "
                 "Check MLFLOW_TRACKING_URI and that the server runs"

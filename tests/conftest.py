@@ -1,0 +1,42 @@
+"""Fixtures every part shares. Nothing here imports torch or MLflow at its top: many tests need neither."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Before anything imports them: no telemetry, no address of the machine's own tracking server, and few threads, because
+# several test processes share the cores.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated sqlite store, made once: creating MLflow's tables takes seconds."""
+    from mobilebench.tracking import Tracker
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Tracker(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def store(project: Path, _empty_store: Path) -> Path:
+    """An empty tracking store in the project folder, where the default address finds it."""
+    return shutil.copy(_empty_store, project / "mlflow.db")

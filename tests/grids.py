@@ -1,0 +1,63 @@
+"""A grid small enough to be trained in a test: two networks on a generated dataset, two epochs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobilebench import suites
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mobilebench.suites import Suite
+
+PARAMS = """
+suite: tiny
+experiment: tiny
+models: [shufflenet, starnet]
+datasets: [blobs]
+seeds: [0]
+protocol:
+  epochs: {epochs}
+  warmup_epochs: 1
+  batch_size: 16
+  resolution: 32
+  normalize: dataset
+  data: {{short_side: 16}}
+runtime: {{device: cpu, threads: 1, eval_batch_size: 64}}
+data_sources:
+  blobs: {{folder: source}}
+"""
+
+
+def write(folder: Path, *, epochs: int = 2, per_class: int = 16) -> Suite:
+    """Write params.yaml and packed data of two easily told classes into a project folder, and return its suite."""
+    (folder / "params.yaml").write_text(PARAMS.format(epochs=epochs))
+    _images(folder / "source", per_class)
+    suite = suites.load(folder / "params.yaml")
+    from mobilebench.datasets.prepare import prepare
+
+    prepare(
+        "blobs",
+        policy=suite.protocol.data,
+        raw_dir=folder / "data/raw",
+        out_dir=folder / "data/packed",
+        workers=1,
+        own=suite.data_sources,
+    )
+    return suite
+
+
+def _images(source: Path, per_class: int) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label, name in enumerate(("dark", "light")):
+            folder = source / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for number in range(per_class):
+                pixels = rng.integers(0, 120, (16, 16, 3), dtype=np.uint8) + np.uint8(120 * label)
+                Image.fromarray(pixels).save(folder / f"{number:02d}.png")
