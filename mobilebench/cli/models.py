@@ -44,9 +44,7 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
         lines = table.lines([*MODELS, *entry_points()], classes, size)
     console.print(_costs(lines, f"Networks with {classes} classes at {size} px"))
     console.print(_designs(lines))
-    console.print(
-        "Any network of timm is a model too, untrained: timm:<name>. A package can add its own, see the README."
-    )
+    console.print("Any network of timm is a model too, untrained: timm:<name>. How to add your own: see the README.")
 
 
 @models.command()
@@ -63,9 +61,8 @@ def check(model: str, classes: int, resolution: int | None) -> None:
     network = create(model, classes)
     warnings = checks.check(network, classes, size)
     cost = static_cost(network, size)
-    console.print(
-        f"[bold]{model}[/bold] can be trained at {size} px: {cost.params:,} parameters, {table.millions(cost.macs)} M MACs"
-    )
+    macs = table.millions(cost.macs)
+    console.print(f"[bold]{model}[/bold] can be trained at {size} px: {cost.params:,} parameters, {macs} M MACs")
     for warning in warnings:
         console.print(f"[yellow]warning:[/yellow] {warning}")
 
@@ -95,8 +92,10 @@ def profile(names: str | None, classes: int, resolution: int | None, output: Pat
     replaced = sum(profiling.key(row) in known for row in rows)
     console.print(_profiles(rows))
     console.print(
-        f"{len(rows)} rows written to {output}, {replaced} of them in place of older ones. Latency: median of n={runs}, "
-        f"one image, {threads} threads, {rows[0].cpu}. Memory: estimate for fp32 Adam, batch {rows[0].training_batch}."
+        f"{len(rows)} rows written to {output}, {replaced} of them in place of older ones.\n"
+        f"params and MACs in millions; ms: median latency of n={runs}, one image, {threads} threads, {rows[0].cpu}; "
+        f"deployed: the same with training branches folded; images/s in batches of {rows[0].images_per_second_batch}; "
+        f"GB: estimated training memory, fp32 Adam, batch {rows[0].training_batch}; vs Table 1: ours minus the paper's."
     )
 
 
@@ -128,7 +127,7 @@ def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Tab
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for position, name in enumerate(names):
         table.add_column(name, no_wrap=position == 0)
     for name in numbers:
@@ -156,7 +155,7 @@ def _profiles(rows: Sequence[ProfileRow]) -> Table:
     """Return what a person wants to see of the rows: size, work, time, memory, and how far Table 1 is off."""
     from mobilebench.models.table import millions
 
-    headings = ("params M", "MACs M", "ms", "deployed", "images/s", "GB", "- Table 1")
+    headings = ("params", "MACs", "ms", "deployed", "images/s", "GB", "vs Table 1")
     shown = _table(f"{rows[0].num_classes} classes, {rows[0].resolution} px", ["model"], headings)
     for row in rows:
         shown.add_row(

@@ -1,0 +1,149 @@
+import re
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from mobilebench import models
+from mobilebench.models import MODELS, ModelError, external, slug
+
+
+def test_importing_the_registry_does_not_import_torch():
+    code = (
+        "import sys, mobilebench.models, mobilebench.cli.models; print('torch' in sys.modules, 'timm' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False", "False"]
+
+
+def test_ids_are_ids():
+    assert all(re.fullmatch("[a-z0-9_]+", name) and spec.id == name for name, spec in MODELS.items())
+    assert len(models.PAPER_MODELS) == 11
+    assert set(MODELS) == {*models.PAPER_MODELS, *models.CANONICAL_MODELS}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("efficentnet", "did you mean efficientnet"),
+        ("mobilvit", "mobilevit"),
+        ("resnet18x", "timm:resnet18"),
+        ("~~~", "known: convmixer"),
+    ],
+)
+def test_a_wrong_name_lists_near_matches(wrong, hint):
+    with pytest.raises(ModelError, match=f"'{wrong}'.*{hint}"):
+        models.get(wrong)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "options", "message"),
+    [
+        ("convmixer", {"patch": 5}, "no option 'patch'; its options: patch_size"),
+        ("convmixer", {"patch_size": 6}, "patch_size=6 is not one of 7, 5, 14"),
+        ("efficientnet", {"variant": "b1"}, "variant='b1' is not one of '2m', 'b0'"),
+        ("fbnet", {"width": 2}, "no option 'width'; its options: none"),
+        ("timm:resnet10t", {"wings": 2}, "timm:resnet10t cannot be built with {'wings': 2}.*wings"),
+    ],
+)
+def test_unknown_options_are_refused_with_what_is_allowed(model_id, options, message):
+    with pytest.raises(ModelError, match=message):
+        models.create(model_id, 10, **options)
+
+
+def test_a_model_without_classes_is_refused():
+    with pytest.raises(ModelError, match="0 classes"):
+        models.create("mobilenet", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mobilenetv2_10", "did you mean timm:mobilenetv2_1"),
+        ("resnet18.a1_in1k", "starts untrained; write timm:resnet18$"),
+        ("hf-hub:someone/something", "no architecture called"),
+        ("", "no architecture called ''"),
+    ],
+)
+def test_timm_names_that_cannot_be_built(name, message):
+    with pytest.raises(ModelError, match=message):
+        models.create(f"timm:{name}", 10)
+
+
+def test_a_timm_network_becomes_a_model_without_pretrained_weights(monkeypatch):
+    import timm
+
+    asked = {}
+    original = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, **kwargs: asked.update(kwargs) or original(name, **kwargs))
+    model = models.create("timm:resnet10t", 7, drop_rate=0.1)
+    assert asked["pretrained"] is False
+    assert model.get_classifier().out_features == 7
+
+
+names = st.text("abcz019_.:-/", min_size=1, max_size=20)
+
+
+@given(names)
+def test_a_slug_is_an_id_and_ids_are_their_own(name):
+    assert re.fullmatch("[a-z0-9_]+", slug(name))
+    if re.fullmatch("[a-z0-9_]+", name):
+        assert slug(name) == name
+
+
+@given(names, names)
+def test_slugs_do_not_collide(one, other):
+    assert (slug(one) == slug(other)) == (one == other)
+
+
+def test_names_that_differ_in_a_separator_or_case_have_their_own_slugs():
+    twins = ["timm:a.b", "timm:a_b", "timm:A_b", "timm_a_b", "timm:a-b"]
+    assert len({slug(name) for name in twins}) == len(twins)
+
+
+def build_tiny(num_classes, width=4):
+    return nn.Sequential(nn.Conv2d(3, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Let packages appear to be installed that offer these entry points."""
+
+    def offer(*points):
+        found = [metadata.EntryPoint(name, value, external.GROUP) for name, value in points]
+        monkeypatch.setattr(external.metadata, "entry_points", lambda group: found if group == external.GROUP else [])
+        monkeypatch.setitem(sys.modules, "offered_models", sys.modules[__name__])
+
+    return offer
+
+
+def test_a_package_can_offer_a_model(installed):
+    installed(("tiny", "offered_models:build_tiny"))
+    assert models.get("tiny").zoo == "entry_point"
+    assert models.create("tiny", 7, width=8)[3].out_features == 7
+    with pytest.raises(ModelError, match="did you mean tiny"):
+        models.get("tinyy")
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([("Tiny-Net", "offered_models:build_tiny")], "a model's id is made of"),
+        ([("mobilenet2", "offered_models:a"), ("mobilenet2", "offered_models:b")], "that name is taken"),
+        ([("mobilenet", "offered_models:build_tiny")], "that name is taken"),
+    ],
+)
+def test_names_a_package_may_not_offer(installed, points, message):
+    installed(*points)
+    with pytest.raises(ModelError, match=message):
+        external.entry_points()
+
+
+@pytest.mark.parametrize("value", ["offered_models:absent", "no_such_module:build", "offered_models:build_tiny"])
+def test_an_entry_point_that_cannot_be_built_says_whose_it_is(installed, value):
+    installed(("tiny", value))
+    with pytest.raises(ModelError, match=f"'tiny' of an installed package .{value}. cannot be built"):
+        models.create("tiny", 7, depth=3)
