@@ -42,7 +42,7 @@ def test_a_line_cut_by_a_kill_is_dropped_and_written_over(tmp_path_factory: pyte
 def test_a_journal_damaged_in_the_middle_is_refused_by_name(journal: Journal) -> None:
     journal.append({"type": "start"})
     journal.path.write_bytes(b"{broken\n" + journal.path.read_bytes())
-    with pytest.raises(JournalError, match="journal.jsonl is damaged"):
+    with pytest.raises(JournalError, match=r"journal\.jsonl is damaged"):
         journal.events()
 
 

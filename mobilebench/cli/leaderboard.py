@@ -14,21 +14,41 @@ if TYPE_CHECKING:
 
 
 def show(table: ScoreTable, matrix: Matrix, title: str) -> None:
-    """Print the scores, best first, with each model's top-1 per dataset in percent."""
+    """Print the scores, best first, and below them every model's top-1 per dataset in percent, in the same order."""
     runs = f"n = {len(matrix.seeds)} seeds" if len(matrix.seeds) > 1 else "single run per cell"
-    view = Table(title=f"{title}: xScore (lambda {table.lam:g}, anchors {table.anchors_name}), {runs}")
-    for name in ("rank", "model", "xScore", f"{100 * table.level:.0f} % interval", "G", "V", *matrix.datasets):
-        view.add_column(name, justify="left" if name == "model" else "right")
-    accuracy = dict(zip(matrix.models, 100 * matrix.mean, strict=True))
-    for row in table.rows:
-        interval = f"{_number(row.low)} to {_number(row.high)}"
-        cells = [f"{value:.1f}" if math.isfinite(value) else "absent" for value in accuracy[row.model]]
-        rank = "-" if row.rank is None else str(row.rank)
-        view.add_row(rank, row.model, _number(row.score), interval, _number(row.g), _number(row.v), *cells)
-    console.print(view)
-    console.print(f"Datasets: top-1 in percent. Intervals resample {table.interval_over}.", soft_wrap=True)
+    console.print(f"[bold]{title}[/bold]: lambda {table.lam:g}, anchors {table.anchors_name}, {runs}", soft_wrap=True)
+    console.print(_scores(table))
+    console.print(_accuracies(table, matrix))
+    console.print(f"Intervals resample {table.interval_over}.", soft_wrap=True)
     for note in table.notes:
         console.print(f"Note: {note}", soft_wrap=True)
+
+
+def _scores(table: ScoreTable) -> Table:
+    view = _table("rank", "model", "xScore", f"{100 * table.level:.0f} % interval", "P(above next)", "G", "V")
+    for row in table.rows:
+        rank = "-" if row.rank is None else str(row.rank)
+        interval = f"{_number(row.low)} to {_number(row.high)}"
+        sure = f"{row.p_above_next:.2f}" if math.isfinite(row.p_above_next) else "-"
+        view.add_row(rank, row.model, _number(row.score), interval, sure, _number(row.g), _number(row.v))
+    return view
+
+
+def _accuracies(table: ScoreTable, matrix: Matrix) -> Table:
+    sizes = (f"{name}\n{size:,} test images" for name, size in zip(matrix.datasets, matrix.n_test, strict=True))
+    view = _table("top-1, %", *sizes)
+    accuracy = dict(zip(matrix.models, 100 * matrix.mean, strict=True))
+    for row in table.rows:
+        view.add_row(row.model, *(f"{x:.1f}" if math.isfinite(x) else "absent" for x in accuracy[row.model]))
+    return view
+
+
+def _table(*columns: str) -> Table:
+    view = Table()
+    for name in columns:
+        text = name in {"model", "top-1, %"}
+        view.add_column(name, justify="left" if text else "right", no_wrap=text)
+    return view
 
 
 def _number(value: float) -> str:
