@@ -1,5 +1,7 @@
 # `make demo` and `make test` need git, make and Python 3.11, 3.12 or 3.13; everything else is installed into .venv.
-PYTHON ?= $(firstword $(foreach v,python3.13 python3.12 python3.11 python3,$(if $(shell command -v $(v)),$(v))))
+# The first interpreter that really runs and is of a version the project supports.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 UV := $(BIN)/uv
 READY := .venv/ready
@@ -12,7 +14,7 @@ setup: $(READY)
 
 # uv comes from pip, everything else from the lock with its hashes: the same versions everywhere, and nothing unlisted.
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"mobilebench needs Python 3.11, 3.12 or 3.13, found {v[0]}.{v[1]}; run make PYTHON=/path/to/python3.12")'
+	@test -n "$(PYTHON)" || { echo "mobilebench needs Python 3.11, 3.12 or 3.13 and found none; install one, or run make PYTHON=/path/to/python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
