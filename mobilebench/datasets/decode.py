@@ -8,6 +8,7 @@ import threading
 import warnings
 from dataclasses import dataclass, field
 from multiprocessing import connection, parent_process
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,6 @@ from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 Histogram = npt.NDArray[np.int64]
 
@@ -33,9 +33,8 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class Square:
-    """Where decoded rows go: files below `root` become `side` x `side` rows of the array file `images` at `offset`."""
+    """Where decoded rows go: `side` x `side` rows of the array file `images`, whose pixels begin at byte `offset`."""
 
-    root: Path
     images: Path
     offset: int
     side: int
@@ -70,13 +69,17 @@ def short_side(path: Path) -> int:
         raise ImageError(_reason(error)) from error
 
 
-def decode(path: Path, side: int) -> Image.Image:
-    """Return the centre square of an image file as RGB, side x side pixels (see STORAGE). Raises ImageError."""
+def decode(path: Path, side: int) -> tuple[Image.Image, bool]:
+    """Return the centre square of an image file as RGB, side x side pixels (see STORAGE), and whether it was enlarged.
+
+    Raises ImageError.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return _square(image, side)
+                enlarged = min(image.size) < side
+                return _square(image, side), enlarged
     except Exception as error:  # Pillow's readers raise nearly every kind of exception on a broken file
         raise ImageError(_reason(error)) from error
 
@@ -129,8 +132,7 @@ def decode_chunk(square: Square, chunk: Chunk) -> Decoded:
 
 def _row(square: Square, path: str, done: Decoded, *, counted: bool) -> bytes:
     try:
-        image = decode(square.root / path, square.side)
-        enlarged = short_side(square.root / path) < square.side
+        image, enlarged = decode(Path(path), square.side)
     except ImageError as error:
         done.failures.append((path, str(error)))
         image, counted, enlarged = Image.new("RGB", (square.side, square.side)), False, False
@@ -142,12 +144,12 @@ def _row(square: Square, path: str, done: Decoded, *, counted: bool) -> bytes:
     return pixels
 
 
-def probe_chunk(root: Path, paths: Sequence[str]) -> tuple[list[int], list[tuple[str, str]]]:
+def probe_chunk(paths: Sequence[str]) -> tuple[list[int], list[tuple[str, str]]]:
     """Return the short sides (pixels) of image files, and (path, reason) of those whose header cannot be read."""
     sides, failures = [], []
     for path in paths:
         try:
-            sides.append(short_side(root / path))
+            sides.append(short_side(Path(path)))
         except ImageError as error:
             failures.append((path, str(error)))
     return sides, failures

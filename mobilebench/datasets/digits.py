@@ -39,4 +39,5 @@ SPEC = DatasetSpec(
     hflip=False,
     read=read,
     note="ships with scikit-learn",
+    split_digest="cfd4a354f8720f0b2ccd0fb3118b207eb6240bb0ed4faca270eff8563b91a8b1",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -71,7 +71,7 @@ def _read(own: OwnData, _raw: Path, policy: DataPolicy) -> Reading:
         test = holdout(labels, fraction=0.2, seed=policy.split_seed, groups=groups)
         entries = [entry._replace(split="test" if i in test else "train") for i, entry in enumerate(entries)]
     _check_splits(own.folder or own.csv or "", reading.classes, entries)
-    return Reading(reading.classes, entries, root=reading.root)
+    return replace(reading, entries=entries)
 
 
 def _read_folder(folder: Path) -> Reading:

@@ -21,7 +21,7 @@ from mobilebench.datasets.packed import (
     index_text,
     pixel_sha1,
 )
-from mobilebench.datasets.pool import spread
+from mobilebench.datasets.pool import Spread, processes
 from mobilebench.datasets.progress import progress
 from mobilebench.datasets.spec import SPLITS, DataError, Entry, Pixels, Reading
 from mobilebench.datasets.splits import manifest_digest
@@ -64,9 +64,9 @@ def pack(reading: Reading, label: Label, folder: Path, *, workers: int) -> Meta:
     if reading.pixels is not None:
         stored = _store_arrays(reading.pixels, entries, folder)
     else:
-        assert reading.root is not None
         few = len(entries) <= FEW
-        stored = _store_files(reading.root, entries, label.policy.short_side, folder, 1 if few else workers)
+        with processes(1 if few else workers) as spread:
+            stored = _store_files(reading, label.policy.short_side, folder, spread)
     labels = np.array([entry.label for entry in entries], np.int64)
     index = index_text([IndexRow(*entry, sha1) for entry, sha1 in zip(entries, stored.sha1s, strict=True)]).encode()
     meta = _meta(reading, label, stored, content_digest(stored.shape, reading.classes, labels, index))
@@ -124,14 +124,14 @@ def _store_arrays(pixels: Pixels, entries: Sequence[Entry], folder: Path) -> _St
     return _Stored((n, height, width, 3), [pixel_sha1(image) for image in pixels], histogram, storage)
 
 
-def _store_files(root: Path, entries: Sequence[Entry], wanted: int, folder: Path, workers: int) -> _Stored:
-    paths = [entry.path for entry in entries]
-    native = _native_side(root, paths, workers)
+def _store_files(reading: Reading, wanted: int, folder: Path, spread: Spread) -> _Stored:
+    paths, entries = reading.places(), reading.entries
+    native = _native_side(paths, spread)
     side = min(wanted, native)
     shape = (len(entries), side, side, 3)
-    square = Square(root, folder / IMAGES, _allocate(folder / IMAGES, shape), side)
-    done = _decode(square, entries, workers)
-    _refuse(root, [failure for part in done for failure in part.failures], len(entries))
+    square = Square(folder / IMAGES, _allocate(folder / IMAGES, shape), side)
+    done = _decode(square, paths, [entry.split == "train" for entry in entries], spread)
+    _refuse([failure for part in done for failure in part.failures], len(entries))
     storage = {
         "how": STORAGE,
         "side": side,
@@ -142,33 +142,32 @@ def _store_files(root: Path, entries: Sequence[Entry], wanted: int, folder: Path
     return _Stored(shape, sha1s, np.sum([part.histogram for part in done], axis=0), storage)
 
 
-def _native_side(root: Path, paths: Sequence[str], workers: int) -> int:
+def _native_side(paths: Sequence[str], spread: Spread) -> int:
     """Return the median short side; one small image among thousands must not shrink them all."""
     sides: list[int] = []
     failures: list[tuple[str, str]] = []
     with progress("reading sizes", len(paths)) as advance:
-        for found, bad in spread(partial(probe_chunk, root), _blocks(paths, 4 * CHUNK), workers):
+        for found, bad in spread(probe_chunk, _blocks(paths, 4 * CHUNK)):
             sides += found
             failures += bad
             advance(len(found) + len(bad))
-    _refuse(root, failures, len(paths))
+    _refuse(failures, len(paths))
     return sorted(sides)[(len(sides) - 1) // 2]
 
 
-def _decode(square: Square, entries: Sequence[Entry], workers: int) -> list[Decoded]:
+def _decode(square: Square, paths: Sequence[str], counted: Sequence[bool], spread: Spread) -> list[Decoded]:
     """Return what came of every chunk, in row order."""
     done: list[Decoded] = []
-    with progress("decoding", len(entries)) as advance:
-        for part in spread(partial(decode_chunk, square), _chunks(entries), workers):
+    with progress("decoding", len(paths)) as advance:
+        for part in spread(partial(decode_chunk, square), _chunks(paths, counted)):
             done.append(part)
             advance(len(part.sha1s))
     return sorted(done, key=lambda part: part.start)
 
 
-def _chunks(entries: Sequence[Entry]) -> Iterator[Chunk]:
-    for start in range(0, len(entries), CHUNK):
-        part = entries[start : start + CHUNK]
-        yield Chunk(start, [entry.path for entry in part], [entry.split == "train" for entry in part])
+def _chunks(paths: Sequence[str], counted: Sequence[bool]) -> Iterator[Chunk]:
+    for start in range(0, len(paths), CHUNK):
+        yield Chunk(start, paths[start : start + CHUNK], counted[start : start + CHUNK])
 
 
 def _blocks(paths: Sequence[str], size: int) -> Iterable[Sequence[str]]:
@@ -187,12 +186,12 @@ def _allocate(path: Path, shape: tuple[int, int, int, int]) -> int:
     return int(array.offset)
 
 
-def _refuse(root: Path, failures: list[tuple[str, str]], total: int) -> None:
+def _refuse(failures: list[tuple[str, str]], total: int) -> None:
     if failures:
         lines = [f"  {path}: {reason}" for path, reason in sorted(failures)[:20]]
         more = [f"  ... and {len(failures) - 20} more"] if len(failures) > 20 else []
         raise DataError(
-            "\n".join([f"{len(failures)} of {total} images below {root} cannot be read:", *lines, *more])
+            "\n".join([f"{len(failures)} of {total} images cannot be read:", *lines, *more])
             + "\nNothing was packed, because leaving images out would change the dataset. Replace these files (fetch"
             " or unpack them again), or, in your own data, take them out."
         )

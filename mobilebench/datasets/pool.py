@@ -6,8 +6,9 @@ import multiprocessing
 import os
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mobilebench.datasets.decode import start_worker
 from mobilebench.datasets.spec import DataError
@@ -19,31 +20,40 @@ Piece = TypeVar("Piece")
 Done = TypeVar("Done")
 
 
+class Spread(Protocol):
+    """Yields work(piece) for every piece, in the order of completion."""
+
+    def __call__(self, work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iterator[Done]:
+        """Start the work and yield what comes of it."""
+        ...
+
+
 def cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def spread(work: Callable[[Piece], Done], pieces: Iterable[Piece], workers: int) -> Iterator[Done]:
-    """Yield work(piece) for every piece, in the order of completion; one worker means this very process.
+@contextmanager
+def processes(workers: int) -> Iterator[Spread]:
+    """Yield a function that spreads work over processes; with one worker it is done in this very process.
 
-    `work` must be importable (processes are spawned: forking a process that runs threads can hang it). Raises DataError
-    when a process is killed, which is nearly always for want of memory.
+    The work must be importable (processes are spawned: forking a process that runs threads can hang it). Raises
+    DataError when a process is killed, which is nearly always for want of memory.
     """
     if workers == 1:
-        yield from map(work, pieces)
+        yield lambda work, pieces: (work(piece) for piece in pieces)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        try:
-            yield from _bounded(pool, work, iter(pieces), 3 * workers)
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"one of {workers} decoding processes was ended from outside, most likely for want of memory; try fewer"
-                " (--workers, or runtime.prepare_workers in params.yaml)."
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    try:
+        yield lambda work, pieces: _bounded(pool, work, iter(pieces), 3 * workers)
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"one of {workers} decoding processes was ended from outside, most likely for want of memory; try fewer"
+            " (runtime.prepare_workers in params.yaml)."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _bounded(

@@ -5,7 +5,17 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from mobilebench.datasets import digits, toy_shapes, toy_textures
+from mobilebench.datasets import (
+    cifar,
+    digits,
+    dogs,
+    ham10k,
+    imagenette,
+    indoor67,
+    miniplaces,
+    toy_shapes,
+    toy_textures,
+)
 from mobilebench.datasets.spec import DataError, DatasetSpec
 
 if TYPE_CHECKING:
@@ -14,6 +24,16 @@ if TYPE_CHECKING:
 DATASETS: dict[str, DatasetSpec] = {
     spec.id: spec
     for spec in (
+        imagenette.SPEC,
+        cifar.CIFAR10,
+        cifar.CIFAR100,
+        dogs.SPEC,
+        dogs.RELEASED,
+        ham10k.SPEC,
+        ham10k.GROUPED,
+        ham10k.RELEASED,
+        indoor67.SPEC,
+        miniplaces.SPEC,
         digits.SPEC,
         toy_shapes.SPEC,
         toy_textures.SPEC,

@@ -40,13 +40,22 @@ class Entry(NamedTuple):
 class Reading:
     """What a dataset module found: class names in label order and one entry per image, in a fixed order.
 
-    The images are files below `root` or, for sets that come as arrays, `pixels` (uint8 [N, H, W, 3], row i is entry i).
+    The images are the files `root`/path or, where a path is only a name, `files` (one per entry); sets that come as
+    arrays have `pixels` instead (uint8 [N, H, W, 3], row i is entry i).
     """
 
     classes: tuple[str, ...]
     entries: Sequence[Entry]
     root: Path | None = None
     pixels: Pixels | None = None
+    files: Sequence[Path] | None = None
+
+    def places(self) -> list[str]:
+        """Return where each entry's file is."""
+        if self.files is not None:
+            return [str(path) for path in self.files]
+        root = str(self.root)
+        return [f"{root}/{entry.path}" for entry in self.entries]
 
 
 @dataclass(frozen=True)
@@ -71,12 +80,13 @@ class DatasetSpec:
     """What is particular to one dataset.
 
     read: lists the dataset found in a folder (its argument), raising DataError that says what is missing.
-    counts: images per split of the official distribution, val not yet cut out; a difference is refused as an
-    incomplete copy. hflip: whether a mirrored image is still an image of its class. sources: the official files, or
-    none for a generated set; by_hand: how to get them where no plain download exists. raw: the raw folder's name,
-    shared by variants of one dataset. version: raised when `read` changes what it returns. split_digest: the digest
-    of the complete official set's split manifest under the default policy, where the split is made here. fingerprint:
-    for data that may change under its name, what it is now ("" when it is not on this machine).
+    counts: images per split of the official distribution, val not yet cut out (or "all" of them, where the draw
+    decides how many fall where; or none known); a difference is refused as an incomplete copy. hflip: whether a
+    mirrored image is still an image of its class. sources: the official files, or none for a generated set; by_hand:
+    how to get them when that fails. raw: the raw folder's name, shared by variants of one dataset. version: raised
+    when `read` changes what it returns. split_digest: of the complete official set's split manifest (see
+    `splits.manifest_digest`) for split_seed 42 and no val part, where the split is drawn here. fingerprint: for data
+    that may change under its name, what it is now ("" when it is not on this machine).
     """
 
     id: str

@@ -1,0 +1,144 @@
+"""Commands about datasets: list, fetch, prepare, audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mobilebench.datasets.audit import Finding
+    from mobilebench.datasets.own import OwnData
+
+_RAW = click.option("--raw", type=click.Path(path_type=Path), help="Folder of official files [data/raw].")
+_PACKED = click.option("--packed", type=click.Path(path_type=Path), help="Folder of packed datasets [data/packed].")
+
+
+def _own() -> dict[str, OwnData]:
+    """Return the data_sources of params.yaml; none without one, for these commands work in any folder."""
+    from mobilebench import suites
+
+    return dict(suites.load().data_sources) if suites.PARAMS.exists() else {}
+
+
+@click.group()
+def data() -> None:
+    """List, fetch, prepare and audit datasets."""
+
+
+@data.command("list")
+@_RAW
+@_PACKED
+def list_(raw: Path | None, packed: Path | None) -> None:
+    """Show every dataset: images per split, classes, licence, and what is on this machine."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from mobilebench.cli.console import console
+    from mobilebench.datasets import DATASETS
+    from mobilebench.datasets.prepare import find
+    from mobilebench.datasets.state import state_of
+    from mobilebench.paths import PACKED, RAW
+
+    table = Table("id", "what", "classes", "train / val / test", "state", "licence", "source")
+    own = _own()
+    for spec in [*DATASETS.values(), *(find(name, own) for name in own if name not in DATASETS)]:
+        state = state_of(spec, raw or RAW, packed or PACKED)
+        classes, sizes = str(state.classes or "?"), state.sizes or "?"
+        table.add_row(spec.id, escape(spec.title), classes, sizes, state.name, spec.licence, spec.homepage)
+    console.print(table)
+    console.print("Notes: " + " ".join(f"[bold]{s.id}[/]: {s.note}." for s in DATASETS.values() if s.note))
+
+
+@data.command()
+@click.argument("dataset")
+@_RAW
+def fetch(dataset: str, raw: Path | None) -> None:
+    """Download and unpack DATASET's official files; an interrupted download is taken up again."""
+    from mobilebench.cli.console import console
+    from mobilebench.datasets import get
+    from mobilebench.datasets.raw import fetch as fetch_raw
+    from mobilebench.paths import RAW
+
+    spec = get(dataset)
+    if spec.generated:
+        console.print(f"{spec.id} needs no download: {spec.licence}")
+        return
+    console.print(f"{spec.title}. Licence: {spec.licence}. Please cite: {spec.citation}", soft_wrap=True)
+    console.print(f"{fetch_raw(spec, raw or RAW)} is ready")
+
+
+@data.command()
+@click.argument("dataset")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="A folder or archive you already have.")
+@click.option("--incomplete-ok", is_flag=True, help="Accept fewer images than the official set has; recorded as such.")
+@click.option("--workers", type=click.IntRange(min=1), help="Decoding processes [one per core].")
+@_RAW
+@_PACKED
+def prepare(
+    dataset: str,
+    source: Path | None,
+    raw: Path | None,
+    packed: Path | None,
+    workers: int | None,
+    *,
+    incomplete_ok: bool,
+) -> None:
+    """Fetch DATASET if needed and pack it, under the protocol of params.yaml, or the default one without it."""
+    from mobilebench import suites
+    from mobilebench.cli.console import console
+    from mobilebench.datasets.prepare import prepare as pack
+    from mobilebench.paths import PACKED, RAW
+    from mobilebench.training.recipe import DataPolicy
+
+    suite = suites.load() if suites.PARAMS.exists() else None
+    folder = pack(
+        dataset,
+        policy=suite.protocol.recipe_for("", dataset).data if suite else DataPolicy(),
+        raw_dir=raw or RAW,
+        out_dir=packed or PACKED,
+        workers=workers or (suite.runtime.prepare_workers if suite else None),
+        own=suite.data_sources if suite else {},
+        source=source,
+        incomplete_ok=incomplete_ok,
+    )
+    console.print(f"{folder} is ready")
+
+
+@data.command()
+@click.argument("datasets", nargs=-1)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for audit.csv and its companions [results].")
+@_PACKED
+def audit(datasets: tuple[str, ...], out: Path | None, packed: Path | None) -> None:
+    """Look for duplicates, leaks between splits, label conflicts and imbalance in packed DATASETS (default: all)."""
+    from mobilebench.cli.console import console
+    from mobilebench.datasets.audit import Finding, Pair, write_csv
+    from mobilebench.datasets.audit import audit as run_audit
+    from mobilebench.datasets.packed import META, open_packed
+    from mobilebench.datasets.sheet import write_sheet
+    from mobilebench.paths import PACKED, RESULTS
+
+    folder, results = packed or PACKED, out or RESULTS
+    names = datasets or tuple(sorted(path.parent.name for path in folder.glob(f"[!.]*/{META}")))
+    opened = {name: open_packed(folder / name) for name in dict.fromkeys(names)}
+    found = run_audit(list(opened.values()))
+    write_csv(results / "audit.csv", Finding, found.findings)
+    write_csv(results / "audit_pairs.csv", Pair, found.pairs)
+    console.print(_table(found.findings))
+    console.print(f"{results / 'audit.csv'}, {results / 'audit_pairs.csv'} ({len(found.pairs)} pairs) written")
+    if write_sheet(results / "audit.png", found.pairs, opened):
+        console.print(f"{results / 'audit.png'} shows the worst pairs")
+
+
+def _table(findings: tuple[Finding, ...]) -> object:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("dataset", "check", "where", "found", "of", "share", "example")
+    for line in findings:
+        share = f"{line.value / line.of:.2%}" if line.of else ""
+        bold = "bold" if line.value and line.check != "largest_class" else None
+        cells = (line.dataset, line.check, line.where, f"{line.value:g}", str(line.of), share, escape(line.example))
+        table.add_row(*cells, style=bold)
+    return table

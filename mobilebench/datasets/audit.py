@@ -1,0 +1,227 @@
+"""What is wrong with packed datasets: images that occur twice, leak between splits, or carry two labels.
+
+Works on the packed arrays alone, so it needs no raw files and looks at exactly what training sees.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from dataclasses import astuple, dataclass, fields
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mobilebench.datasets.phash import hashes, near_pairs
+from mobilebench.datasets.spec import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from mobilebench.datasets.packed import Packed
+
+# A set of a few large clusters (blank images, say) has quadratically many pairs; each image is tied to its first twin.
+_RANK = {"train": 0, "val": 1, "test": 2}
+
+
+class Image(NamedTuple):
+    """One image of one of the audited datasets, by number."""
+
+    dataset: int
+    row: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that are the same ("exact": every pixel) or nearly so ("near": hashes differ in `bits` of 256).
+
+    The first is in the earlier split of train, val, test. leak: they are in different splits, or datasets.
+    """
+
+    kind: str
+    bits: int
+    dataset_a: str
+    split_a: str
+    path_a: str
+    label_a: str
+    row_a: int
+    dataset_b: str
+    split_b: str
+    path_b: str
+    label_b: str
+    row_b: int
+
+    @property
+    def leak(self) -> bool:
+        """Whether one side could teach the other: different splits of a dataset."""
+        return self.dataset_a == self.dataset_b and self.split_a != self.split_b
+
+    @property
+    def conflict(self) -> bool:
+        """Whether the two carry different labels of one dataset."""
+        return self.dataset_a == self.dataset_b and self.label_a != self.label_b
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the audit: in `dataset` (or between two, "a + b"), `check` found `value`, as a share of `of`."""
+
+    dataset: str
+    check: str
+    where: str
+    value: float
+    of: int
+    example: str = ""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Everything found: lines for the table, and every offending pair."""
+
+    findings: tuple[Finding, ...]
+    pairs: tuple[Pair, ...]
+
+
+def audit(datasets: Sequence[Packed]) -> Audit:
+    """Return what is wrong within each dataset and between them. Reads every pixel twice. Raises DataError for none."""
+    if not datasets:
+        raise DataError("there is no packed dataset to audit: prepare one first.")
+    pairs = [*_exact(datasets), *_near(datasets)]
+    findings = [finding for data in datasets for finding in _within(data, pairs)]
+    findings += [finding for a, b in combinations(datasets, 2) for finding in _between(a, b, pairs)]
+    return Audit(tuple(findings), tuple(pairs))
+
+
+def _exact(datasets: Sequence[Packed]) -> Iterator[Pair]:
+    places: defaultdict[tuple[str, tuple[int, ...]], list[Image]] = defaultdict(list)
+    for number, data in enumerate(datasets):
+        for row, line in enumerate(data.index):
+            places[line.sha1, data.meta.shape[1:]].append(Image(number, row))
+    for twins in places.values():
+        for a, b in _ties(datasets, twins):
+            yield _pair(datasets, "exact", 0, a, b)
+
+
+def _ties(datasets: Sequence[Packed], twins: list[Image]) -> Iterator[tuple[Image, Image]]:
+    """Tie each of several equal images to the first one, so that n equal images give n - 1 pairs, not n squared."""
+    first, *others = sorted(twins, key=lambda image: (_rank(datasets, image), image))
+    for other in others:
+        yield first, other
+
+
+def _near(datasets: Sequence[Packed]) -> Iterator[Pair]:
+    images = [Image(number, row) for number, data in enumerate(datasets) for row in range(len(data.labels))]
+    codes = np.concatenate([hashes(data.images) for data in datasets])
+    for i, j, bits in near_pairs(codes).tolist():
+        a, b = sorted((images[i], images[j]), key=lambda image: (_rank(datasets, image), image))
+        if not _same(datasets, a, b):
+            yield _pair(datasets, "near", bits, a, b)
+
+
+def _same(datasets: Sequence[Packed], a: Image, b: Image) -> bool:
+    one, two = datasets[a.dataset], datasets[b.dataset]
+    return one.meta.shape[1:] == two.meta.shape[1:] and one.index[a.row].sha1 == two.index[b.row].sha1
+
+
+def _rank(datasets: Sequence[Packed], image: Image) -> int:
+    return _RANK[datasets[image.dataset].index[image.row].split]
+
+
+def _pair(datasets: Sequence[Packed], kind: str, bits: int, a: Image, b: Image) -> Pair:
+    return Pair(kind, bits, *_side(datasets, a), *_side(datasets, b))
+
+
+def _side(datasets: Sequence[Packed], image: Image) -> tuple[str, str, str, str, int]:
+    data = datasets[image.dataset]
+    line = data.index[image.row]
+    return data.meta.id, line.split, line.path, data.meta.classes[line.label], image.row
+
+
+def _within(data: Packed, pairs: Sequence[Pair]) -> Iterator[Finding]:
+    mine = [pair for pair in pairs if pair.dataset_a == pair.dataset_b == data.meta.id]
+    counts = data.meta.counts
+    for kind in ("exact", "near"):
+        some = [pair for pair in mine if pair.kind == kind]
+        for where, split in sorted({(_where(pair), pair.split_b) for pair in some}):
+            found = [pair for pair in some if _where(pair) == where]
+            yield Finding(data.meta.id, f"{kind}_duplicates", where, _images(found), counts[split], _example(found[0]))
+        if not some:
+            yield Finding(data.meta.id, f"{kind}_duplicates", "all", 0, len(data.labels))
+        conflicts = [pair for pair in some if pair.conflict]
+        example = _example(conflicts[0]) if conflicts else ""
+        yield Finding(data.meta.id, f"label_conflicts_{kind}", "all", len(conflicts), len(some), example)
+    yield from _groups(data)
+    yield from _balance(data)
+    enlarged = int(data.meta.storage.get("enlarged", 0))
+    yield Finding(data.meta.id, "smaller_than_stored", "all", enlarged, len(data.labels))
+    yield _damaged(data)
+
+
+def _where(pair: Pair) -> str:
+    return pair.split_a if pair.split_a == pair.split_b else f"{pair.split_a} / {pair.split_b}"
+
+
+def _images(pairs: Sequence[Pair]) -> int:
+    """Return how many images of the later split have a twin: what could be answered from memory."""
+    return len({pair.row_b for pair in pairs})
+
+
+def _example(pair: Pair) -> str:
+    return f"{pair.path_a} ({pair.label_a}) = {pair.path_b} ({pair.label_b})"
+
+
+def _groups(data: Packed) -> Iterator[Finding]:
+    splits: defaultdict[str, set[str]] = defaultdict(set)
+    for line in data.index:
+        if line.group:
+            splits[line.group].add(line.split)
+    if not splits:
+        return
+    crossing = sorted(group for group, where in splits.items() if len(where) > 1)
+    yield Finding(data.meta.id, "groups_crossing", "all", len(crossing), len(splits), ", ".join(crossing[:1]))
+    test = [line for line in data.index if line.split == "test"]
+    shared = sum("train" in splits[line.group] for line in test if line.group)
+    yield Finding(data.meta.id, "images_of_train_groups", "test", shared, len(test))
+
+
+def _balance(data: Packed) -> Iterator[Finding]:
+    for split in ("train", "test"):
+        counts = Counter(data.labels[data.rows(split)].tolist())
+        (most, n), (least, few) = counts.most_common()[0], counts.most_common()[-1]
+        names = f"{data.meta.classes[most]} {n}, {data.meta.classes[least]} {few}"
+        yield Finding(data.meta.id, "largest_class", split, n, counts.total(), names)
+        absent = len(data.meta.classes) - len(counts)
+        yield Finding(data.meta.id, "classes_absent", split, absent, len(data.meta.classes))
+
+
+def _damaged(data: Packed) -> Finding:
+    try:
+        data.verify()
+    except DataError as error:
+        return Finding(data.meta.id, "pixels_changed", "all", 1, 1, str(error))
+    return Finding(data.meta.id, "pixels_changed", "all", 0, len(data.labels))
+
+
+def _between(a: Packed, b: Packed, pairs: Sequence[Pair]) -> Iterator[Finding]:
+    names = {a.meta.id, b.meta.id}
+    for kind in ("exact", "near"):
+        found = [pair for pair in pairs if pair.kind == kind and {pair.dataset_a, pair.dataset_b} == names]
+        example = _example(found[0]) if found else ""
+        smaller = min(len(a.labels), len(b.labels))
+        yield Finding(f"{a.meta.id} + {b.meta.id}", f"{kind}_duplicates", "all", len(found), smaller, example)
+
+
+def write_csv(path: Path, kind: type[Finding | Pair], rows: Sequence[Finding] | Sequence[Pair]) -> None:
+    """Write findings or pairs, one a line, beside the final place and rename. Raises DataError."""
+    new = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with new.open("w", encoding="utf-8", newline="") as file:
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow([field.name for field in fields(kind)])
+            lines.writerows(astuple(row) for row in rows)
+        new.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error}).") from error
