@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mobilebench.errors import UserError
+from mobilebench.score.files import read_rows
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from mobilebench.score import Matrix, ScoreTable
     from mobilebench.score.matrix import CellKey
@@ -66,3 +70,25 @@ class ReportInputs:
     costs: tuple[CostRow, ...] | None = None
     elements: Mapping[str, Mapping[str, bool]] | None = None
     source: str = ""
+
+
+def read_costs(path: str | Path) -> tuple[CostRow, ...]:
+    """Return the rows of a `cost.csv` (model, params, macs, and latency_ms where measured); raises UserError.
+
+    A model profiled more than once (other class counts, threads or machines) is taken from its last row.
+    """
+    rows: dict[str, CostRow] = {}
+    for row in read_rows(path, ("model", "params", "macs")):
+        try:
+            latency = float(row["latency_ms"]) if row.get("latency_ms") else None
+            cost = CostRow(row["model"], int(row["params"]), int(row["macs"]), latency, _latency_note(row))
+        except ValueError as error:
+            raise UserError(f"{path}: {row['model']}: {error}; params and macs are whole numbers") from None
+        rows[cost.model] = cost
+    return tuple(rows.values())
+
+
+def _latency_note(row: Mapping[str, str]) -> str:
+    """Say what a latency was measured on, from the columns that `mobilebench models profile` writes."""
+    named = {"latency_runs": "median of {} runs", "threads": "{} threads", "cpu": "{}", "resolution": "{} px, batch 1"}
+    return ", ".join(form.format(row[name]) for name, form in named.items() if row.get(name))
