@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mobilebench.datasets.audit import Finding
     from mobilebench.datasets.own import OwnData
+    from mobilebench.datasets.spec import DatasetSpec
 
 _RAW = click.option("--raw", type=click.Path(path_type=Path), help="Folder of official files [data/raw].")
 _PACKED = click.option("--packed", type=click.Path(path_type=Path), help="Folder of packed datasets [data/packed].")
@@ -28,10 +31,11 @@ def data() -> None:
 
 
 @data.command("list")
+@click.argument("dataset", required=False)
 @_RAW
 @_PACKED
-def list_(raw: Path | None, packed: Path | None) -> None:
-    """Show every dataset: images per split, classes, licence, and what is on this machine."""
+def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
+    """Show every dataset: sizes, licence, and what is on this machine; or all there is to know about DATASET."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -41,14 +45,34 @@ def list_(raw: Path | None, packed: Path | None) -> None:
     from mobilebench.datasets.state import state_of
     from mobilebench.paths import PACKED, RAW
 
-    table = Table("id", "what", "classes", "train / val / test", "state", "licence", "source")
     own = _own()
-    for spec in [*DATASETS.values(), *(find(name, own) for name in own if name not in DATASETS)]:
+    if dataset is not None:
+        console.print(_details(find(dataset, own)), soft_wrap=True, markup=False)
+        return
+    table = Table("dataset", "classes", "train / val / test", "state", "licence")
+    for spec in [*DATASETS.values(), *(find(name, own) for name in own)]:
         state = state_of(spec, raw or RAW, packed or PACKED)
-        classes, sizes = str(state.classes or "?"), state.sizes or "?"
-        table.add_row(spec.id, escape(spec.title), classes, sizes, state.name, spec.licence, spec.homepage)
+        table.add_row(spec.id, str(state.classes or "?"), state.sizes or "?", state.name, escape(spec.licence))
     console.print(table)
-    console.print("Notes: " + " ".join(f"[bold]{s.id}[/]: {s.note}." for s in DATASETS.values() if s.note))
+    console.print("mobilebench data list DATASET tells more; mobilebench data fetch DATASET downloads it.")
+
+
+def _details(spec: DatasetSpec) -> str:
+    lines = {
+        "what": spec.title,
+        "domain": spec.domain,
+        "homepage": spec.homepage,
+        "licence": spec.licence,
+        "cite": spec.citation,
+        "mirroring keeps the class": "yes" if spec.hflip else "no",
+        "note": spec.note,
+        "by hand": spec.by_hand,
+    }
+    files = [
+        f"  {s.url} -> {s.name}" + (f" (md5 {s.md5})" if s.md5 else " (no published checksum)") for s in spec.sources
+    ]
+    said = [f"{name}: {text}" for name, text in lines.items() if text]
+    return "\n".join([spec.id, *said, *(["files:", *files] if files else [])])
 
 
 @data.command()
@@ -131,14 +155,14 @@ def audit(datasets: tuple[str, ...], out: Path | None, packed: Path | None) -> N
         console.print(f"{results / 'audit.png'} shows the worst pairs")
 
 
-def _table(findings: tuple[Finding, ...]) -> object:
-    from rich.markup import escape
+def _table(findings: tuple[Finding, ...]) -> Table:
     from rich.table import Table
 
-    table = Table("dataset", "check", "where", "found", "of", "share", "example")
-    for line in findings:
+    telling = [line for line in findings if line.value]
+    table = Table(caption=f"{len(findings) - len(telling)} more checks found nothing", caption_justify="left")
+    for name in ("dataset", "check", "where", "found", "of", "share"):
+        table.add_column(name, overflow="fold")
+    for line in telling:
         share = f"{line.value / line.of:.2%}" if line.of else ""
-        bold = "bold" if line.value and line.check != "largest_class" else None
-        cells = (line.dataset, line.check, line.where, f"{line.value:g}", str(line.of), share, escape(line.example))
-        table.add_row(*cells, style=bold)
+        table.add_row(line.dataset, line.check, line.where, f"{line.value:g}", str(line.of), share)
     return table

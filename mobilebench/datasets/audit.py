@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from mobilebench.datasets.packed import Packed
 
-# A set of a few large clusters (blank images, say) has quadratically many pairs; each image is tied to its first twin.
 _RANK = {"train": 0, "val": 1, "test": 2}
 
 
@@ -90,7 +89,9 @@ def audit(datasets: Sequence[Packed]) -> Audit:
         raise DataError("there is no packed dataset to audit: prepare one first.")
     pairs = [*_exact(datasets), *_near(datasets)]
     findings = [finding for data in datasets for finding in _within(data, pairs)]
-    findings += [finding for a, b in combinations(datasets, 2) for finding in _between(a, b, pairs)]
+    findings += [
+        finding for a, b in combinations(datasets, 2) if _source(a) != _source(b) for finding in _between(a, b, pairs)
+    ]
     return Audit(tuple(findings), tuple(pairs))
 
 
@@ -105,10 +106,16 @@ def _exact(datasets: Sequence[Packed]) -> Iterator[Pair]:
 
 
 def _ties(datasets: Sequence[Packed], twins: list[Image]) -> Iterator[tuple[Image, Image]]:
-    """Tie each of several equal images to the first one, so that n equal images give n - 1 pairs, not n squared."""
-    first, *others = sorted(twins, key=lambda image: (_rank(datasets, image), image))
-    for other in others:
-        yield first, other
+    """Tie each of several equal images to the first one of its dataset, and the datasets' first ones to each other.
+
+    So n equal images (blank ones, say) give n - 1 pairs within a dataset, not n squared.
+    """
+    ordered = sorted(twins, key=lambda image: (_rank(datasets, image), image))
+    first: dict[int, Image] = {}
+    for image in ordered:
+        if first.setdefault(image.dataset, image) is not image:
+            yield first[image.dataset], image
+    yield from ((a, b) for a, b in combinations(first.values(), 2) if _comparable(datasets, a, b))
 
 
 def _near(datasets: Sequence[Packed]) -> Iterator[Pair]:
@@ -116,8 +123,17 @@ def _near(datasets: Sequence[Packed]) -> Iterator[Pair]:
     codes = np.concatenate([hashes(data.images) for data in datasets])
     for i, j, bits in near_pairs(codes).tolist():
         a, b = sorted((images[i], images[j]), key=lambda image: (_rank(datasets, image), image))
-        if not _same(datasets, a, b):
+        if _comparable(datasets, a, b) and not _same(datasets, a, b):
             yield _pair(datasets, "near", bits, a, b)
+
+
+def _comparable(datasets: Sequence[Packed], a: Image, b: Image) -> bool:
+    """Return whether a twin is news: two variants of one source share every image by design."""
+    return a.dataset == b.dataset or _source(datasets[a.dataset]) != _source(datasets[b.dataset])
+
+
+def _source(data: Packed) -> object:
+    return data.meta.provenance.get("raw", data.meta.id)
 
 
 def _same(datasets: Sequence[Packed], a: Image, b: Image) -> bool:

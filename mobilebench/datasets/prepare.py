@@ -145,7 +145,7 @@ def _check_split(spec: DatasetSpec, reading: Reading, policy: DataPolicy) -> Non
 def _provenance(spec: DatasetSpec, source: Path | None) -> dict[str, str]:
     origin = "a local copy" if source else "generated" if spec.generated else "the official source"
     said = {key: getattr(spec, key) for key in ("title", "licence", "citation", "homepage")}
-    return {**said, "from": origin, "fingerprint": spec.fingerprint() if spec.fingerprint else ""}
+    return {**said, "raw": spec.raw_name, "from": origin, "fingerprint": spec.fingerprint() if spec.fingerprint else ""}
 
 
 def _publish(reading: Reading, label: Label, final: Path, workers: int) -> None:
