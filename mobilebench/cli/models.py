@@ -145,9 +145,11 @@ def _costs(lines: Sequence[Line], title: str) -> Table:
 
 
 def _designs(lines: Sequence[Line]) -> Table:
+    from mobilebench.models.table import design
+
     shown = _table("", ["model", "what it is"])
     for line in lines:
-        shown.add_row(line.spec.id, line.spec.design)
+        shown.add_row(line.spec.id, design(line.spec))
     return shown
 
 

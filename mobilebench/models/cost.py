@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FLOAT32 = 4  # bytes
+FOLDS = ("reparameterize", "switch_to_deploy", "fuse")  # the methods timm calls on a network's parts
 ADAM_COPIES = 4  # the weights, their gradients and Adam's two moments
 
 
@@ -55,9 +56,10 @@ def static_cost(model: nn.Module, resolution: int) -> Cost:
 def deployed(model: nn.Module) -> nn.Module | None:
     """Return a re-parameterised copy: training branches folded into single convolutions, the same function in eval.
 
-    None for a network that has nothing to fold. Uses what timm's networks and their like bring (`reparameterize`,
-    `switch_to_deploy`, `fuse`).
+    None for a network that has nothing to fold. Uses the methods by which timm's networks and their like do it.
     """
+    if not any(hasattr(module, name) for module in model.modules() for name in FOLDS):
+        return None
     folded: nn.Module = reparameterize_model(copy.deepcopy(model).eval(), inplace=True)
     before, after = (sum(p.numel() for p in network.parameters()) for network in (model, folded))
     return folded if after < before else None

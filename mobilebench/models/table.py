@@ -57,6 +57,11 @@ def numbers(line: Line) -> tuple[str, ...]:
     return (f"{line.cost.params:,}", millions(line.cost.macs), deployed, published)
 
 
+def design(spec: ModelSpec) -> str:
+    """Return what the model is, with its smallest input where that is more than the demo's 32 px."""
+    return spec.design if spec.minimum <= 32 else f"{spec.design}; needs {spec.minimum} px or more"
+
+
 def pair(params: int, macs: int) -> str:
     """Return parameters and MACs in millions, as `2.35 / 314`."""
     return f"{params / 1e6:.2f} / {millions(macs)}"
@@ -69,7 +74,7 @@ def millions(count: int) -> str:
 
 def readme_table() -> str:
     """Return the Markdown table of all packaged models that stands in the README between its models markers."""
-    rows = [(f"`{line.spec.id}`", *numbers(line), line.spec.design) for line in lines(models.MODELS)]
+    rows = [(f"`{line.spec.id}`", *numbers(line), design(line.spec)) for line in lines(models.MODELS)]
     rule = ("---", *("---:" for _ in NUMBERS), "---")
     table = ["| " + " | ".join(row) + " |" for row in (HEADINGS, rule, *rows)]
     return "\n".join([*table, "", NOTE])

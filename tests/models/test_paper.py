@@ -1,4 +1,6 @@
-"""The paper's networks, against the integers its released code gives and against the classes of PyTorch and torchvision."""
+"""The paper's networks, against the integers of its released code and the classes of PyTorch and torchvision."""
+
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from mobilebench.models.cost import static_cost
 from mobilebench.models.mobilevit import EncoderLayer, MobileViT
 from mobilebench.models.shufflenet import ShuffleNet
 from mobilebench.models.table import lines
+
+Built = Callable[[str], nn.Module]
 
 CLASSES = (7, 10, 67, 100, 120)
 
@@ -49,31 +53,33 @@ MACS = {
 
 
 @pytest.mark.parametrize(("model_id", "option"), PARAMS)
-def test_parameters_are_those_of_the_released_code_to_the_integer(model_id, option):
+def test_parameters_are_those_of_the_released_code_to_the_integer(
+    model_id: str, option: tuple[str, object] | None
+) -> None:
     options = dict([option]) if option else {}
     with torch.device("meta"):
         counts = [sum(p.numel() for p in models.create(model_id, n, **options).parameters()) for n in CLASSES]
     assert tuple(counts) == PARAMS[model_id, option]
 
 
-def test_every_paper_model_is_pinned():
+def test_every_paper_model_is_pinned() -> None:
     assert {model_id for model_id, _ in PARAMS} == set(MACS) == set(models.PAPER_MODELS)
 
 
 @pytest.mark.parametrize("model_id", MACS)
-def test_macs_are_those_of_an_independent_counter(built, model_id):
+def test_macs_are_those_of_an_independent_counter(built: Built, model_id: str) -> None:
     macs = static_cost(built(model_id), 224).macs / 1e6
     assert macs == pytest.approx(MACS[model_id], abs=0.06)
 
 
 @pytest.mark.parametrize(("patch_size", "macs"), [(14, 640.16), (5, 4332.68)])
-def test_the_other_patch_sizes_of_convmixer(patch_size, macs):
+def test_the_other_patch_sizes_of_convmixer(patch_size: int, macs: float) -> None:
     with torch.device("meta"):
         model = models.create("convmixer", 10, patch_size=patch_size)
     assert static_cost(model, 224).macs / 1e6 == pytest.approx(macs, abs=0.01)
 
 
-def test_table_1_agrees_but_for_the_two_rows_that_are_wrong_in_the_paper():
+def test_table_1_agrees_but_for_the_two_rows_that_are_wrong_in_the_paper() -> None:
     """Ours leave normalisation and pooling out, which the paper's counter adds: up to 8 % less."""
     off = {}
     for line in lines(models.PAPER_MODELS):
@@ -85,7 +91,7 @@ def test_table_1_agrees_but_for_the_two_rows_that_are_wrong_in_the_paper():
     assert off == {"mobilenet": {"macs"}, "mobilevit": {"params", "macs"}}
 
 
-def test_the_published_params_of_mobilevit_leave_its_encoders_out(built):
+def test_the_published_params_of_mobilevit_leave_its_encoders_out(built: Built) -> None:
     model = built("mobilevit")
     encoders = sum(p.numel() for m in model.modules() if isinstance(m, EncoderLayer) for p in m.parameters())
     assert encoders == 1_855_872
@@ -93,7 +99,7 @@ def test_the_published_params_of_mobilevit_leave_its_encoders_out(built):
     assert sum(p.numel() for p in model.parameters()) - encoders == pytest.approx(published, rel=0.01)
 
 
-def test_mobilevits_encoder_layer_is_pytorchs(random_images):
+def test_mobilevits_encoder_layer_is_pytorchs(random_images: torch.Tensor) -> None:
     ours, theirs = EncoderLayer(16), nn.TransformerEncoderLayer(16, 4, 32, 0.1, "gelu", batch_first=True)
     pairs = [
         (theirs.self_attn.in_proj_weight, ours.attention.qkv.weight),
@@ -119,7 +125,7 @@ def test_mobilevits_encoder_layer_is_pytorchs(random_images):
     torch.testing.assert_close(ours(tokens), theirs(tokens))
 
 
-def test_mobilevits_attention_starts_like_pytorchs():
+def test_mobilevits_attention_starts_like_pytorchs() -> None:
     torch.manual_seed(0)
     theirs = nn.MultiheadAttention(144, 4, batch_first=True)
     torch.manual_seed(0)
@@ -130,13 +136,15 @@ def test_mobilevits_attention_starts_like_pytorchs():
     assert not ours.out.bias.any()
 
 
-def test_the_two_encoder_layers_of_a_block_start_as_copies_and_are_not_shared():
+def test_the_two_encoder_layers_of_a_block_start_as_copies_and_are_not_shared() -> None:
     block = next(m for m in MobileViT(10).modules() if hasattr(m, "encoders"))
     first, second = (list(layer.parameters()) for layer in block.encoders)
     assert all(torch.equal(a, b) and a is not b for a, b in zip(first, second, strict=True))
 
 
-def test_shufflenet_is_torchvisions_without_its_shuffle(random_images, monkeypatch):
+def test_shufflenet_is_torchvisions_without_its_shuffle(
+    random_images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     theirs = torchvision.models.ShuffleNetV2([4, 8, 4], [64, 192, 360, 600, 1024], num_classes=10).eval()
     ours = ShuffleNet(10).eval()
     state = list(theirs.state_dict().values())
@@ -148,7 +156,7 @@ def test_shufflenet_is_torchvisions_without_its_shuffle(random_images, monkeypat
         assert not torch.allclose(ours(random_images), shuffled)
 
 
-def test_tinynet_is_timms_a_at_half_depth(random_images):
+def test_tinynet_is_timms_a_at_half_depth(random_images: torch.Tensor) -> None:
     from timm.models.efficientnet import _gen_tinynet
 
     theirs, ours = _gen_tinynet("tinynet_a", 1.0, 0.5, num_classes=10).eval(), models.create("tinynet", 10).eval()
@@ -158,7 +166,7 @@ def test_tinynet_is_timms_a_at_half_depth(random_images):
 
 
 @pytest.mark.parametrize("model_id", ["convnext", "mobileone", "shufflenet", "ghostnet", "convmixer"])
-def test_weights_start_as_pytorch_draws_them_where_the_released_code_sets_none(built, model_id):
+def test_weights_start_as_pytorch_draws_them_where_the_released_code_sets_none(built: Built, model_id: str) -> None:
     """PyTorch's default is uniform within 1 / sqrt(fan in), for weights and biases."""
     for layer in (m for m in built(model_id).modules() if isinstance(m, nn.Conv2d | nn.Linear)):
         bound = layer.weight[0].numel() ** -0.5
@@ -169,5 +177,5 @@ def test_weights_start_as_pytorch_draws_them_where_the_released_code_sets_none(b
             assert layer.bias.abs().max() <= bound * 1.0001
 
 
-def test_ghostnet_has_no_dropout_as_in_the_released_code(built):
+def test_ghostnet_has_no_dropout_as_in_the_released_code(built: Built) -> None:
     assert built("ghostnet").drop_rate == 0

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 
 import pytest
@@ -11,15 +12,17 @@ from torch import nn
 from mobilebench import models
 from mobilebench.models import MODELS, ModelError, external, slug
 
+Offer = Callable[..., None]
 
-def test_importing_the_registry_does_not_import_torch():
+
+def test_importing_the_registry_does_not_import_torch() -> None:
     code = (
         "import sys, mobilebench.models, mobilebench.cli.models; print('torch' in sys.modules, 'timm' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False", "False"]
 
 
-def test_ids_are_ids():
+def test_ids_are_ids() -> None:
     assert all(re.fullmatch("[a-z0-9_]+", name) and spec.id == name for name, spec in MODELS.items())
     assert len(models.PAPER_MODELS) == 11
     assert set(MODELS) == {*models.PAPER_MODELS, *models.CANONICAL_MODELS}
@@ -34,7 +37,7 @@ def test_ids_are_ids():
         ("~~~", "known: convmixer"),
     ],
 )
-def test_a_wrong_name_lists_near_matches(wrong, hint):
+def test_a_wrong_name_lists_near_matches(wrong: str, hint: str) -> None:
     with pytest.raises(ModelError, match=f"'{wrong}'.*{hint}"):
         models.get(wrong)
 
@@ -49,12 +52,14 @@ def test_a_wrong_name_lists_near_matches(wrong, hint):
         ("timm:resnet10t", {"wings": 2}, "timm:resnet10t cannot be built with {'wings': 2}.*wings"),
     ],
 )
-def test_unknown_options_are_refused_with_what_is_allowed(model_id, options, message):
+def test_unknown_options_are_refused_with_what_is_allowed(
+    model_id: str, options: dict[str, object], message: str
+) -> None:
     with pytest.raises(ModelError, match=message):
         models.create(model_id, 10, **options)
 
 
-def test_a_model_without_classes_is_refused():
+def test_a_model_without_classes_is_refused() -> None:
     with pytest.raises(ModelError, match="0 classes"):
         models.create("mobilenet", 0)
 
@@ -68,12 +73,12 @@ def test_a_model_without_classes_is_refused():
         ("", "no architecture called ''"),
     ],
 )
-def test_timm_names_that_cannot_be_built(name, message):
+def test_timm_names_that_cannot_be_built(name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         models.create(f"timm:{name}", 10)
 
 
-def test_a_timm_network_becomes_a_model_without_pretrained_weights(monkeypatch):
+def test_a_timm_network_becomes_a_model_without_pretrained_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
     asked = {}
@@ -88,31 +93,31 @@ names = st.text("abcz019_.:-/", min_size=1, max_size=20)
 
 
 @given(names)
-def test_a_slug_is_an_id_and_ids_are_their_own(name):
+def test_a_slug_is_an_id_and_ids_are_their_own(name: str) -> None:
     assert re.fullmatch("[a-z0-9_]+", slug(name))
     if re.fullmatch("[a-z0-9_]+", name):
         assert slug(name) == name
 
 
 @given(names, names)
-def test_slugs_do_not_collide(one, other):
+def test_slugs_do_not_collide(one: str, other: str) -> None:
     assert (slug(one) == slug(other)) == (one == other)
 
 
-def test_names_that_differ_in_a_separator_or_case_have_their_own_slugs():
+def test_names_that_differ_in_a_separator_or_case_have_their_own_slugs() -> None:
     twins = ["timm:a.b", "timm:a_b", "timm:A_b", "timm_a_b", "timm:a-b"]
     assert len({slug(name) for name in twins}) == len(twins)
 
 
-def build_tiny(num_classes, width=4):
+def build_tiny(num_classes: int, width: int = 4) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
 
 
 @pytest.fixture
-def installed(monkeypatch):
+def installed(monkeypatch: pytest.MonkeyPatch) -> Offer:
     """Let packages appear to be installed that offer these entry points."""
 
-    def offer(*points):
+    def offer(*points: tuple[str, str]) -> None:
         found = [metadata.EntryPoint(name, value, external.GROUP) for name, value in points]
         monkeypatch.setattr(external.metadata, "entry_points", lambda group: found if group == external.GROUP else [])
         monkeypatch.setitem(sys.modules, "offered_models", sys.modules[__name__])
@@ -120,7 +125,7 @@ def installed(monkeypatch):
     return offer
 
 
-def test_a_package_can_offer_a_model(installed):
+def test_a_package_can_offer_a_model(installed: Offer) -> None:
     installed(("tiny", "offered_models:build_tiny"))
     assert models.get("tiny").zoo == "entry_point"
     assert models.create("tiny", 7, width=8)[3].out_features == 7
@@ -136,14 +141,14 @@ def test_a_package_can_offer_a_model(installed):
         ([("mobilenet", "offered_models:build_tiny")], "that name is taken"),
     ],
 )
-def test_names_a_package_may_not_offer(installed, points, message):
+def test_names_a_package_may_not_offer(installed: Offer, points: list[tuple[str, str]], message: str) -> None:
     installed(*points)
     with pytest.raises(ModelError, match=message):
         external.entry_points()
 
 
 @pytest.mark.parametrize("value", ["offered_models:absent", "no_such_module:build", "offered_models:build_tiny"])
-def test_an_entry_point_that_cannot_be_built_says_whose_it_is(installed, value):
+def test_an_entry_point_that_cannot_be_built_says_whose_it_is(installed: Offer, value: str) -> None:
     installed(("tiny", value))
     with pytest.raises(ModelError, match=f"'tiny' of an installed package .{value}. cannot be built"):
         models.create("tiny", 7, depth=3)

@@ -1,0 +1,162 @@
+"""`mobilebench models`, as a person calls it."""
+
+import csv
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mobilebench.cli import main
+from mobilebench.models import MODELS, PAPER_MODELS, table
+from mobilebench.models import profile as profiling
+
+Call = Callable[..., Result]
+LINES = table.lines
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return lambda *arguments: CliRunner().invoke(main, ["models", *arguments])
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the two tables of all models share their networks: building them is most of the time."""
+    monkeypatch.setattr(table, "lines", _lines)
+
+
+@cache
+def _all_lines(classes: int, resolution: int) -> list[table.Line]:
+    return LINES(MODELS, classes, resolution)
+
+
+def _lines(model_ids: Iterable[str], classes: int = 10, resolution: int = 224) -> list[table.Line]:
+    assert list(model_ids) == list(MODELS)
+    return _all_lines(classes, resolution)
+
+
+FAST = ("--resolution", "32", "--runs", "3")
+
+
+def test_list_shows_every_model_whole_on_80_columns(call: Call, built_once: None) -> None:
+    result = call("list")
+    assert result.exit_code == 0
+    assert all(f" {name} " in result.output for name in MODELS)
+    assert "…" not in result.output
+    assert "4,667,562" in result.output
+    assert "1.06 /" in result.output  # mobileone deployed
+
+
+def test_profile_writes_a_row_a_model_and_keeps_those_of_others(call: Call, tmp_path: Path) -> None:
+    assert call("profile", "--models", "mobileone, mobilenet", *FAST).exit_code == 0
+    again = call("profile", "--models", "mobilenet,timm:resnet10t", *FAST)
+    assert again.exit_code == 0
+    assert "2 rows written to results/cost.csv, 1 of them in place of older ones" in again.output.replace("\n", " ")
+    assert "…" not in again.output
+    rows = {row["model"]: row for row in read(tmp_path / "results" / "cost.csv")}
+    assert list(rows) == ["mobileone", "mobilenet", "timm:resnet10t"]
+    assert rows["mobileone"]["deployed_params"] == "1063754"
+    assert float(rows["mobileone"]["deployed_latency_ms"]) > 0
+    assert rows["mobilenet"]["deployed_params"] == ""
+    assert rows["mobilenet"]["published_macs"] == "253000000"
+    assert rows["mobilenet"]["macs_difference"] == ""  # 32 px do not compare with the table's 224
+    assert rows["timm:resnet10t"]["published_params"] == ""
+    for row in rows.values():
+        assert float(row["latency_ms"]) > 0
+        assert float(row["images_per_second"]) > 0
+        assert (row["latency_runs"], row["threads"], row["resolution"]) == ("3", "1", "32")
+        assert row["cpu"]
+        assert int(row["training_bytes"]) == 16 * int(row["params"]) + 64 * int(row["activation_bytes_per_image"])
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["cost.csv"]
+
+
+def test_profile_beside_table_1_at_its_resolution(call: Call, tmp_path: Path) -> None:
+    assert call("profile", "--models", "mobilenet", "--runs", "3", "--threads", "2").exit_code == 0
+    (row,) = read(tmp_path / "results" / "cost.csv")
+    assert int(row["macs_difference"]) == 299_507_072 - 253_000_000
+    # averaged over 10, 10, 100, 7, 120, 100 and 67 classes, as the paper's table: 2,299,634 by the released code
+    assert int(row["params_difference"]) == 2_299_634 - 2_310_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("profile", "--models", "mobilnet"), "no model is called 'mobilnet'; did you mean mobilenet"),
+        (("profile", "--models", " , "), "names no model"),
+        (("profile", "--models", "ghostnet_canonical", *FAST), "cannot take images of 32 px"),
+        (("check", "timm:mobilenetv9"), "timm has no architecture called 'mobilenetv9'"),
+    ],
+)
+def test_errors_are_one_message_and_exit_2(
+    call: Call, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_foreign_file_is_refused_before_the_work_and_kept(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("a,b\n1,2\n")
+    result = call("profile", "--models", "mobilenet", "--output", "mine.csv", *FAST)
+    assert result.exit_code == 2
+    assert "mine.csv has other columns" in result.output
+    assert (tmp_path / "mine.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_an_interrupted_profile_keeps_the_finished_rows(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = profiling.profile
+
+    def interrupted(model_id: str, *arguments: object) -> object:
+        if model_id == "starnet":
+            raise KeyboardInterrupt
+        return original(model_id, *arguments)
+
+    monkeypatch.setattr(profiling, "profile", interrupted)
+    assert call("profile", "--models", "shufflenet,starnet", *FAST).exit_code != 0
+    assert [row["model"] for row in read(tmp_path / "results" / "cost.csv")] == ["shufflenet"]
+
+
+def test_check_says_the_size_and_warns_of_the_budget(call: Call) -> None:
+    result = call("check", "fbnet", "--resolution", "32", "--classes", "67")
+    assert result.exit_code == 0
+    assert "3,720,195 parameters" in result.output
+    assert "warning" in result.output
+
+
+def test_the_suite_in_params_yaml_gives_resolution_and_models(call: Call, tmp_path: Path) -> None:
+    assert CliRunner().invoke(main, ["init", "demo"]).exit_code == 0
+    from mobilebench import suites
+    from mobilebench.cli.models import _names, _resolution
+
+    suite = suites.load()
+    assert _resolution(None) == suite.protocol.resolution == 32
+    assert _names(None) == list(suite.models)
+    assert _resolution(64) == 64
+
+
+def test_without_params_yaml_the_papers_models_at_224(call: Call) -> None:
+    from mobilebench.cli.models import _names, _resolution
+
+    assert _names(None) == list(PAPER_MODELS)
+    assert _resolution(None) == 224
+
+
+def test_the_readme_table_has_a_row_a_model(call: Call, built_once: None) -> None:
+    header, rule, *rows, blank, note = call("list", "--markdown").output.rstrip().split("\n")
+    assert [row.split("|")[1].strip(" `") for row in rows] == list(MODELS)
+    assert len({line.count("|") for line in (header, rule, *rows)}) == 1
+    assert "| 2,236,682 | 300 |  | 2.31 / 253 | MobileNetV2 1.0 as published |" in rows[5]
+    assert blank == ""
+    assert note == table.NOTE
