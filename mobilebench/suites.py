@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 from mobilebench.datasets.own import OwnData  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.errors import UserError
 from mobilebench.protocol import ConfigError, Protocol, parse
+from mobilebench.sensitivity.settings import SensitivitySettings
 from mobilebench.training.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Suite:
     score: ScoreSettings = field(default_factory=ScoreSettings)
     runtime: Runtime = field(default_factory=Runtime)
     data_sources: dict[str, OwnData] = field(default_factory=dict)
+    sensitivity: SensitivitySettings = field(default_factory=SensitivitySettings)
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:

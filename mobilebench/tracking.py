@@ -15,6 +15,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
@@ -139,6 +140,21 @@ class Tracker:
             self._client.log_artifacts(run.info.run_id, str(folder))
             self._client.set_terminated(run.info.run_id)
             return str(run.info.run_id)
+
+    def parent_run(self, experiment: str, run_name: str, tags: dict[str, str]) -> str:
+        """Return the run of these tags that others stand under (`mlflow.parentRunId`), made now if there is none."""
+        with self._errors("write to"):
+            query = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
+            run = next(self._search(self._experiment(experiment), query), None)
+            if run is None:
+                run = self._client.create_run(self._experiment(experiment), run_name=run_name, tags=tags)
+                self._client.set_terminated(run.info.run_id)  # it holds runs, and nothing of its own runs
+            return str(run.info.run_id)
+
+    def add_artifacts(self, run_id: str, folder: Path) -> None:
+        """Keep a folder as artifacts of a run."""
+        with self._errors("write to"):
+            self._client.log_artifacts(run_id, str(folder))
 
     def analyze(self) -> None:
         """Give sqlite its statistics: without them it reads metric histories by the wrong index, 50 times slower."""

@@ -27,6 +27,7 @@ COMMANDS = {
     "score": _Entry("mobilebench.cli.score:score", "Build the accuracy matrix from MLflow and compute xScore."),
     "leaderboard": _Entry("mobilebench.cli.score:leaderboard", "Print the leaderboard of the last score again."),
     "report": _Entry("mobilebench.cli.score:report", "Write the report from the score's results."),
+    "sensitivity": _Entry("mobilebench.cli.sensitivity:sensitivity", "Probe how much the protocol decides."),
     "ui": _Entry("mobilebench.cli.grid:ui", "Open MLflow's UI on the right store."),
     "models": _Entry("mobilebench.cli.models:models", "List and profile the networks."),
     "data": _Entry("mobilebench.cli.data:data", "List, fetch, prepare and audit datasets."),
