@@ -1,0 +1,139 @@
+"""The commands of the main job, as a person calls them in a project folder."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import grids
+import pytest
+from click.testing import CliRunner, Result
+
+from mobilebench.cli import COMMANDS, main
+from mobilebench.suites import packaged_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def call(*arguments: str) -> Result:
+    result = CliRunner().invoke(main, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def git(*arguments: str) -> None:
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *arguments], check=True, capture_output=True)
+
+
+def test_every_command_in_the_table_exists_and_explains_itself() -> None:
+    for name in COMMANDS:
+        result = call(name, "--help")
+        assert result.exit_code == 0, name
+        assert result.output.startswith("Usage:"), name
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """What makes `--help` answer at once: none of the libraries that take seconds to import."""
+    code = "import sys; from mobilebench.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print(sorted({'torch', 'mlflow', 'pandas', 'numpy', 'pydantic', 'sklearn', 'rich'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_init_lists_and_writes_suites(project: Path) -> None:
+    assert "paper_v1" in call("init").output
+    assert call("init", "proxy_4").exit_code == 0
+    assert (project / "params.yaml").read_text() == packaged_text("proxy_4")
+
+
+def test_init_never_loses_settings_that_git_does_not_have(project: Path) -> None:
+    call("init", "demo")
+    mine = packaged_text("demo").replace("epochs: 3", "epochs: 7")
+    (project / "params.yaml").write_text(mine)
+    result = call("init", "paper_v1")
+    assert result.exit_code == 2
+    assert "git does not have" in result.output
+    assert (project / "params.yaml").read_text() == mine
+    git("init")
+    git("add", "params.yaml")
+    git("commit", "-m", "mine")
+    assert call("init", "paper_v1").exit_code == 0
+    (project / "params.yaml").write_text(mine.replace("epochs: 7", "epochs: 8"))
+    assert call("init", "paper_v1", "--force").exit_code == 0
+
+
+def test_the_whole_job(project: Path, store: Path) -> None:
+    grids.write(project)
+    shutil.rmtree(project / "data/packed")
+    assert call("status").output.count("unprepared") == 2
+    assert call("prepare", "blobs").exit_code == 0
+    assert call("status").output.count("waiting") == 2
+
+    result = call("score")
+    assert result.exit_code == 2
+    assert "has no experiment 'tiny'" in result.output
+
+    result = call("train", "blobs", "--model", "starnet")
+    assert result.exit_code == 0, result.output
+    assert "1 of 1 cells to train" in result.output
+    assert "1 of 2 cells are finished" in call("status").output
+
+    result = call("score", "--experiment", "tiny")
+    assert result.exit_code == 2
+    assert "shufflenet.blobs.0: missing" in result.output
+    assert call("score", "--allow-partial").exit_code == 0
+
+    result = call("train", "blobs")
+    assert "1 of 2 cells to train, 1 finished" in result.output
+    assert call("score").exit_code == 0
+    assert (project / "results/xscore.csv").read_text().count("\n") == 3
+    assert "shufflenet" in call("leaderboard").output
+    assert call("report").exit_code == 0
+    assert "xScore" in (project / "results/report.md").read_text()
+
+
+def test_training_without_prepared_data_says_what_to_do(project: Path, store: Path) -> None:
+    grids.write(project)
+    shutil.rmtree(project / "data/packed")
+    result = call("train", "blobs")
+    assert result.exit_code == 2
+    assert "prepare" in result.output
+
+
+@pytest.mark.parametrize("arguments", [("train", "nothing"), ("train", "blobs", "--model", "resnet50")])
+def test_a_name_the_suite_lacks_is_refused(project: Path, arguments: tuple[str, ...]) -> None:
+    grids.write(project)
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert "the suite has no" in result.output
+
+
+def test_a_failed_cell_is_seen_in_status_and_in_the_exit_code(
+    project: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mobilebench import runner
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a shape does not fit")
+
+    grids.write(project)
+    monkeypatch.setattr(runner, "build", broken)
+    result = call("train", "blobs")
+    assert result.exit_code == 1
+    assert "2 of 2 cells are not finished" in result.output
+    status = call("status").output
+    assert status.count("a shape does not fit") == 2
+    assert "failed 0/2" in status
+
+
+def test_offline_then_sync(project: Path, store: Path) -> None:
+    grids.write(project)
+    assert call("train", "blobs", "--offline").exit_code == 0
+    assert call("status").output.count("undelivered") == 2
+    assert "2 runs delivered" in call("sync").output
+    assert call("status").output.count("finished ") >= 2
+    assert call("score").exit_code == 0
