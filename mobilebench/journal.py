@@ -10,19 +10,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from mobilebench.errors import UserError
+from mobilebench.storage import storing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 Event = dict[str, Any]
+_PATIENCE = 1.0  # seconds: `status` holds a cell's lock for an instant to see whether another process does
 
 
 class CellBusyError(UserError):
@@ -35,10 +38,11 @@ class JournalError(UserError):
 
 @dataclass(frozen=True)
 class Delivery:
-    """How far the server has heard a journal: the run it went to and the number of its events delivered."""
+    """How far a store has heard a journal: the run it went to, the number of its events delivered, and which store."""
 
     run_id: str | None = None
     events: int = 0
+    store: str | None = None
 
 
 class Journal:
@@ -52,14 +56,26 @@ class Journal:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the cell for this process. Raises CellBusyError, naming the holder, when another one has it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Hold the cell for this process.
+
+        Raises CellBusyError, naming the holder, when another one has it, and StorageError when nothing can be written.
+        """
         holder = self.folder / "holder.txt"
+        lock = FileLock(self.folder / "lock", timeout=_PATIENCE)
         try:
-            with FileLock(self.folder / "lock", timeout=0):
+            with storing(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._take(lock)
                 holder.write_text(f"process {os.getpid()} on {os.uname().nodename}")
-                yield
+            yield
+        finally:
+            lock.release()
+
+    def _take(self, lock: FileLock) -> None:
+        try:
+            lock.acquire()
         except Timeout:
+            holder = self.folder / "holder.txt"
             who = holder.read_text() if holder.exists() else "another process"
             raise CellBusyError(f"{self.folder.name} is being trained by {who}; wait for it or stop it") from None
 
@@ -72,15 +88,25 @@ class Journal:
                 return False
         except Timeout:
             return True
+        except OSError:  # not ours to write, so nobody here can be training in it
+            return False
 
     def append(self, event: Event) -> None:
-        """Write one event durably."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._drop_torn_line()
-        with self.path.open("ab") as file:
-            file.write(json.dumps(event).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Write one event durably, stamped with the time. Raises StorageError when the disk does not take it.
+
+        Time never runs backwards in a journal, whatever the machine's clock does: a server orders points by it.
+        """
+        earlier = self.events()
+        moment = max([now_ms(), *(e["time"] for e in earlier[-1:])])
+        with storing(self.path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._drop_torn_line()
+            with self.path.open("ab") as file:
+                file.write(json.dumps(event | {"time": moment}).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            if not earlier:
+                sync_folder(self.folder)
 
     def events(self) -> list[Event]:
         """Return all events, oldest first; a last line cut short by a kill is left out."""
@@ -88,11 +114,14 @@ class Journal:
             return []
         lines = self.path.read_bytes().split(b"\n")[:-1]
         try:
-            return [json.loads(line) for line in lines]
+            events = [json.loads(line) for line in lines]
+            if any(not isinstance(event, dict) or not {"type", "time"} <= set(event) for event in events):
+                raise ValueError("a line is no event")  # noqa: TRY301 - one message for every kind of damage
         except ValueError as error:
             raise JournalError(
                 f"{self.path} is damaged ({error}); remove {self.folder} to train the cell again"
             ) from None
+        return events
 
     def last(self, kind: str) -> Event | None:
         """Return the newest event of a kind, None when there is none."""
@@ -111,18 +140,29 @@ class Journal:
     @delivery.setter
     def delivery(self, value: Delivery) -> None:
         beside = self._delivery.with_suffix(".part")
-        beside.write_text(json.dumps(value.__dict__))
-        beside.replace(self._delivery)
+        with storing(self._delivery):
+            beside.write_text(json.dumps(asdict(value)))
+            beside.replace(self._delivery)
 
-    def is_delivered(self) -> bool:
-        """Tell whether the server has heard everything."""
-        return self.delivery.events >= len(self.events())
+    def forget_delivery(self) -> None:
+        """Have everything told again: the store lost it."""
+        self._delivery.unlink(missing_ok=True)
+
+    def is_delivered(self, store: str | None = None) -> bool:
+        """Tell whether a store (any, without its name) has heard everything."""
+        told = self.delivery
+        return told.events >= len(self.events()) and store in {None, told.store}
 
     def clear(self) -> None:
         """Forget everything, to train the cell from the start; the lock stays."""
         for path in (self.path, self._delivery, *self.folder.glob("checkpoint*")):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what writes cut short by a kill left behind; call it while holding the cell."""
+        for path in (*self.folder.glob("*.partial"), *self.artifacts.glob("*.partial")):
+            path.unlink(missing_ok=True)
 
     def _drop_torn_line(self) -> None:
         if not self.path.exists():
@@ -132,3 +172,19 @@ class Journal:
         if whole < len(data):
             with self.path.open("r+b") as file:
                 file.truncate(whole)
+
+
+def now_ms() -> int:
+    """Return the time as MLflow counts it, in milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mobilebench.errors import UserError
+from mobilebench.journal import sync_folder
 from mobilebench.protocol import parse
+from mobilebench.storage import storing
 from mobilebench.suites import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+_ID = re.compile(r"[a-z0-9_]+")
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 
 
@@ -162,20 +166,27 @@ def compare_files(records: Iterable[Record], files: Iterable[Record]) -> list[Pr
 
 
 def result_path(results: Path, cell: Cell) -> Path:
-    """Return where the result file of a cell lies: one folder per dataset, because that is one DVC stage."""
+    """Return where the result file of a cell lies: one folder per dataset, because that is one DVC stage.
+
+    Raises UserError for a dataset that is no id: records come from stores and folders of others, too.
+    """
+    if not _ID.fullmatch(cell.dataset):
+        raise UserError(f"a record's dataset is {cell.dataset[:60]!r}; expected lower-case letters, digits and _")
     return results / "cells" / cell.dataset / f"{cell.name}.json"
 
 
 def write_result(results: Path, record: Record) -> Path:
     """Write a finished record as the cell's result file, beside and renamed, and return its path."""
     path = result_path(results, record.cell)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".json.part")
-    with beside.open("w") as file:
-        file.write(json.dumps(asdict(record), indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".json.part")
+        with beside.open("w") as file:
+            file.write(json.dumps(asdict(record), indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        sync_folder(path.parent)
     return path
 
 

@@ -15,9 +15,12 @@ from mobilebench.records import read_result, result_path
 if TYPE_CHECKING:
     from mobilebench.suites import Cell, Suite
 
-Name = Literal["unprepared", "waiting", "running", "interrupted", "failed", "undelivered", "finished", "outdated"]
+Name = Literal[
+    "unprepared", "damaged", "waiting", "running", "interrupted", "failed", "undelivered", "finished", "outdated"
+]  # fmt: skip
 COLOURS: dict[Name, str] = {
     "unprepared": "dim",
+    "damaged": "red",
     "waiting": "default",
     "running": "cyan",
     "interrupted": "yellow",
@@ -43,18 +46,22 @@ def grid_states(suite: Suite) -> dict[Cell, State]:
 
 
 def _state(suite: Suite, cell: Cell) -> State:
+    if not (PACKED / cell.dataset).exists():
+        return State("unprepared", "unprepared")
     try:
         digest = read_meta(PACKED / cell.dataset).digest
-    except UserError:  # absent or damaged: `prepare` says which, here it is one state
-        return State("unprepared", "unprepared")
-    wanted = identity(cell, suite.protocol.hash, digest)
+        return _known(suite, cell, identity(cell, suite.protocol.hash, digest))
+    except UserError as error:  # of this cell only: its data, its result file or its journal can't be read
+        return State("damaged", "damaged", str(error))
+
+
+def _known(suite: Suite, cell: Cell, wanted: str) -> State:
     record = read_result(result_path(RESULTS, cell))
     if record is not None and record_identity(record) == wanted:
         top1 = "?" if record.test_top1 is None else f"{100 * record.test_top1:.1f} %"
         return State("finished", f"finished {top1}")
     journal = Journal(STATE / f"{cell.name}-{wanted}")
-    events = journal.events()
-    if not events:
+    if not journal.events():
         return State("outdated", "outdated") if record is not None else State("waiting", "waiting")
     return _unfinished(journal, suite.protocol.epochs)
 
@@ -65,6 +72,10 @@ def _unfinished(journal: Journal, epochs: int) -> State:
     kind = events[-1]["type"]
     if journal.is_locked():
         return State("running", f"running {done}/{epochs}")
+    if kind == "finish" and journal.is_delivered():
+        return State(
+            "undelivered", "no result file", "trained and delivered; `mobilebench sync` writes its file"
+        )
     if kind == "finish":
         return State("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
     if kind == "fail":

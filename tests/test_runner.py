@@ -16,7 +16,7 @@ from mobilebench.records import RecordsError, read_results, result_path
 from mobilebench.runner import CellFailedError, open_bench, redo, run_cell, run_cells
 from mobilebench.scoring import score_experiment, write_scores
 from mobilebench.suites import Cell
-from mobilebench.sync import sync_journals
+from mobilebench.sync import Synced, sync_journals
 from mobilebench.tracking import Tracker, TrackingError, uri
 from mobilebench.training import checkpoint
 
@@ -144,14 +144,15 @@ def test_a_run_finished_elsewhere_is_taken_over_not_trained_again(bench: Bench) 
     assert read_results(RESULTS) == [first]
 
 
-def test_an_emptied_store_means_training_again(bench: Bench, project: Path) -> None:
+def test_another_store_is_told_everything_without_training(bench: Bench, project: Path) -> None:
     run_cell(bench, SHUFFLENET)
-    result_path(RESULTS, SHUFFLENET).unlink()
-    again = replace(bench, tracker=Tracker(f"sqlite:///{project}/new.db"))
-    run_cell(again, SHUFFLENET)
+    (first,) = read_results(RESULTS)
+    other = Tracker(f"sqlite:///{project}/new.db")
+    assert sync_journals(bench.state, RESULTS, other) == Synced(delivered=1)
     (record,) = read_results(RESULTS)
-    assert again.tracker is not None
-    assert again.tracker.records("tiny") == [record]
+    assert record == replace(first, run_id=record.run_id) != first
+    assert other.records("tiny") == [record]
+    assert [epoch for epoch, _ in other.curves(record.run_id, ["lr"])["lr"]] == [1, 2]
 
 
 def test_a_failing_cell_ends_failed_and_others_go_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,9 +182,9 @@ def test_offline_cells_count_as_finished_once_they_are_delivered(bench: Bench) -
     assert read_results(RESULTS) == []
     assert "sync" in notes.heard[-1]
     assert bench.tracker is not None
-    assert sync_journals(bench.state, RESULTS, bench.tracker) == (1, 0)
+    assert sync_journals(bench.state, RESULTS, bench.tracker) == Synced(delivered=1)
     assert bench.tracker.records("tiny") == read_results(RESULTS) != []
-    assert sync_journals(bench.state, RESULTS, bench.tracker) == (0, 0)
+    assert sync_journals(bench.state, RESULTS, bench.tracker) == Synced()
 
 
 def test_a_server_that_goes_away_loses_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

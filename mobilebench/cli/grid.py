@@ -93,6 +93,7 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
 
     from mobilebench import suites
     from mobilebench.cli.console import console, grid_progress
+    from mobilebench.signals import termination_as_interrupt
 
     suite = suites.load()
     wanted = suites.select(suite, dataset, models, seeds)
@@ -107,11 +108,17 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         for cell in cells:
             runner.redo(bench, cell)
     console.print(f"{dataset}: {len(cells)} of {len(wanted)} cells to train, {len(wanted) - len(cells)} finished")
-    with grid_progress(len(cells), suite.protocol.epochs) as progress:
-        failed = runner.run_cells(replace(bench, listener=progress), cells)
+    try:
+        with termination_as_interrupt(), grid_progress(len(cells), suite.protocol.epochs) as progress:
+            failed = runner.run_cells(replace(bench, listener=progress), cells)
+    except KeyboardInterrupt:
+        console.print(f"\nStopped. `mobilebench train {dataset}` goes on after the last finished epoch.")
+        raise SystemExit(130) from None
     if failed:
         names = ", ".join(cell.name for cell, _ in failed)
-        raise click.ClickException(f"{len(failed)} of {len(cells)} cells are not finished: {names}")
+        raise click.ClickException(
+            f"{len(failed)} of {len(cells)} cells are not finished: {names}. `mobilebench status` says why"
+        )
 
 
 @click.command()
@@ -123,8 +130,12 @@ def sync(folder: Path | None) -> None:
     from mobilebench.sync import sync_journals
     from mobilebench.tracking import Tracker
 
-    done, waiting = sync_journals(folder or STATE, RESULTS, Tracker())
-    console.print(f"{done} runs delivered, {waiting} still in training")
+    done = sync_journals(folder or STATE, RESULTS, Tracker())
+    for name, error in done.failed:
+        console.print(f"[red]{name}[/red]: {error}", soft_wrap=True)
+    console.print(f"{done.delivered} runs delivered, {done.waiting} still in training")
+    if done.failed:
+        raise click.ClickException(f"{len(done.failed)} runs could not be delivered")
 
 
 @click.command()

@@ -1,0 +1,50 @@
+"""Signals that stop a person's or a scheduler's work: held back during a write, and both kinds as Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C and a termination back until the block is done: a write that has begun is ended, then it stops.
+
+    Only the main thread hears signals; elsewhere the block just runs.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[tuple[int, FrameType | None]] = []
+    before: dict[signal.Signals, Any] = {
+        number: signal.signal(number, lambda number, frame: heard.append((number, frame))) for number in _STOPPING
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+    if heard:
+        signal.raise_signal(heard[0][0])
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Let a scheduler's SIGTERM stop the block as Ctrl-C does: the journal says so and the next call goes on."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

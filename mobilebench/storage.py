@@ -1,0 +1,39 @@
+"""Disks that are full, read-only or gone: what the system says of them, as an error a person can act on."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mobilebench.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_WHAT_TO_DO = {
+    errno.ENOSPC: "free some space on that disk",
+    errno.EDQUOT: "free some space within your quota",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+    errno.EROFS: "the file system is read-only; mount it for writing",
+    errno.EACCES: "make the folder writable for you",
+    errno.EPERM: "make the folder writable for you",
+}
+
+
+class StorageError(UserError):
+    """A file cannot be written; the message names it, says what the system said and what to do."""
+
+
+@contextmanager
+def storing(what: Path) -> Iterator[None]:
+    """Turn the system's refusal to write `what` into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        do = _WHAT_TO_DO.get(error.errno or 0, "see to that disk or folder")
+        raise StorageError(
+            f"cannot write {what}: {error.strerror or error}. To go on, {do} and give the same command again; what was "
+            "written before is kept"
+        ) from error
