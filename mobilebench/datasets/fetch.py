@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ATTEMPTS = 6
-BLOCK = 1 << 20
+BLOCK = 1 << 16  # a block that breaks off is lost: small ones lose little
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -87,8 +87,8 @@ def _once(source: Source, part: Path) -> None:
         _refuse_status(source, response)
         answer = _answer(response, have)
         _check_space(part, answer)
+        _remember(response, part, answer)
         _append(response, part, answer)
-        _remember(response, part)
     _compare(part, answer.total)
 
 
@@ -115,9 +115,15 @@ def _bar(part: Path, answer: _Answer) -> AbstractContextManager[Callable[[int], 
     return progress(part.name.removesuffix(".part"), answer.total, in_bytes=True)
 
 
-def _remember(response: requests.Response, part: Path) -> None:
+def _remember(response: requests.Response, part: Path, answer: _Answer) -> None:
+    """Keep the file's validator beside the part, from its first byte on: a resumed download asks for the same file."""
+    if answer.start:
+        return
+    part.unlink(missing_ok=True)
+    _tag(part).unlink(missing_ok=True)
     tag = response.headers.get("ETag", "")
-    if tag and not tag.startswith("W/"):
+    tag = response.headers.get("Last-Modified", "") if not tag or tag.startswith("W/") else tag
+    if tag:
         _tag(part).write_text(tag, encoding="utf-8")
 
 

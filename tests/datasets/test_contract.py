@@ -1,0 +1,211 @@
+"""What every dataset must keep, on tiny archives in the official layout: fetch, prepare, open, train."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from mobilebench.datasets import DATASETS, DataError, get
+from mobilebench.datasets.packed import open_packed
+from mobilebench.training.recipe import DataPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ALL = sorted(DATASETS)
+# tiny copies: classes, train, test, side
+SIZES = {
+    "imagenette": (10, 30, 10, 160),
+    "cifar10": (10, 100, 20, 32),
+    "cifar100": (100, 200, 100, 32),
+    "dogs": (3, 9, 6, 57),
+    "dogs_released": (3, 12, 3, 57),
+    "ham10k": (7, 98, 42, 45),
+    "ham10k_grouped": (7, 98, 42, 45),
+    "ham10k_released": (7, 98, 21, 45),
+    "indoor67": (3, 12, 6, 64),
+    "miniplaces": (3, 12, 6, 128),
+    "digits": (10, 1437, 360, 8),
+    "toy_shapes": (8, 1000, 400, 32),
+    "toy_textures": (8, 1000, 400, 32),
+}
+
+
+@pytest.fixture
+def ready(serve_official: Callable[[str], object], packed_at: Callable[..., Path]) -> Callable[..., Path]:
+    def run(dataset_id: str, **more: Any) -> Path:
+        if not DATASETS[dataset_id].generated:
+            serve_official(dataset_id)
+        return packed_at(dataset_id, incomplete_ok=True, **more)
+
+    return run
+
+
+@pytest.mark.parametrize("dataset_id", ALL)
+def test_fetch_prepare_open(dataset_id: str, ready: Callable[..., Path]) -> None:
+    packed = open_packed(ready(dataset_id))
+    classes, train, test, side = SIZES[dataset_id]
+    packed.verify()
+    assert len(packed.meta.classes) == len(set(packed.meta.classes)) == classes
+    assert packed.images.shape[1:] == (side, side, 3)
+    assert packed.images.dtype == np.uint8
+    assert isinstance(packed.images, np.memmap)
+    assert packed.labels.dtype == np.int64
+    assert set(packed.labels.tolist()) == set(range(classes))
+    assert (len(packed.rows("train")), len(packed.rows("test"))) == (train, test)
+    together = np.concatenate([packed.rows(split) for split in ("train", "val", "test")])
+    assert sorted(together.tolist()) == list(range(len(packed.images)))
+    assert packed.meta.counts == {split: len(packed.rows(split)) for split in ("train", "val", "test")}
+
+
+@pytest.mark.parametrize("dataset_id", ALL)
+def test_moments_and_sha1_are_those_of_the_stored_pixels(dataset_id: str, ready: Callable[..., Path]) -> None:
+    packed = open_packed(ready(dataset_id))
+    train = packed.images[packed.rows("train")] / 255
+    np.testing.assert_allclose(packed.meta.mean, train.mean(axis=(0, 1, 2)), rtol=1e-9)
+    np.testing.assert_allclose(packed.meta.std, train.std(axis=(0, 1, 2)), rtol=1e-9)
+    with (packed.path / "index.csv").open(newline="") as file:
+        sha1s = [line["sha1"] for line in csv.DictReader(file)]
+    assert sha1s == [hashlib.sha1(image.tobytes()).hexdigest() for image in packed.images]
+
+
+@pytest.mark.parametrize("dataset_id", ALL)
+def test_again_does_nothing_and_elsewhere_gives_the_same_digest(
+    dataset_id: str, ready: Callable[..., Path], tmp_path: Path
+) -> None:
+    first = ready(dataset_id)
+    before = {path.name: path.stat().st_mtime_ns for path in first.iterdir()}
+    assert {path.name: path.stat().st_mtime_ns for path in ready(dataset_id).iterdir()} == before
+    elsewhere = ready(dataset_id, out_dir=tmp_path / "elsewhere", raw_dir=tmp_path / "raw2")
+    assert open_packed(elsewhere).meta.digest == open_packed(first).meta.digest
+    assert sorted(before) == ["images.npy", "index.csv", "labels.npy", "meta.json"]
+
+
+@pytest.mark.parametrize("dataset_id", ALL)
+def test_val_is_cut_out_of_train_and_test_is_untouched(
+    dataset_id: str, ready: Callable[..., Path], tmp_path: Path
+) -> None:
+    if dataset_id in {"cifar100", "dogs", "dogs_released"}:
+        pytest.skip("the tiny copy has too few train images a class to hold any out")
+    plain = open_packed(ready(dataset_id))
+    cut = open_packed(ready(dataset_id, policy=DataPolicy(val_fraction=0.34), out_dir=tmp_path / "cut"))
+    assert cut.rows("test").tolist() == plain.rows("test").tolist()
+    assert len(cut.rows("val")) > 0
+    if not plain.meta.counts["val"]:
+        assert sorted([*cut.rows("val"), *cut.rows("train")]) == plain.rows("train").tolist()
+        assert cut.meta.mean != plain.meta.mean
+        assert cut.meta.digest != plain.meta.digest
+    else:
+        assert cut.rows("val").tolist() == plain.rows("val").tolist()
+
+
+@pytest.mark.parametrize("dataset_id", [d for d in ALL if not DATASETS[d].generated])
+def test_an_incomplete_copy_is_refused_unless_asked_for(
+    dataset_id: str, serve_official: Callable[[str], object], packed_at: Callable[..., Path], tmp_path: Path
+) -> None:
+    serve_official(dataset_id)
+    with pytest.raises(DataError, match=r"not complete.*--incomplete-ok"):
+        packed_at(dataset_id)
+    assert not (tmp_path / "packed" / dataset_id).exists()
+    assert not open_packed(packed_at(dataset_id, incomplete_ok=True)).meta.official
+
+
+@pytest.mark.parametrize("dataset_id", ALL)
+def test_the_spec_says_all_that_a_user_must_know(dataset_id: str) -> None:
+    spec = get(dataset_id)
+    assert spec.id == dataset_id
+    assert spec.licence
+    assert spec.citation
+    assert spec.title
+    assert spec.generated or all(source.url.startswith("http") for source in spec.sources)
+    json.dumps(dict(spec.counts))
+
+
+def test_the_seven_have_the_papers_sizes() -> None:
+    table = resources.files("mobilebench.reference") / "table2_datasets.csv"
+    for line in csv.DictReader(table.read_text().splitlines()):
+        spec = get(line["dataset"])
+        assert spec.classes == int(line["classes"])
+        if spec.id == "ham10k":  # the paper rounds: 70 % of 10,015 is 7,010
+            assert [round(n, -2) for n in spec.counts.values()] == [int(line["train"]), int(line["test"])]
+        else:
+            assert dict(spec.counts) == {"train": int(line["train"]), "test": int(line["test"])}
+        assert spec.domain == line["domain"]
+
+
+def test_checksums_are_those_that_torchvision_publishes() -> None:
+    from torchvision.datasets import CIFAR10, CIFAR100, Imagenette
+
+    assert get("cifar10").sources[0].md5 == CIFAR10.tgz_md5
+    assert get("cifar100").sources[0].md5 == CIFAR100.tgz_md5
+    assert (get("imagenette").sources[0].url, get("imagenette").sources[0].md5) == Imagenette._ARCHIVES["160px"]
+
+
+@pytest.mark.parametrize("dataset_id", ["cifar10", "cifar100"])
+def test_cifar_reads_as_torchvision_reads_it(
+    dataset_id: str, ready: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import datasets as tv
+
+    oracle = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}[dataset_id]
+    packed = open_packed(ready(dataset_id))
+    monkeypatch.setattr(oracle, "_check_integrity", lambda self: True)  # the tiny files have other checksums
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    for split in ("train", "test"):
+        theirs = oracle(tmp_path / "raw" / dataset_id / "files", train=split == "train")
+        np.testing.assert_array_equal(packed.images[packed.rows(split)], theirs.data)
+        assert packed.labels[packed.rows(split)].tolist() == theirs.targets
+        assert list(packed.meta.classes) == theirs.classes
+
+
+@pytest.mark.parametrize(
+    "dataset_id", ["imagenette", "cifar10", "cifar100", "dogs", "ham10k", "indoor67", "miniplaces"]
+)
+def test_each_of_the_seven_trains(dataset_id: str, ready: Callable[..., Path]) -> None:
+    import torch
+    from torch import nn
+
+    from mobilebench.training import Split, TrainData, Trainer
+    from mobilebench.training.recipe import Augment, Recipe
+    from mobilebench.training.runtime import Runtime
+
+    p = open_packed(ready(dataset_id))
+    splits = [Split(p.images, p.labels, p.rows(split)) for split in ("train", "test")]
+    data = TrainData(*splits, p.meta.mean, p.meta.std, len(p.meta.classes), p.meta.hflip)
+    recipe = Recipe(epochs=1, warmup_epochs=0, batch_size=4, resolution=16, augment=Augment(cutmix_prob=0))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, data.num_classes))
+    torch.manual_seed(0)
+    trainer = Trainer(model, data, recipe, 0, Runtime(device="cpu", compile="off"))
+    (result,) = list(trainer.epochs())
+    assert 0 < result.train_loss < 20
+    assert result.test_top1 is not None
+    assert 0 <= result.test_top1 <= 1
+
+
+def test_miniplaces_takes_labels_from_the_lists_not_from_the_letters(ready: Callable[..., Path]) -> None:
+    packed = open_packed(ready("miniplaces"))
+    assert packed.meta.classes == ("abbey", "bakery/shop", "canyon")
+    shop = [line for line in packed.index if line.path.startswith("train/b/bakery/shop/")]
+    assert {line.label for line in shop} == {1}
+    assert not any(line.path.startswith("test/") for line in packed.index)
+
+
+def test_dogs_takes_the_split_from_the_mat_lists(ready: Callable[..., Path]) -> None:
+    packed = open_packed(ready("dogs"))
+    assert packed.meta.classes == ("Chihuahua", "Japanese_spaniel", "collie")
+    assert {line.split for line in packed.index if line.path.endswith("_4.jpg")} == {"test"}
+    assert {line.split for line in packed.index if line.path.endswith("_0.jpg")} == {"train"}
+
+
+def test_wrong_names_get_near_matches(packed_at: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match="did you mean cifar100"):
+        get("cifar1000")
+    with pytest.raises(DataError, match="did you mean toy_shapes"):
+        packed_at("toy_shape")
