@@ -14,10 +14,11 @@ import numpy as np
 
 from mobilebench.score.files import read_rows
 from mobilebench.score.matrix import Matrix
+from mobilebench.score.subsets import FOUR
 from mobilebench.score.xscore import Anchors, anchors_from_matrix
 
 SOURCE = "Beyond ImageNet (Zhang, Ding, Liu 2025)"
-PAPER_FOUR = ("imagenette", "cifar100", "ham10k", "dogs")
+PAPER_FOUR = FOUR
 PAPER_LAMBDA = 0.5
 _FOLDER = Path(__file__).parent
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mobilebench.report.inputs import ReportInputs
     from mobilebench.score import ScoreTable
 
-WIDTH = 6.4
+WIDTH = 5.2  # inches: as wide as a phone's screen at the size of its text
 
 
 def spread(scores: ScoreTable) -> str:
@@ -83,7 +83,7 @@ def figure_1(inputs: ReportInputs, dataset: str) -> Picture:
     axes.plot(x, y, "o", color=INK, markersize=5)
     _line(axes, x, y)
     axes.set_xticks(
-        x, [f"{row.model}\n{row.score:.2f}" for row in rows], rotation=35, ha="right", rotation_mode="anchor"
+        x, [f"{row.model}\n{row.score:.2f}" for row in rows], rotation=60, ha="right", rotation_mode="anchor"
     )
     axes.set_ylabel(f"test top-1 on {dataset} (%)")
     axes.set_xlabel("models, xScore rising")

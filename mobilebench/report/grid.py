@@ -15,6 +15,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "λ": r"$\lambda$", "≥": r"$\ge$",
     "<": r"$<$", ">": r"$>$",
+    "\n": r"\newline ",
 }  # fmt: skip
 
 
@@ -52,6 +53,11 @@ class Table:
             for i in range(len(self.columns))
         )
 
+    @property
+    def prose(self) -> bool:
+        """Whether some cell is a sentence or more; on a phone such a table is shown row by row."""
+        return any(len(cell.text) > 60 for row in self.rows for cell in row)
+
 
 def number(value: float | None, digits: int = 3, *, strong: bool = False) -> Cell:
     """Return a number cell; an undefined value reads "n/a"."""
@@ -84,7 +90,7 @@ def to_csv(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """Return the table as a LaTeX float for the booktabs package."""
-    spec = "".join("r" if right else "l" for right in table.numeric)
+    spec = "".join(_tex_column(table, i) for i in range(len(table.columns)))
     head = " & ".join(_tex(name) for name in table.columns)
     body = [" & ".join(_tex_cell(cell) for cell in row) + r" \\" for row in table.rows]
     return "\n".join([
@@ -95,12 +101,17 @@ def to_latex(table: Table) -> str:
 
 
 def _md(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+    return "| " + " | ".join(c.replace("|", "\\|").replace("\n", "<br>") for c in cells) + " |"
 
 
 def _md_cell(cell: Cell) -> str:
     words = f"**{cell.text}**" if cell.strong else cell.text
     return f"[{words}]({cell.href})" if cell.href else words
+
+
+def _tex_column(table: Table, i: int) -> str:
+    long = any(len(row[i].text) > 40 for row in table.rows)
+    return r"p{0.25\linewidth}" if long else "r" if table.numeric[i] else "l"
 
 
 def _tex(words: str) -> str:

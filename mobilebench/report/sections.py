@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench.report import figures
+from mobilebench.errors import UserError
+from mobilebench.report import analysis, figures, plots
+from mobilebench.report.analysis import between
 from mobilebench.report.grid import Cell, Table, number, text
+from mobilebench.score.claims import Context
+from mobilebench.score.subsets import complete
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from mobilebench.report.inputs import ReportInputs
     from mobilebench.report.style import Picture
     from mobilebench.score import ScoreRow
@@ -24,18 +30,25 @@ class Section:
     title: str
     words: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    tables: tuple[Table, ...] = field(default_factory=tuple)
+    tables: tuple[Table, ...] = ()
 
 
 def build(inputs: ReportInputs) -> tuple[Section, ...]:
-    """Return every section these inputs allow, in reading order."""
-    return (_leaderboard(inputs), _matrix(inputs), _figure_1(inputs))
+    """Return every section, in reading order; one that these inputs cannot fill says why in a sentence."""
+    return (*(_filled(name, title, make, inputs) for name, title, make in _SECTIONS), _provenance(inputs))
 
 
 def proxy_dataset(inputs: ReportInputs) -> str:
     """Return the dataset that stands in for ImageNet: imagenette where present, the first one otherwise."""
     names = inputs.matrix.datasets
     return "imagenette" if "imagenette" in names else names[0]
+
+
+def _filled(name: str, title: str, make: Callable[[ReportInputs], Section], inputs: ReportInputs) -> Section:
+    try:
+        return make(inputs)
+    except UserError as reason:
+        return Section(name, title, (f"Not shown: {reason}.",))
 
 
 def _leaderboard(inputs: ReportInputs) -> Section:
@@ -67,17 +80,22 @@ def _score_cells(row: ScoreRow) -> tuple[Cell, ...]:
     )
 
 
-def between(low: float, high: float, digits: int = 3) -> Cell:
-    """Return an interval cell, sorted by its lower end."""
-    if not np.isfinite(low):
-        return number(None)
-    return Cell(f"{low:.{digits}f} to {high:.{digits}f}", float(low))
+def _claims(inputs: ReportInputs) -> Section:
+    costs = {row.model: row for row in inputs.costs or ()}
+    context = Context(
+        inputs.matrix,
+        inputs.scores,
+        {name: row.params for name, row in costs.items()},
+        {name: row.macs for name, row in costs.items()},
+        inputs.elements or {},
+    )
+    return Section("claims", "The paper's claims", (), (), (analysis.claims_table(context),))
 
 
 def _matrix(inputs: ReportInputs) -> Section:
     matrix, order = inputs.matrix, [inputs.matrix.models.index(row.model) for row in inputs.scores.rows]
     mean = matrix.mean
-    best = np.nanmax(np.where(np.isnan(mean), -1, mean), axis=0)
+    best = np.max(np.where(np.isnan(mean), -1, mean), axis=0)
     caption = f"Test top-1 in percent, best of each dataset bold. {figures.runs_line(inputs)} {_spread_words(inputs)}"
     rows = tuple(
         (
@@ -86,9 +104,7 @@ def _matrix(inputs: ReportInputs) -> Section:
         )
         for i in order
     )
-    heads = tuple(
-        f"{name} (n = {size})" if size else name for name, size in zip(matrix.datasets, matrix.n_test, strict=True)
-    )
+    heads = tuple(f"{d} (n={n:,})" if n else d for d, n in zip(matrix.datasets, matrix.n_test, strict=True))
     table = Table("accuracy", caption, ("model", *heads), rows)
     return Section("matrix", "Accuracy matrix", (), (figures.heat_map(inputs), figures.profiles(inputs)), (table,))
 
@@ -115,8 +131,111 @@ def _accuracy(inputs: ReportInputs, i: int, j: int, *, strong: bool) -> Cell:
     return Cell(f"{100 * mean:.2f}{half}", mean, strong=strong)
 
 
-def _figure_1(inputs: ReportInputs) -> Section:
-    name = proxy_dataset(inputs)
+def _datasets(inputs: ReportInputs) -> Section:
+    words = "Intervals above hold the suite of datasets fixed. Here the datasets themselves are the sample."
+    table = analysis.datasets_table(inputs.matrix, inputs.scores)
+    return Section("datasets", "What hangs on the choice of datasets", (words,), (), (table,))
+
+
+def _lambda(inputs: ReportInputs) -> Section:
     if not any(row.rank for row in inputs.scores.rows):
-        return Section("proxy", f"Does {name} tell the xScore?", ("No model has a score yet.",))
-    return Section("proxy", f"Does {name} tell the xScore?", (), (figures.figure_1(inputs, name),))
+        raise UserError("no model has an xScore")
+    table = analysis.swaps_table(inputs.scores)
+    words = () if table.rows else ("No pair of models changes places for any lambda between 0 and 1.",)
+    return Section(
+        "lambda", "What hangs on lambda", words, (plots.lambda_plot(inputs.scores),), (table,) if table.rows else ()
+    )
+
+
+def _proxy(inputs: ReportInputs) -> Section:
+    name = proxy_dataset(inputs)
+    pictures = (figures.figure_1(inputs, name), plots.proxy_scatter(inputs, name))
+    table = analysis.proxies_table(inputs.matrix, inputs.scores.lam)
+    return Section("proxy", "Does one dataset tell the xScore?", (), pictures, (table,))
+
+
+def _subsets(inputs: ReportInputs) -> Section:
+    matrix, lam = complete(inputs.matrix), inputs.scores.lam
+    if len(matrix.datasets) < 3:
+        raise UserError(f"subsets need 3 or more datasets; this suite has {len(matrix.datasets)}")
+    size = 4 if len(matrix.datasets) > 4 else len(matrix.datasets) - 1
+    tables = (*analysis.proxy_scores_table(matrix, lam=lam), analysis.subsets_table(matrix, size, lam=lam))
+    words = "A subset that keeps the order may still miss the values; both are judged on models left out, too."
+    return Section(
+        "subsets", "Can fewer datasets stand in for all?", (words,), (plots.subset_plot(matrix, lam),), tables
+    )
+
+
+def _cost(inputs: ReportInputs) -> Section:
+    known = tuple(row for row in inputs.costs or () if row.model in inputs.matrix.models)
+    if not known:
+        raise UserError("no cost of any of these models is known; `mobilebench models profile` measures them")
+    table = analysis.cost_table(inputs, known)
+    return Section("cost", "Cost and accuracy", (), (plots.pareto_plot(inputs, known),), (table,))
+
+
+def _elements(inputs: ReportInputs) -> Section:
+    if not inputs.elements:
+        raise UserError("the architectural elements of these models are not known")
+    table = analysis.elements_table(inputs)
+    if not table.rows:
+        raise UserError("every element is in all of these models or in none")
+    words = (
+        f"n = {len(inputs.scores.models)} networks, chosen by hand and different in many elements at once: "
+        "a difference is an association, and no test here can make it a cause."
+    )
+    return Section("elements", "Architectural elements", (words,), (plots.element_plot(inputs),), (table,))
+
+
+def _curves(inputs: ReportInputs) -> Section:
+    if not any(curve.epochs for curve in inputs.curves):
+        raise UserError("no learning curves come with these accuracies")
+    return Section("curves", "Learning curves", (), (plots.curves_plot(inputs),))
+
+
+_SECTIONS: tuple[tuple[str, str, Callable[[ReportInputs], Section]], ...] = (
+    ("leaderboard", "Leaderboard", _leaderboard),
+    ("claims", "The paper's claims", _claims),
+    ("matrix", "Accuracy matrix", _matrix),
+    ("datasets", "What hangs on the choice of datasets", _datasets),
+    ("lambda", "What hangs on lambda", _lambda),
+    ("proxy", "Does one dataset tell the xScore?", _proxy),
+    ("subsets", "Can fewer datasets stand in for all?", _subsets),
+    ("cost", "Cost and accuracy", _cost),
+    ("elements", "Architectural elements", _elements),
+    ("curves", "Learning curves", _curves),
+)
+
+
+def _provenance(inputs: ReportInputs) -> Section:
+    protocol = tuple((text(key), text(value)) for key, value in _flat(inputs.protocol))
+    tables = []
+    if protocol:
+        tables.append(Table("protocol", f"Protocol {inputs.protocol_hash}.", ("setting", "value"), protocol))
+    if inputs.dataset_digests:
+        digests = tuple((text(name), text(digest)) for name, digest in inputs.dataset_digests.items())
+        tables.append(Table("data", "Content digests of the packed datasets.", ("dataset", "digest"), digests))
+    if inputs.runs:
+        rows = tuple(_run_cells(inputs, key) for key in inputs.runs)
+        tables.append(
+            Table("runs", "The run behind each cell.", ("model", "dataset", "seed", "top-1 (%)", "run"), rows)
+        )
+    return Section(
+        "provenance", "Where the numbers come from", (inputs.source,) if inputs.source else (), (), tuple(tables)
+    )
+
+
+def _run_cells(inputs: ReportInputs, key: tuple[str, str, int]) -> tuple[Cell, ...]:
+    model, dataset, seed = key
+    matrix, run = inputs.matrix, inputs.runs[key]
+    top1 = matrix.top1[matrix.models.index(model), matrix.datasets.index(dataset), matrix.seeds.index(seed)]
+    shown = Cell(f"{100 * top1:.2f}", float(top1))
+    return text(model), text(dataset), number(seed, 0), shown, text(run.run_id, run.url)
+
+
+def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)

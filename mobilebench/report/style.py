@@ -6,6 +6,7 @@ figures take ink and data colours from the page's CSS variables, so that they fo
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from dataclasses import dataclass
@@ -48,6 +49,12 @@ class Picture:
     caption: str
     figure: Figure
 
+    def __post_init__(self) -> None:
+        # The layout is solved once, not again for every form.
+        with mpl.rc_context(_RC):
+            self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
+
     def png(self) -> bytes:
         """Return the figure as PNG on white, 160 dots per inch."""
         out = io.BytesIO()
@@ -56,12 +63,11 @@ class Picture:
 
     def svg(self) -> str:
         """Return the figure as a stand-alone SVG on white; the same figure gives the same bytes."""
-        return self._svg("white")
+        return re.sub(r"(<svg [^>]*>)", r'\1<rect width="100%" height="100%" fill="white"/>', self._drawn, count=1)
 
     def inline(self) -> str:
         """Return the SVG element for the page: transparent, themed by CSS variables, ids prefixed by the name."""
-        drawn = self._svg("none")
-        drawn = drawn[drawn.index("<svg") :]
+        drawn = self._drawn[self._drawn.index("<svg") :]
         drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
         drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{self.name}-", drawn)
         for colour, variable in _VARIABLES.items():
@@ -72,10 +78,11 @@ class Picture:
             r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg role="img" aria-label="{label}" \1>', drawn, count=1
         )
 
-    def _svg(self, face: str) -> str:
+    @functools.cached_property
+    def _drawn(self) -> str:
         out = io.StringIO()
         with mpl.rc_context({**_RC, "svg.hashsalt": self.name}):
-            self.figure.savefig(out, format="svg", facecolor=face, metadata={"Date": None, "Creator": None})
+            self.figure.savefig(out, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
         return out.getvalue()
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from mobilebench.report import grid
-from mobilebench.report.sections import build
+from mobilebench.report.dvcfiles import write_metrics, write_plots
+from mobilebench.report.sections import build, proxy_dataset
 from mobilebench.score.files import write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -17,14 +18,31 @@ if TYPE_CHECKING:
 
 
 def write_report(out_dir: str | Path, inputs: ReportInputs) -> tuple[Path, ...]:
-    """Write report.md, figures/*.png and *.svg and tables/*.csv and *.tex under `out_dir`; return the paths written."""
+    """Write the report under `out_dir` and return the paths, report.md first.
+
+    report.html is one file for reading offline; report.md uses figures/*.png (and *.svg beside them); tables/*.csv and
+    *.tex are for papers; metrics.json and plots/*.csv are for DVC. Figures and tables of an earlier report that this
+    one does not have are removed.
+    """
     out = Path(out_dir)
     sections = build(inputs)
-    return (
+    written = (
         write_text(out / "report.md", _render("report.md.j2", inputs, sections)),
+        write_text(out / "report.html", _render("report.html.j2", inputs, sections)),
+        write_metrics(out / "metrics.json", inputs),
+        *write_plots(out / "plots", inputs, proxy_dataset(inputs)),
         *_figures(out / "figures", sections),
         *_tables(out / "tables", sections),
     )
+    _remove_stale(out / "figures", (".png", ".svg"), written)
+    _remove_stale(out / "tables", (".csv", ".tex"), written)
+    return written
+
+
+def _remove_stale(folder: Path, suffixes: tuple[str, ...], written: tuple[Path, ...]) -> None:
+    for path in folder.iterdir():
+        if path.suffix in suffixes and path not in written:
+            path.unlink()
 
 
 def _figures(folder: Path, sections: tuple[Section, ...]) -> list[Path]:

@@ -16,7 +16,7 @@ from mobilebench.errors import UserError
 from mobilebench.score.correlation import Fit, fisher_interval, fit
 from mobilebench.score.design import element_effects
 from mobilebench.score.proxy import all_proxies, proxy_fit
-from mobilebench.score.subsets import all_subsets, complete, place, place_without_each_model
+from mobilebench.score.subsets import FOUR, all_subsets, complete, place, place_without_each_model
 from mobilebench.score.uncertainty import leave_one_dataset_out, ranks_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Verdict = Literal["supported", "leans for", "undecided", "leans against", "contradicted", "not testable"]
 LEADERS = ("efficientnet", "convmixer")
-FOUR = ("imagenette", "cifar100", "ham10k", "dogs")
 HALF = math.sqrt(0.5)  # the correlation from which one quantity carries half the variance of the other
 
 

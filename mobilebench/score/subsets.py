@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LIMIT = 20_000
+FOUR = ("imagenette", "cifar100", "ham10k", "dogs")  # the four of the paper, section 4.1
 CRITERIA = ("spearman", "kendall", "rmse", "top_k", "held_out_spearman", "held_out_rmse")
 
 
@@ -123,6 +124,11 @@ def predicted_scores(matrix: Matrix, datasets: Sequence[str], *, lam: float = 0.
     columns = [matrix.datasets.index(name) for name in datasets]
     judge = _Judge(matrix.mean, lam, 1)
     return judge.predicted_held_out(columns) if held_out else judge.predicted(columns)
+
+
+def held_out_scores(matrix: Matrix, *, lam: float = 0.5) -> Floats:
+    """XScore [M] of all datasets, each model on the anchors of the others: what a held-out prediction aims at."""
+    return np.array(_Judge(matrix.mean, lam, 1).full_held_out)
 
 
 class _Judge:

@@ -1,9 +1,11 @@
 """A small made matrix with its scores: two seeds, one cell absent is left to the tests that want it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from mobilebench.report import CostRow, Curve, ReportInputs, RunRef
+from mobilebench.report import CostRow, Curve, ReportInputs, RunRef, write_report
 from mobilebench.score import Matrix, compute_scores
 
 MODELS, DATASETS = ("alpha_net", "beta_net", "gamma_net", "delta_net"), ("digits", "toy_shapes", "toy_textures")
@@ -40,3 +42,11 @@ def made_inputs(seeds: int = 2) -> ReportInputs:
 @pytest.fixture(scope="session")
 def inputs() -> ReportInputs:
     return made_inputs()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory, inputs: ReportInputs) -> Path:
+    """A written report; tests read it and leave it as it is."""
+    out = tmp_path_factory.mktemp("report")
+    assert all(path.is_file() for path in write_report(out, inputs))
+    return out

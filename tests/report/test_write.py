@@ -1,19 +1,15 @@
 """What lies on disk after a report: complete, deterministic, with every number's n, interval or "single run"."""
 
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mobilebench.errors import UserError
 from mobilebench.report import ReportInputs, write_report
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, inputs: ReportInputs) -> Path:
-    out = tmp_path_factory.mktemp("report")
-    paths = write_report(out, inputs)
-    assert all(path.is_file() for path in paths)
-    return out
+from mobilebench.report.inputs import read_costs
 
 
 def test_markdown_shows_every_model_and_every_linked_figure_exists(folder: Path, inputs: ReportInputs) -> None:
@@ -40,3 +36,35 @@ def test_accuracy_table_holds_the_matrix(folder: Path, inputs: ReportInputs) -> 
     shown = {line[0]: [float(x) for x in line[1:]] for line in lines}
     for i, model in enumerate(inputs.matrix.models):
         assert shown[model] == pytest.approx(np.asarray(inputs.matrix.mean[i]).tolist())
+
+
+def test_latex_is_a_booktabs_table_with_everything_escaped(folder: Path) -> None:
+    words = (folder / "tables" / "leaderboard.tex").read_text()
+    assert words.count(r"\toprule") == words.count(r"\midrule") == words.count(r"\bottomrule") == 1
+    assert r"alpha\_net" in words
+    body = [line for line in words.splitlines() if line.endswith(r"\\")]
+    assert {line.replace(r"\&", "").count("&") for line in body} == {8}
+    assert words.isascii() or "±" not in words
+
+
+def test_dvc_reads_the_metrics_and_the_plots(folder: Path, inputs: ReportInputs) -> None:
+    metrics = json.loads((folder / "metrics.json").read_text())
+    best = inputs.scores.rows[0]
+    assert metrics["models"][best.model]["xscore"] == best.score
+    assert metrics["grid"] == {"models": 4, "datasets": 3, "seeds": 2, "cells_absent": 0}
+    with (folder / "plots" / "xscore.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == [row.model for row in inputs.scores.rows]
+    assert (folder / "plots" / "curves.csv").read_text().count("\n") == 1 + 3 * len(inputs.curves)
+    assert len((folder / "plots" / "proxy.csv").read_text().splitlines()) == 5
+
+
+def test_costs_are_read_back_from_a_csv(tmp_path: Path) -> None:
+    path = tmp_path / "cost.csv"
+    path.write_text("model,params,macs,latency_ms,threads,cpu\na,10,20,1.5,1,chip\nb,1,2,,,\na,11,20,1.4,4,chip\n")
+    first, second = read_costs(path)
+    assert (first.params, first.latency_ms, first.latency_note) == (11, 1.4, "4 threads, chip")
+    assert second.latency_ms is None
+    path.write_text("model,params,macs\na,2.5M,20\n")
+    with pytest.raises(UserError, match="whole numbers"):
+        read_costs(path)

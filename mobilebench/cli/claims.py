@@ -1,0 +1,131 @@
+"""Commands on what a matrix says: the paper's claims, its consistency, and which datasets could stand in for all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from mobilebench.report.grid import Table as Grid
+    from mobilebench.score.claims import Claim
+
+_COLOURS = {
+    "supported": "green", "leans for": "green", "leans against": "yellow", "contradicted": "red",
+    "undecided": "cyan", "not testable": "bright_black",
+}  # fmt: skip
+_matrix_option = click.option(
+    "--matrix", "source", default="published", show_default=True, metavar="published|PATH",
+    help="The published Table 3, a results folder, or a CSV of cells.",
+)  # fmt: skip
+_lambda_option = click.option(
+    "--lambda", "lam", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Weight of the variance."
+)
+
+
+@click.command()
+@_matrix_option
+@_lambda_option
+@click.option("--anchors", type=click.Choice(["grid", "paper"]), default="grid", show_default=True)
+def claims(source: str, lam: float, anchors: str) -> None:
+    """Hold the paper's claims against a matrix and print the evidence on both sides."""
+    from mobilebench.cli.console import console
+    from mobilebench.reference.audit import CAVEATS
+    from mobilebench.reference.context import PUBLISHED, load_context
+    from mobilebench.score.claims import check_claims
+
+    context = load_context(source, lam=lam, paper_anchors=anchors == "paper")
+    matrix = context.matrix
+    console.print(f"{source}: {len(matrix.models)} models x {len(matrix.datasets)} datasets, lambda {lam:g}")
+    for note in context.scores.notes:
+        console.print(f"[yellow]note[/yellow] {note}", soft_wrap=True)
+    for claim in check_claims(context):
+        _show(console, claim, CAVEATS.get(claim.name) if source == PUBLISHED else None)
+
+
+def _show(console: Console, claim: Claim, caveat: str | None) -> None:
+    colour = _COLOURS[claim.verdict]
+    console.print(f"\n[bold]{claim.statement}[/bold]\n  [bold {colour}]{claim.verdict}[/bold {colour}]", soft_wrap=True)
+    _lines(console, "rule    ", (claim.rule,))
+    _lines(console, "for     ", claim.pro)
+    _lines(console, "against ", claim.contra)
+    _lines(console, "note    ", (*claim.notes, *([caveat] if caveat else [])))
+
+
+def _lines(console: Console, label: str, lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(f"  {label}", line, markup=False, soft_wrap=True)
+
+
+@click.command("audit-paper")
+@click.option("--report", "folder", type=click.Path(file_okay=False), help="Also write a report on Table 3 there.")
+def audit_paper(folder: str | None) -> None:
+    """Recompute the paper's tables from each other and print every disagreement."""
+    from rich.table import Table
+
+    from mobilebench.cli.console import console
+    from mobilebench.reference import audit
+
+    found = audit.findings()
+    table = Table("where", "printed", "found", "follows from", title=f"{len(found)} disagreements")
+    for finding in found:
+        table.add_row(finding.where, finding.printed, finding.found, finding.basis)
+    console.print(table)
+    what = Table("tinynet on dogs", "its xScore", "its rank", "Imagenette's Spearman with xScore",
+                 title="What if tinynet had been trained on dogs like the others?")  # fmt: skip
+    for row in audit.what_if():
+        note = " (as printed)" if row.dogs < 0.3 else ""
+        what.add_row(
+            f"{100 * row.dogs:.2f} %{note}", f"{row.xscore:.3f}", f"{row.rank} of 11", f"{row.proxy_rho:.2f} (n = 11)"
+        )
+    console.print(what)
+    console.print("All accuracies of the paper are single runs.")
+    if folder:
+        _write(console, folder)
+
+
+def _write(console: Console, folder: str) -> None:
+    from mobilebench.reference.context import published_inputs
+    from mobilebench.report import write_report
+
+    paths = write_report(folder, published_inputs())
+    console.print(f"{paths[0]} and {len(paths) - 1} more files are written", soft_wrap=True)
+
+
+@click.command()
+@_matrix_option
+@_lambda_option
+@click.option("--size", type=click.IntRange(2), default=4, show_default=True, help="Datasets in a subset.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Rows to print.")
+@click.option("--output", type=click.Path(dir_okay=False), help="Write every subset to this CSV.")
+def subsets(source: str, lam: float, size: int, top: int, output: str | None) -> None:
+    """Rank every subset of datasets by how well it stands in for all of them."""
+    from mobilebench.cli.console import console
+    from mobilebench.reference.context import load_matrix
+    from mobilebench.report import grid
+    from mobilebench.report.analysis import proxy_scores_table, subsets_table
+    from mobilebench.score.files import write_text
+    from mobilebench.score.subsets import complete
+
+    matrix = complete(load_matrix(source))
+    table = subsets_table(matrix, size, lam=lam)
+    _print(console, table, top)
+    for extra in proxy_scores_table(matrix, lam=lam):
+        _print(console, extra, len(extra.rows))
+    if output:
+        console.print(f"{write_text(output, grid.to_csv(table))} is written", soft_wrap=True)
+
+
+def _print(console: Console, table: Grid, rows: int) -> None:
+    """Print the first rows of a report's table, marked cells bold, its caption below."""
+    from rich.table import Table
+
+    shown = Table(*table.columns)
+    for row in table.rows[:rows]:
+        shown.add_row(*(f"[bold]{cell.text}[/bold]" if cell.strong else cell.text for cell in row))
+    console.print(shown)
+    console.print(table.caption, soft_wrap=True)

@@ -1,0 +1,187 @@
+"""Tables of what the matrix says beyond the leaderboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobilebench.report.grid import Cell, Table, number, text
+from mobilebench.score.claims import check_claims
+from mobilebench.score.design import element_effects, lambda_swaps, pareto_front
+from mobilebench.score.proxy import all_proxies
+from mobilebench.score.subsets import FOUR, all_subsets, direct_scores, held_out_scores, predicted_scores
+from mobilebench.score.uncertainty import dataset_bootstrap, interval, leave_one_dataset_out, ranks_of
+from mobilebench.score.xscore import xscore
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mobilebench.report.inputs import CostRow, ReportInputs
+    from mobilebench.score import Matrix, ScoreTable
+    from mobilebench.score.claims import Context
+    from mobilebench.score.correlation import Fit
+
+
+def between(low: float, high: float, digits: int = 3) -> Cell:
+    """Return an interval cell, sorted by its lower end."""
+    if not np.isfinite(low):
+        return number(None)
+    return Cell(f"{low:.{digits}f} to {high:.{digits}f}", float(low))
+
+
+def claims_table(context: Context) -> Table:
+    """Return the paper's claims with verdict and evidence."""
+    rows = []
+    for claim in check_claims(context):
+        evidence = [f"For: {line}." for line in claim.pro] + [f"Against: {line}." for line in claim.contra]
+        evidence += [f"Note: {line}." for line in claim.notes]
+        rows.append((text(claim.statement), text(claim.verdict), text("\n".join(evidence)), text(claim.rule)))
+    caption = "What the paper says, held against this matrix. A verdict follows from its rule alone."
+    return Table("claims", caption, ("claim", "verdict", "evidence", "rule"), tuple(rows))
+
+
+def datasets_table(matrix: Matrix, scores: ScoreTable) -> Table:
+    """Return how each score depends on which datasets are in the suite; needs three or more of them."""
+    anchors = None if scores.anchors_name == "grid" else scores.anchors
+    left = leave_one_dataset_out(matrix, lam=scores.lam, anchors=anchors)
+    ranks = ranks_of(left)
+    low, high = interval(dataset_bootstrap(matrix, lam=scores.lam, anchors=anchors), scores.level)
+    rows = []
+    for row in scores.rows:
+        i = matrix.models.index(row.model)
+        worst = matrix.datasets[int(np.abs(left[:, i] - row.score).argmax())] if row.rank else "n/a"
+        rows.append((
+            text(row.model), number(row.score), between(left[:, i].min(), left[:, i].max()),
+            between(ranks[:, i].min(), ranks[:, i].max(), 0), text(worst), between(float(low[i]), float(high[i])),
+        ))  # fmt: skip
+    caption = (
+        f"The {len(matrix.datasets)} datasets as the source of uncertainty: scores with each dataset left out, and "
+        f"a {scores.level:.0%} bootstrap interval over datasets (2,000 draws), which is wide because they are few."
+    )
+    columns = (
+        "model",
+        "xScore",
+        "one dataset left out",
+        "its rank then",
+        "moves most without",
+        "bootstrap over datasets",
+    )
+    return Table("datasets", caption, columns, tuple(rows))
+
+
+def proxies_table(matrix: Matrix, lam: float) -> Table:
+    """Return every dataset as a stand-in for the others, best first."""
+    proxies = all_proxies(matrix, lam=lam)
+    rows = tuple((text(p.dataset), *_fit_cells(p.rest or p.whole), *_fit_cells(p.whole)) for p in proxies)
+    caption = (
+        "Each dataset's accuracy against the xScore of the other datasets, and against the whole xScore it is part of. "
+        f"Brackets: 95% interval (Fisher), n = {proxies[0].whole.n if proxies else 0} models."
+    )
+    columns = ("dataset", "Spearman, others", "r, others", "Spearman, whole", "r, whole")
+    return Table("proxies", caption, columns, rows)
+
+
+def _fit_cells(line: Fit) -> tuple[Cell, Cell]:
+    return (
+        Cell(f"{line.rho:.2f} [{line.rho_low:.2f}, {line.rho_high:.2f}]", line.rho),
+        Cell(f"{line.r:.2f} [{line.r_low:.2f}, {line.r_high:.2f}]", line.r),
+    )
+
+
+def subsets_table(matrix: Matrix, size: int, *, lam: float) -> Table:
+    """Return all subsets of `size` datasets of a complete matrix, best order first; the paper's four are bold."""
+    rows = tuple(
+        (
+            number(place, 0), Cell(", ".join(s.datasets), ", ".join(s.datasets), strong=set(s.datasets) == set(FOUR)),
+            number(s.spearman), number(s.kendall), number(s.rmse), number(s.top_k, 2), number(s.held_out_spearman),
+            number(s.held_out_rmse), number(s.predicted_held_out_spearman), number(s.predicted_held_out_rmse),
+        )
+        for place, s in enumerate(all_subsets(matrix, size, lam=lam), start=1)
+    )  # fmt: skip
+    caption = (
+        f"All {len(rows)} subsets of {size} datasets against the xScore of all {len(matrix.datasets)}, "
+        f"n = {len(matrix.models)} models. Held out: each model scored with the anchors, and for the prediction the "
+        "regression, of the others."
+    )
+    columns = (
+        "place", "datasets", "Spearman", "Kendall", "RMSE", "top-3 shared", "Spearman, held out", "RMSE, held out",
+        "predicted: Spearman, held out", "predicted: RMSE, held out",
+    )  # fmt: skip
+    return Table(f"subsets_{size}", caption, columns, rows)
+
+
+def proxy_scores_table(matrix: Matrix, *, lam: float) -> tuple[Table, ...]:
+    """Return the paper's four datasets' scores of every model, where the matrix has them and more; else nothing."""
+    if not set(FOUR) < set(matrix.datasets):
+        return ()
+    full = xscore(matrix.mean, lam=lam).score
+    columns = [full, direct_scores(matrix, FOUR, lam=lam), predicted_scores(matrix, FOUR, lam=lam, held_out=False)]
+    columns += [held_out_scores(matrix, lam=lam), predicted_scores(matrix, FOUR, lam=lam)]
+    order = np.argsort(-full)
+    rows = tuple((text(matrix.models[i]), *(number(float(c[i])) for c in columns)) for i in order)
+    caption = (
+        f"{', '.join(FOUR)} in place of all {len(matrix.datasets)} datasets, n = {len(matrix.models)} models. Direct: "
+        "Eq. 1 to 3 on the four. Predicted: least squares of the full score on the four normalised accuracies, here in "
+        "sample, which flatters. The last two columns leave the model out: anchors and regression are the others', so "
+        "they compare with each other only."
+    )
+    heads = ("model", "all datasets", "direct", "predicted", "all datasets, left out", "predicted, left out")
+    return (Table("four_datasets", caption, heads, rows),)
+
+
+def swaps_table(scores: ScoreTable) -> Table:
+    """Return the pairs of models whose order depends on lambda."""
+    rows = tuple((number(s.lam, 2), text(s.before), text(s.after)) for s in lambda_swaps(scores.models, scores.xscore))
+    caption = f"Pairs that change places between lambda 0 and 1: {len(rows)}. Above the value the second model leads."
+    return Table("lambda_swaps", caption, ("lambda", "ahead below", "ahead above"), rows)
+
+
+def cost_table(inputs: ReportInputs, costs: tuple[CostRow, ...]) -> Table:
+    """Return cost and score side by side; bold where no other model is both cheaper and better."""
+    scores = dict(zip(inputs.scores.models, inputs.scores.xscore.score, strict=True))
+    known = [row for row in costs if row.model in scores]
+    score = np.array([scores[row.model] for row in known])
+    fronts = [pareto_front(values, score) for values in cost_columns(known)]
+    rows = []
+    for k, row in enumerate(known):
+        latency = (
+            number(row.latency_ms, 1, strong=bool(fronts[2][k])) if row.latency_ms else Cell("not measured", np.nan)
+        )
+        rows.append((
+            text(row.model), number(float(score[k])), number(row.params / 1e6, 2, strong=bool(fronts[0][k])),
+            number(row.macs / 1e6, 0, strong=bool(fronts[1][k])), latency,
+        ))  # fmt: skip
+    notes = sorted({row.latency_note for row in known if row.latency_ms and row.latency_note})
+    caption = "Bold: on the Pareto front of that cost and xScore. Counts are exact; MACs are multiply-adds. " + (
+        "Latency: " + "; ".join(notes) + "." if notes else "Latency was not measured."
+    )
+    return Table("cost", caption, ("model", "xScore", "params (M)", "MACs (M)", "latency (ms)"), tuple(rows))
+
+
+def cost_columns(costs: list[CostRow]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return params, MACs and latency (NaN where not measured), each [models]."""
+    latency = [np.nan if row.latency_ms is None else row.latency_ms for row in costs]
+    return (
+        np.array([row.params for row in costs], dtype=float),
+        np.array([row.macs for row in costs], dtype=float),
+        np.array(latency, dtype=float),
+    )
+
+
+def elements_table(inputs: ReportInputs) -> Table:
+    """Return the difference each of Table 5's elements goes with, largest first."""
+    effects = element_effects(inputs.scores.models, inputs.scores.xscore.score, inputs.elements or {})
+    rows = tuple(
+        (
+            text(e.element), number(e.effect), number(e.n_with, 0), number(e.n_without, 0), number(e.p),
+            number(e.smallest_p), number(e.p_holm),
+        )
+        for e in effects
+    )  # fmt: skip
+    caption = (
+        f"Mean xScore of the models with an element minus those without, n = {len(inputs.scores.models)} models. "
+        "p: two-sided permutation test; smallest p: what these group sizes allow at best; Holm: corrected for all rows."
+    )
+    columns = ("element", "difference", "with", "without", "p", "smallest p", "p (Holm)")
+    return Table("elements", caption, columns, rows)

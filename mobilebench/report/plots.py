@@ -1,0 +1,199 @@
+"""Figures of the analysis: proxy scatter, subsets, lambda, cost, elements, learning curves."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobilebench.report.analysis import cost_columns
+from mobilebench.report.figures import WIDTH, runs_line
+from mobilebench.report.labels import apart, label_points
+from mobilebench.report.style import BLUE, INK, LINE, MUTED, ORANGE, Picture, canvas, styled
+from mobilebench.score.design import element_effects, lambda_sweep, pareto_front
+from mobilebench.score.proxy import proxy_fit
+from mobilebench.score.subsets import FOUR, all_subsets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from mobilebench.report.inputs import CostRow, Curve, ReportInputs
+    from mobilebench.score import Matrix, ScoreTable
+
+    Floats = NDArray[np.float64]
+
+MANY = 2_000  # subsets of one size beyond which the figure leaves that size out
+
+
+@styled()
+def proxy_scatter(inputs: ReportInputs, dataset: str) -> Picture:
+    """Return xScore against the accuracy on one dataset with the fitted line and its 95 % band."""
+    found = proxy_fit(inputs.matrix, dataset, lam=inputs.scores.lam)
+    x, line = 100 * found.accuracy, found.whole
+    figure, (axes,) = canvas(WIDTH, 3.8)
+    at = np.linspace(x.min(), x.max(), 60)
+    middle, half = line.slope * at / 100 + line.intercept, line.band(found.accuracy, at / 100)
+    axes.fill_between(at, middle - half, middle + half, color=LINE, alpha=0.6, linewidth=0)
+    axes.plot(at, middle, color=BLUE, linewidth=1.4)
+    axes.plot(x, found.score, "o", color=INK, markersize=4.5)
+    label_points(axes, x, found.score, found.models)
+    axes.set_xlabel(f"test top-1 on {dataset} (%)")
+    axes.set_ylabel("xScore")
+    caption = (
+        f"xScore against {dataset} accuracy, n = {line.n} models: "
+        f"r = {line.r:.2f} [{line.r_low:.2f}, {line.r_high:.2f}], "
+        f"Spearman {line.rho:.2f} [{line.rho_low:.2f}, {line.rho_high:.2f}]; line and 95% band by least squares. "
+    )
+    return Picture("proxy_scatter", caption + runs_line(inputs), figure)
+
+
+@styled()
+def subset_plot(matrix: Matrix, lam: float) -> Picture:
+    """Return every subset's rank agreement with the full score on models left out, by size."""
+    figure, (axes,) = canvas(WIDTH, 3.2)
+    count = len(matrix.datasets)
+    sizes = [k for k in range(2, count) if math.comb(count, k) <= MANY]
+    for size in sizes:
+        found = all_subsets(matrix, size, lam=lam)
+        y = np.array([s.held_out_spearman for s in found])
+        axes.plot(size + _beeswarm(y), y, "o", color=MUTED, markersize=3.2, alpha=0.55, markeredgewidth=0)
+        axes.plot([size - 0.3, size + 0.3], [np.median(y)] * 2, color=BLUE, linewidth=2)
+        own = [s.held_out_spearman for s in found if set(s.datasets) == set(FOUR)]
+        if own:
+            axes.plot(size, own[0], "D", color=ORANGE, markersize=6)
+            axes.annotate(
+                "the paper's four", (size, own[0]), (0, 9), textcoords="offset points", color=ORANGE, ha="center"
+            )
+    axes.set_xticks(sizes)
+    axes.margins(y=0.12)
+    axes.set_xlabel("datasets in the subset")
+    axes.set_ylabel("Spearman with the full\nxScore, model left out")
+    caption = f"Each dot is one subset of datasets, n = {len(matrix.models)} models; bars are medians of a size."
+    return Picture("subsets", caption, figure)
+
+
+@styled()
+def lambda_plot(scores: ScoreTable) -> Picture:
+    """Return each model's xScore as lambda goes from 0 to 1, named at the right end."""
+    sweep = lambda_sweep(scores.xscore)
+    figure, (axes,) = canvas(WIDTH, 3.6)
+    known = [i for i in range(len(scores.models)) if np.isfinite(sweep.scores[0, i])]
+    for k, i in enumerate(sorted(known, key=lambda i: -sweep.scores[-1, i])):
+        axes.plot(sweep.lams, sweep.scores[:, i], color=BLUE if k % 2 else INK, linewidth=1.3)
+    ends = apart(sweep.scores[-1, known], 0.042 * (np.nanmax(sweep.scores) - np.nanmin(sweep.scores)))
+    for i, y in zip(known, ends, strict=True):
+        axes.annotate(
+            scores.models[i], (1, sweep.scores[-1, i]), (1.03, y), fontsize=8, va="center", annotation_clip=False
+        )
+    axes.axvline(scores.lam, color=MUTED, linewidth=0.8, linestyle="--")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("λ (dashed: the one used)")
+    axes.set_ylabel("xScore")
+    return Picture("lambda", f"xScore of {len(known)} models as lambda moves; crossings are changes of rank.", figure)
+
+
+@styled()
+def pareto_plot(inputs: ReportInputs, costs: Sequence[CostRow]) -> Picture:
+    """Return xScore against each known cost, the Pareto front drawn as steps."""
+    score_of = dict(zip(inputs.scores.models, inputs.scores.xscore.score, strict=True))
+    known = [row for row in costs if np.isfinite(score_of.get(row.model, np.nan))]
+    score = np.array([score_of[row.model] for row in known])
+    params, macs, latency = cost_columns(known)
+    panels = [("params (M)", params / 1e6), ("MACs (M), log scale", macs / 1e6)]
+    if np.isfinite(latency).any():
+        panels.append(("latency (ms), log scale", latency))
+    figure, axes = canvas(WIDTH, 2.9 * len(panels), len(panels))
+    for panel, (label, values) in zip(axes, panels, strict=True):
+        panel.set_xlabel(label)
+        if "log" in label:
+            panel.set_xscale("log")
+            _plain_ticks(panel, values)
+        _pareto_panel(panel, values, score, [row.model for row in known])
+    caption = f"Cost against xScore, n = {len(known)} models; filled orange: nothing is both cheaper and better. "
+    return Picture("pareto", caption + runs_line(inputs), figure)
+
+
+@styled()
+def element_plot(inputs: ReportInputs) -> Picture:
+    """Return the difference in mean xScore that goes with each element, its group sizes and p beside it."""
+    effects = element_effects(inputs.scores.models, inputs.scores.xscore.score, inputs.elements or {})
+    figure, (axes,) = canvas(WIDTH, 0.9 + 0.27 * len(effects))
+    for place, effect in enumerate(effects):
+        axes.plot([0, effect.effect], [place, place], color=LINE, linewidth=2)
+        axes.plot(effect.effect, place, "o", color=BLUE if effect.p < 0.05 else MUTED, markersize=5)
+        words = f"{effect.n_with} vs {effect.n_without}, p = {effect.p:.2f}"
+        axes.annotate(words, (1.02, place), xycoords=("axes fraction", "data"), fontsize=8, va="center")
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    axes.set_yticks(range(len(effects)), [effect.element for effect in effects])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("mean xScore with minus without the element")
+    return Picture(
+        "elements", f"Associations among {len(inputs.scores.models)} models; blue would be p < 0.05.", figure
+    )
+
+
+@styled()
+def curves_plot(inputs: ReportInputs) -> Picture:
+    """Return test top-1 by epoch, one panel a dataset; the best three by xScore are named, the others grey."""
+    names = [d for d in inputs.matrix.datasets if any(c.dataset == d for c in inputs.curves)]
+    columns = min(2, len(names))
+    figure, panels = canvas(WIDTH, 0.6 + 2.1 * -(-len(names) // columns), -(-len(names) // columns), columns)
+    best = [row.model for row in inputs.scores.rows[:3]]
+    colours = dict(zip(best, (BLUE, ORANGE, INK), strict=False))
+    styles = dict(zip(best, ("-", "--", ":"), strict=False))
+    for panel, name in zip(panels, names, strict=False):
+        for curve in sorted((c for c in inputs.curves if c.dataset == name), key=lambda c: c.model in best):
+            first = curve.seed == min(c.seed for c in inputs.curves)
+            panel.plot(
+                curve.epochs, [100 * v for v in curve.test_top1], styles.get(curve.model, "-"),
+                color=colours.get(curve.model, LINE), linewidth=1.4 if curve.model in best else 0.8,
+                marker="o" if len(curve.epochs) == 1 else None, markersize=3,
+                label=curve.model if curve.model in best and first else None,
+            )  # fmt: skip
+        panel.set_title(name)
+    for panel in panels[len(names) :]:
+        panel.set_visible(False)
+    panels[0].legend(loc="lower right")
+    figure.supxlabel("epoch")
+    figure.supylabel("test top-1 (%)")
+    caption = "Learning curves, each line one run; shown for diagnosis, the last epoch alone is scored. "
+    return Picture("curves", caption + _curve_count(inputs.curves), figure)
+
+
+def _curve_count(curves: Sequence[Curve]) -> str:
+    return f"{len(curves)} runs; grey: models beyond the best three."
+
+
+def _pareto_panel(axes: Axes, cost: Floats, score: Floats, names: Sequence[str]) -> None:
+    front = pareto_front(cost, score)
+    axes.plot(cost[~front], score[~front], "o", color=MUTED, markersize=4.5, markerfacecolor="none")
+    order = np.argsort(cost[front])
+    axes.step(cost[front][order], score[front][order], where="post", color=ORANGE, linewidth=1)
+    axes.plot(cost[front], score[front], "o", color=ORANGE, markersize=5.5)
+    known = np.isfinite(cost)
+    label_points(axes, cost[known], score[known], [n for n, k in zip(names, known, strict=True) if k])
+    axes.set_ylabel("xScore")
+
+
+def _plain_ticks(axes: Axes, values: Floats) -> None:
+    """Set ticks at 1, 2, 5 times the powers of ten, written as plain numbers."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    ticks = [m * 10.0**p for p, m in itertools.product(powers, (1, 2, 5)) if low * 0.8 <= m * 10.0**p <= high * 1.25]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+
+
+def _beeswarm(y: Floats) -> Floats:
+    """Sideways offsets that set equal values side by side, centred."""
+    offsets = np.zeros(len(y))
+    for value in np.unique(np.round(y, 3)):
+        at = np.flatnonzero(np.round(y, 3) == value)
+        offsets[at] = (np.arange(len(at)) - (len(at) - 1) / 2) * min(0.05, 0.7 / len(at))
+    return offsets

@@ -1,0 +1,265 @@
+"""The page on a probe of the protocol: what its settings cost, which of them matter, and whether ranks would change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+import numpy as np
+
+from mobilebench.report import grid
+from mobilebench.report import sensitivity_figures as figures
+from mobilebench.report.grid import Cell, Table, number, text
+from mobilebench.report.sections import Section
+from mobilebench.score.files import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from mobilebench.sensitivity.analysis import Probe, Ranking
+    from mobilebench.sensitivity.findings import Findings
+
+MANY = 3  # models from which an order is more than "one of two is ahead"
+
+
+def write_sensitivity(out_dir: str | Path, found: Findings) -> tuple[Path, ...]:
+    """Write report.md, figures/*.png and *.svg and tables/*.csv under `out_dir`; return the paths, the page first."""
+    out, sections = Path(out_dir), build(found)
+    pictures = [picture for section in sections for picture in section.pictures]
+    tables = [table for section in sections for table in section.tables]
+    return (
+        write_text(out / "report.md", _render(found, sections)),
+        *(write_bytes(out / "figures" / f"{p.name}.png", p.png()) for p in pictures),
+        *(write_text(out / "figures" / f"{p.name}.svg", p.svg()) for p in pictures),
+        *(write_text(out / "tables" / f"{t.name}.csv", grid.to_csv(t)) for t in tables),
+    )
+
+
+def build(found: Findings) -> tuple[Section, ...]:
+    """Return every section these findings allow, in reading order."""
+    sections = [_probed(found), _regret(found), _slices(found)]
+    if found.importances:
+        sections.append(_importances(found))
+    sections += [_ranking(found), _failed(found), _limits(found)]
+    return tuple(section for section in sections if section.words or section.tables or section.pictures)
+
+
+def _render(found: Findings, sections: tuple[Section, ...]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mobilebench.report"),
+        autoescape=False,  # noqa: S701 - Markdown of our own numbers and ids, not a page
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["markdown_table"] = grid.to_markdown
+    return environment.get_template("sensitivity.md.j2").render(found=found, sections=sections)
+
+
+def _probed(found: Findings) -> Section:
+    heads = ("model", "dataset", "seeds", "train images", "val images", "complete", "failed", "pruned", "unfinished")
+    rows = tuple((text(p.model), text(p.dataset), text(_seeds(p)), *_counts(p)) for p in found.probes)
+    caption = (
+        f"Trials, each {found.epochs} epochs at {found.resolution} px. Settings are chosen on the val images, which "
+        "are cut out of train; no test image is read."
+    )
+    return Section("probed", "What was probed", (), (), (Table("sensitivity_trials", caption, heads, rows),))
+
+
+def _counts(probe: Probe) -> tuple[Cell, ...]:
+    unfinished = probe.count("waiting") + probe.count("running")
+    counts = (probe.n_train, probe.n_val, probe.count("complete"), probe.count("failed"), probe.count("pruned"))
+    return tuple(number(count, 0) for count in (*counts, unfinished))
+
+
+def _seeds(probe: Probe) -> str:
+    return ", ".join(map(str, probe.seeds)) + (" (single run)" if len(probe.seeds) == 1 else "")
+
+
+def _regret(found: Findings) -> Section:
+    heads = ("model", "dataset", "protocol", "best found", "its setting", "gain", "chance gain", "held-out gain", "n")
+    rows = tuple(_regret_cells(found, probe) for probe in found.probes if probe.name in found.regrets)
+    caption = (
+        "Validation top-1 in percent. Gain: best found minus protocol, in points; it is never negative, and with k "
+        "settings tried it is above 0 by chance alone. Chance gain: mean and 95 % quantile of what k equally good "
+        "settings would show (independent readings; with single runs only the sampling of val images counts, what "
+        "another seed would change does not). Held-out gain: setting chosen on the other seeds, read on the one left "
+        "out. n: k settings, val images. Bold: beyond the 95 % quantile."
+    )
+    table = Table("regret", caption, heads, rows)
+    return Section("regret", "What the protocol's setting costs", tuple(_regret_words(found)), (), (table,))
+
+
+def _regret_cells(found: Findings, probe: Probe) -> tuple[Cell, ...]:
+    regret = found.regrets[probe.name]
+    mean, high = (100 * value for value in regret.noise)
+    return (
+        text(probe.model),
+        text(probe.dataset),
+        number(100 * regret.protocol, 1),
+        number(100 * regret.best, 1),
+        text(probe.changed(regret.best_key)),
+        number(100 * regret.gain, 1, strong=regret.beyond_noise),
+        Cell(f"{mean:.1f} (95 %: {high:.1f})", mean),
+        Cell("single run", float("nan")) if regret.held_out is None else number(100 * regret.held_out, 1),
+        text(f"{regret.candidates} settings, {probe.n_val} images"),
+    )
+
+
+def _regret_words(found: Findings) -> list[str]:
+    beyond = [name for name, regret in found.regrets.items() if regret.beyond_noise]
+    total = len(found.regrets)
+    words = [
+        f"A better setting than the protocol's was found, beyond chance, in {len(beyond)} of {total} probed cells"
+        + (f": {', '.join(beyond)}." if beyond else ".")
+    ]
+    for probe in found.probes:
+        regret = found.regrets.get(probe.name)
+        if regret is not None and regret.common is not None:
+            changed = ", ".join(
+                f"{k} {v} instead of {probe.own[k]}" for k, v in probe.common.items() if v != probe.own[k]
+            )
+            words.append(
+                f"{probe.name} has settings of its own in the protocol. With everyone's ({changed}) it reads "
+                f"{100 * regret.common:.1f} % instead of {100 * regret.protocol:.1f} % (n = {probe.n_val})."
+            )
+    return words
+
+
+def _slices(found: Findings) -> Section:
+    if not found.regrets:
+        return Section("slices", "One setting at a time")
+    return Section("slices", "One setting at a time", (), (figures.slices(found),))
+
+
+def _importances(found: Findings) -> Section:
+    pictures = [figures.importances(found)]
+    pictures += [figures.parallel(probe) for probe in found.probes if probe.name in found.importances]
+    heads = ("model and dataset", "setting", "importance", "5 to 95 %", "trials", "forest R²")
+    rows = []
+    for name, fit in found.importances.items():
+        low, middle, high = np.quantile(fit.values, [0.05, 0.5, 0.95], axis=0)
+        for i, setting in enumerate(fit.settings):
+            span = Cell(f"{low[i]:.2f} to {high[i]:.2f}", float(low[i]))
+            rows.append(
+                (text(name), text(setting), number(middle[i], 2), span, number(fit.trials, 0), number(fit.r2, 2))
+            )
+    caption = "The figure's numbers. Importances are over the probed ranges: a wider range makes a setting matter more."
+    table = Table("importances", caption, heads, tuple(rows))
+    return Section("importances", "Which settings matter", (), tuple(pictures), (table,))
+
+
+def _ranking(found: Findings) -> Section:
+    title = "Would the ranking change?"
+    order = found.ranking
+    if order is None:
+        return Section("ranking", title, ("A ranking needs two or more models probed on the same datasets.",))
+    accuracy = _choices("ranking_accuracy", order)
+    return Section("ranking", title, tuple(_ranking_words(found, order)), (), (_scores(found, order), accuracy))
+
+
+def _scores(found: Findings, order: Ranking) -> Table:
+    lam = found.lam if len(order.datasets) > 1 else 0.0
+    heads = (
+        "model",
+        *(f"{what}, {choice}" for what in ("xScore", "rank") for choice in order.accuracy),
+        "best per model",
+    )
+    rows = tuple(
+        (
+            text(model),
+            *(number(order.score[choice][i]) for choice in order.accuracy),
+            *(number(order.rank[choice][i], 1) for choice in order.accuracy),
+            text(order.settings[model]),
+        )
+        for i, model in enumerate(order.models)
+    )
+    caption = (
+        f"xScore (lambda {lam:g}, anchors from these {len(order.models)} models) of validation top-1 on "
+        f"{len(order.datasets)} datasets. Protocol: as it stands. Best per model: one setting for all its datasets, "
+        "the one with the highest mean. Best per cell: the best on each dataset. The last two are chosen on the images "
+        "they are read on, so they are optimistic."
+    )
+    return Table("ranking", caption, heads, rows)
+
+
+def _choices(name: str, order: Ranking) -> Table:
+    heads = ("model", *(f"{dataset}, {choice}" for dataset in order.datasets for choice in order.accuracy))
+    rows = tuple(
+        (
+            text(m),
+            *(number(100 * order.accuracy[c][i, j], 1) for j in range(len(order.datasets)) for c in order.accuracy),
+        )
+        for i, m in enumerate(order.models)
+    )
+    return Table(name, "Validation top-1 in percent behind the ranking.", heads, rows)
+
+
+def _ranking_words(found: Findings, order: Ranking) -> list[str]:
+    before = order.rank["protocol"]
+    words = []
+    for choice in ("best per model", "best per cell"):
+        moved = [m for m, a, b in zip(order.models, before, order.rank[choice], strict=True) if a != b]
+        moves = (
+            f"{len(moved)} of {len(order.models)} models change rank ({', '.join(moved)})"
+            if moved
+            else "no rank changes"
+        )
+        flips = _flips(order.accuracy["protocol"], order.accuracy[choice])
+        words.append(
+            f"With the {choice} {moves}; {flips[0]} of {flips[1]} orders of two models on one dataset turn round."
+        )
+    if len(order.models) < MANY:
+        words.append(
+            f"With {len(order.models)} models each dataset's anchors are the two accuracies themselves, so xScore says "
+            "only who is ahead, and how often."
+        )
+    left = found.suite_models - len(order.models)
+    if left:
+        words.append(
+            f"{left} of the suite's {found.suite_models} models were not probed: their places are unknown here."
+        )
+    return words
+
+
+def _flips(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
+    """Pairs of models whose order on a dataset turns round, and all pairs."""
+    first, second = np.triu_indices(len(before), 1)
+    old, new = np.sign(before[first] - before[second]), np.sign(after[first] - after[second])
+    return int((old * new < 0).sum()), int(old.size)
+
+
+def _failed(found: Findings) -> Section:
+    rows = tuple(
+        (text(probe.name), number(trial.number, 0), text(probe.changed(trial.key)), text(trial.reason))
+        for probe in found.probes
+        for trial in probe.trials
+        if trial.state == "failed"
+    )
+    if not rows:
+        return Section("failed", "Failed trials", ("None.",))
+    caption = f"{len(rows)} trials could not be trained; they enter no number above."
+    return Section(
+        "failed", "Failed trials", (), (), (Table("failed", caption, ("cell", "trial", "setting", "reason"), rows),)
+    )
+
+
+def _limits(found: Findings) -> Section:
+    models = len({probe.model for probe in found.probes})
+    datasets = len({probe.dataset for probe in found.probes})
+    seeds = sorted({len(probe.seeds) for probe in found.probes})
+    covered = (
+        f"It covers {models} of the suite's {found.suite_models} models and {datasets} of its {found.suite_datasets} "
+        f"datasets, {found.epochs} epochs at {found.resolution} px. The best setting of a short training need not be "
+        "that of a long one: a learning rate is judged here by how far it gets in these epochs."
+    )
+    images = (
+        "All accuracies are on validation images cut out of train. They are not the test accuracies of the score, and "
+        "the networks saw fewer images."
+    )
+    values = (
+        "Only the values tried are known; a model's true best may lie between them, or beyond them where the best is "
+        "at the edge of a slice."
+    )
+    alone = " With one, a difference may be that seed's; more `--seed` would tell." if seeds == [1] else ""
+    runs = f"Seeds per setting: {', '.join(map(str, seeds))}.{alone}"
+    return Section("limits", "What this can and cannot show", (covered, images, values, runs))

@@ -1,0 +1,145 @@
+"""The page as a reader gets it: one file, offline, themed, sortable, and right in a real browser where there is one."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobilebench.report import ReportInputs, write_report
+from mobilebench.score import Matrix, compute_scores
+
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page was not opened")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--v=0",
+)  # fmt: skip
+
+
+@pytest.fixture
+def page(folder: Path) -> Path:
+    return folder / "report.html"
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.links += [found[name] or "" for name in ("src", "href", "xlink:href") if name in found and tag != "a"]
+        self.ids += [found["id"] or ""] if "id" in found else []
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(page: Path) -> None:
+    tags = _Tags()
+    tags.feed(page.read_text())
+    assert all(link.startswith(("#", "data:")) for link in tags.links)
+    assert not re.search(r"@import|url\((?!#)", page.read_text())
+    assert len(tags.ids) == len(set(tags.ids)), "an id given twice mixes up the figures"
+
+
+def test_every_link_inside_a_figure_has_its_target(page: Path) -> None:
+    words = page.read_text()
+    wanted = set(re.findall(r"url\(#([^)]+)\)", words)) | set(re.findall(r'xlink:href="#([^"]+)"', words))
+    assert wanted
+    assert all(f'id="{name}"' in words for name in wanted)
+
+
+def test_the_page_shows_what_the_markdown_shows(page: Path, inputs: ReportInputs) -> None:
+    words, markdown = page.read_text(), page.with_name("report.md").read_text()
+    titles = re.findall(r"^## (.*)$", markdown, re.MULTILINE)
+    assert len(titles) == 11
+    assert all(title.replace("'", "&#39;") in words for title in titles)
+    assert all(digest in words for digest in inputs.dataset_digests.values())
+    assert "augment.cutmix" in words
+    assert words.count("http://127.0.0.1:5000/#/x") == len(inputs.runs)
+
+
+def test_what_cannot_be_shown_says_why(inputs: ReportInputs, tmp_path: Path) -> None:
+    tiny = Matrix.from_cells({("a", "x", 0): 0.5, ("b", "x", 0): 0.7}, {"x": 100})
+    write_report(tmp_path, ReportInputs(tiny, compute_scores(tiny, draws=20), "tiny", "tiny", "h", {}))
+    words = (tmp_path / "report.md").read_text()
+    assert "One dataset only" in words
+    assert words.count("Not shown: ") >= 5
+
+
+def test_an_incomplete_grid_is_reported_with_what_is_absent(inputs: ReportInputs, tmp_path: Path) -> None:
+    top1 = inputs.matrix.top1.copy()
+    top1[0, 1] = np.nan
+    partial = Matrix(inputs.matrix.models, inputs.matrix.datasets, inputs.matrix.seeds, top1, inputs.matrix.n_test)
+    write_report(tmp_path, ReportInputs(partial, compute_scores(partial, draws=20), "p", "p", "h", {}))
+    words = (tmp_path / "report.md").read_text()
+    assert "(absent: toy_shapes)" in words
+    assert "1 of 12 cells have no run" in words
+
+
+def test_names_from_outside_cannot_become_markup(tmp_path: Path) -> None:
+    cells = {(f"<b>{i}</b>", d, 0): 0.5 + 0.1 * i + 0.01 * i * k for i in range(4) for k, d in enumerate("xyz")}
+    matrix = Matrix.from_cells(cells, dict.fromkeys("xyz", 100))
+    write_report(tmp_path, ReportInputs(matrix, compute_scores(matrix, draws=20), "<script>", "e", "h", {}))
+    assert "<b>" not in (tmp_path / "report.html").read_text()
+    assert "<script>:" not in (tmp_path / "report.html").read_text()
+
+
+def test_a_report_of_less_removes_the_figures_of_more(inputs: ReportInputs, tmp_path: Path) -> None:
+    write_report(tmp_path, inputs)
+    assert (tmp_path / "figures" / "curves.png").exists()
+    write_report(tmp_path, ReportInputs(inputs.matrix, inputs.scores, "d", "d", "h", {}))
+    assert not (tmp_path / "figures" / "curves.png").exists()
+    assert not (tmp_path / "tables" / "runs.csv").exists()
+
+
+def browse(page: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    assert CHROMIUM is not None
+    profile = f"--user-data-dir={folder / 'profile'}"
+    return subprocess.run(
+        [CHROMIUM, *FLAGS, profile, *more, page.as_uri()], capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+
+
+@needs_browser
+def test_sorting_in_a_real_browser(page: Path, tmp_path: Path) -> None:
+    """Click two heads of the leaderboard, then read the order back from the page's title; no console errors."""
+    probe = """<script>
+      const head = [...document.querySelectorAll("#table-leaderboard th button")];
+      const rows = () => [...document.querySelectorAll("#table-leaderboard tbody tr")];
+      const column = (k) => rows().map((r) => r.cells[k].innerText);
+      head[1].click(); const byName = column(1).join();
+      head[2].click(); const rising = column(2).join(); head[2].click(); const falling = column(2).join();
+      document.title = JSON.stringify([byName, rising, falling, document.documentElement.scrollWidth > innerWidth]);
+    </script></body>"""
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.read_text().replace("</body>", probe))
+    done = browse(probed, tmp_path, "--window-size=390,800", "--dump-dom")
+    found = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert found
+    by_name, rising, falling, overflows = json.loads(found[1].replace("&quot;", '"'))
+    assert by_name.split(",") == sorted(by_name.split(","))
+    values = [float(v) for v in rising.split(",")]
+    assert values == sorted(values)
+    assert [float(v) for v in falling.split(",")] == sorted(values, reverse=True)
+    assert overflows is False, "the page is wider than a phone's screen"
+    assert "CONSOLE" not in done.stderr, done.stderr
+
+
+@needs_browser
+def test_light_and_dark_are_drawn_differently(page: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    shades = []
+    for name, flags in (("light", ()), ("dark", ("--blink-settings=preferredColorScheme=0",))):
+        shot = tmp_path / f"{name}.png"
+        browse(page, tmp_path, *flags, "--window-size=1100,1200", f"--screenshot={shot}")
+        image = np.asarray(Image.open(shot).convert("L"), dtype=float)
+        assert image.std() > 10, "an empty page"
+        shades.append(np.median(image))
+    assert shades[0] > 200
+    assert shades[1] < 60
