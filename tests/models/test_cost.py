@@ -114,6 +114,26 @@ def test_training_bytes_are_four_copies_and_the_activations() -> None:
     assert cost.training_bytes(net, 100, 8) == 4 * 4 * 96 + 800
 
 
+@pytest.mark.parametrize("model_id", ["mobilenet", "convnext"])
+def test_training_bytes_agree_with_pytorchs_tracker_of_a_training_step(built: Built, model_id: str) -> None:
+    from torch.distributed._tools.mem_tracker import MemTracker
+
+    model, batch, resolution = copy.deepcopy(built(model_id)), 8, 64
+    estimate = cost.training_bytes(model, cost.activation_bytes(model, resolution), batch)
+    optimizer, tracker = torch.optim.Adam(model.parameters(), foreach=False), MemTracker()
+    tracker.track_external(model, optimizer)
+    with tracker:
+        for _ in range(2):  # Adam's moments exist from the second step on
+            tracker.reset_mod_stats()
+            functional.cross_entropy(
+                model(torch.zeros(batch, 3, resolution, resolution)), torch.arange(batch)
+            ).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    (peak,) = (sizes["Total"] for sizes in tracker.get_tracker_snapshot("peak").values())
+    assert 0.9 * estimate < peak <= estimate
+
+
 def test_weight_bytes_count_running_statistics() -> None:
     net = Net(nn.Conv2d(3, 8, 1, bias=False), nn.BatchNorm2d(8))
     assert cost.weight_bytes(net) == 4 * (24 + 4 * 8)
