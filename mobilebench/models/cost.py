@@ -102,8 +102,9 @@ def activation_bytes(model: nn.Module, resolution: int) -> int:
 def training_bytes(model: nn.Module, activations: int, batch: int) -> int:
     """Return an estimate of the memory that fp32 training with Adam needs, in bytes.
 
-    Weights, gradients, Adam's two moments and `activations` (see `activation_bytes`) for each image of the batch. PyTorch's
-    tracker of every tensor of such a step agrees within a tenth; what a GPU's kernels take as workspace comes on top.
+    Weights, gradients, Adam's two moments and `activations` (see `activation_bytes`) for each image of the batch.
+    PyTorch's tracker of every tensor of such a step agrees within a tenth; what a GPU's kernels take as workspace comes
+    on top.
     """
     params = sum(p.numel() for p in model.parameters())
     return ADAM_COPIES * FLOAT32 * params + batch * activations
