@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mobilebench.training.errors import DivergedError, TrainingError
     from mobilebench.training.loop import EpochResult, Trainer
 
-# The version of the numbers: raise it whenever a change moves a loss curve (tests/training/test_golden.py says when).
+# The version of the numbers: raise it whenever a change moves a loss curve (tests/training/test_loop.py says when).
 VERSION = 1
 
 _HOME = {

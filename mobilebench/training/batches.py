@@ -1,14 +1,12 @@
-"""Where the packed images live and how an epoch's batches are made of them."""
+"""How an epoch's batches are made: shuffled, taken from the store in blocks, augmented on the device, cut."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from mobilebench.training.errors import TrainingError
 from mobilebench.training.rng import generator
@@ -16,9 +14,14 @@ from mobilebench.training.rng import generator
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch import Tensor
+
     from mobilebench.training.augment import Augmenter
-    from mobilebench.training.data import Split
     from mobilebench.training.recipe import Recipe
+    from mobilebench.training.store import Store
+
+# Batches augmented together. A GPU is idle most of the time on one batch of 32; a CPU's caches want small blocks.
+_BLOCK = {"cuda": 8}
 
 
 @dataclass(frozen=True)
@@ -48,51 +51,34 @@ def batch_sizes(n: int, recipe: Recipe) -> list[int]:
     return sizes
 
 
-class Store:
-    """The images and labels of one split, on the device or as a memory map on the host."""
-
-    def __init__(self, split: Split, device: torch.device) -> None:
-        self._device = device
-        self._images = _tensor(split.images)
-        self._rows = torch.from_numpy(np.ascontiguousarray(split.rows, dtype=np.int64))
-        self._labels = torch.from_numpy(np.asarray(split.labels[split.rows], dtype=np.int64)).to(device)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def take(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 images [B, S, S, 3] and labels [B] of places (int64, within the split), on the device."""
-        images = self._images[self._rows[places]].to(self._device, non_blocking=True)
-        return images, self._labels[places]
-
-
-def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
-    with warnings.catch_warnings():  # a read-only memory map is what we want: nothing here writes to images
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
-        return torch.from_numpy(array)
-
-
 class Batches:
     """Shuffled, augmented batches of the train split; order and draws depend on (seed, epoch) only."""
 
-    def __init__(self, store: Store, augmenter: Augmenter, recipe: Recipe, seed: int) -> None:
+    def __init__(self, store: Store, augmenter: Augmenter, recipe: Recipe, seed: int, device: torch.device) -> None:
         self._store = store
         self._augmenter = augmenter
         self._seed = seed
+        self._device = device
+        self._block = _BLOCK.get(device.type, 1)
         self.sizes = batch_sizes(len(store), recipe)
+        self.block_images = self._block * recipe.batch_size
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of epoch `epoch` (0-based)."""
         order = torch.from_numpy(generator(self._seed, epoch, "order").permutation(len(self._store)))
-        draws = self._augmenter.draw(self._seed, epoch, self.sizes)
-        start = 0
-        for size in self.sizes:
-            here = slice(start, start + size)
-            stored, labels = self._store.take(order[here])
-            mine = {name: values[here] for name, values in draws.items()}
+        draws = self._augmenter.draw(self._seed, epoch, self.sizes).to(self._device)
+        blocks = [self.sizes[i : i + self._block] for i in range(0, len(self.sizes), self._block)]
+        ends = list(accumulate(map(sum, blocks)))
+        spans = [slice(end - sum(block), end) for block, end in zip(blocks, ends, strict=True)]
+        taken = self._store.take(order[span] for span in spans)
+        for block, span, (stored, labels) in zip(blocks, spans, taken, strict=True):
+            mine = draws.cut(span)
             images = self._augmenter.images(stored, mine)
-            if "kept" in mine:
-                yield Batch(images, labels, labels[mine["partners"]], mine["kept"])
-            else:
-                yield Batch(images, labels, labels, torch.ones(size))
-            start += size
+            whole = Batch(images, labels, labels[mine.partners], mine.kept)
+            yield from _split(whole, block)
+
+
+def _split(block: Batch, sizes: list[int]) -> Iterator[Batch]:
+    parts = (torch.split(part, sizes) for part in (block.images, block.first, block.second, block.kept))
+    for images, first, second, kept in zip(*parts, strict=True):
+        yield Batch(images, first, second, kept)

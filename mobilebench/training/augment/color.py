@@ -1,8 +1,8 @@
 """Colour jitter: brightness, contrast, saturation and hue, each image with its own factors in its own order.
 
 Brightness, contrast and saturation are all `clamp(a * image + b * grey + c)` with numbers a, b, c per image, so images
-that are at different operations share one pass. Hue is the odd one: it runs once for the whole batch, between the
-operations that come before it and those that come after it in each image's order.
+that are at different operations share one matrix product. Hue is the odd one: it runs once for the whole batch, between
+the operations that come before it and those that come after it in each image's order.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+LUMA = (0.2989, 0.587, 0.114)  # torchvision's grey, ITU-R 601
 
 
 def draw_jitter(
@@ -39,52 +40,48 @@ def jitter(images: Tensor, factors: Tensor, orders: Tensor) -> Tensor:
     place = (orders == HUE).long().argmax(dim=1)  # how many operations come before hue
     for step in range(3):
         operation = torch.where(step < place, orders[:, step], HUE)
-        images = _affine(images, operation, factors)
+        images = blend_color(images, operation, factors.gather(1, operation[:, None]).squeeze(1))
     images = shift_hue(images, factors[:, HUE])
     for step in range(1, 4):
         operation = torch.where(step > place, orders[:, step], HUE)
-        images = _affine(images, operation, factors)
+        images = blend_color(images, operation, factors.gather(1, operation[:, None]).squeeze(1))
     return images
 
 
-def _affine(images: Tensor, operation: Tensor, factors: Tensor) -> Tensor:
-    """One brightness, contrast or saturation per image; HUE stands for no change."""
-    factor = factors.gather(1, operation[:, None]).squeeze(1)
+def blend_color(images: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
+    """One of BRIGHTNESS, CONTRAST, SATURATION per image by its factor [B]; operation [B], HUE stands for no change.
+
+    All are one 3 x 3 colour matrix and one constant per image, so one matrix product and a clamp do the whole batch.
+    """
+    luma = images.new_tensor(LUMA)
     image_share = torch.where(operation == HUE, 1.0, factor)
     rest = 1 - image_share
-    grey = greyscale(images)
-    mean = grey.mean(dim=(1, 2))
+    pixels = images.reshape(len(images), 3, -1)
+    constant = torch.where(operation == CONTRAST, rest * (pixels.mean(dim=2) * luma).sum(dim=1), 0.0)
     grey_share = torch.where(operation == SATURATION, rest, 0.0)
-    constant = torch.where(operation == CONTRAST, rest * mean, 0.0)
-    add = torch.addcmul(constant[:, None, None], grey_share[:, None, None], grey)
-    return torch.addcmul(add[:, None], images, image_share[:, None, None, None]).clamp_(0, 1)
-
-
-def greyscale(images: Tensor) -> Tensor:
-    """Luma [B, H, W] of float RGB [B, 3, H, W], with torchvision's weights (ITU-R 601)."""
-    red, green, blue = images.unbind(dim=1)
-    return torch.add(0.2989 * red, green, alpha=0.587).add_(blue, alpha=0.114)
+    identity = torch.eye(3, device=images.device)
+    matrix = image_share[:, None, None] * identity + grey_share[:, None, None] * luma
+    return torch.baddbmm(constant[:, None, None], matrix, pixels).clamp_(0, 1).view(images.shape)
 
 
 def shift_hue(images: Tensor, shift: Tensor) -> Tensor:
     """Turns the hue of float RGB [B, 3, H, W] by `shift` [B] turns, saturation and value kept.
 
-    The hexcone model: with value v and chroma c, channel n in (5, 3, 1) is v - c * clamp(min(k, 4 - k), 0, 1), where
-    k = (n + 6 * hue) mod 6; so the way back from HSV needs no table of six cases.
+    The hexcone model: with value v, chroma c and hue h in turns, the channels are v - c * clamp(2 - 6 d, 0, 1), where d
+    is the distance on the circle between h and the channel's opposite (1/2, 5/6, 1/6 of a turn): no table of six cases.
     """
     red, green, blue = images.unbind(dim=1)
     value = images.amax(dim=1)
     chroma = value - images.amin(dim=1)
-    safe = torch.where(chroma == 0, 1.0, chroma)
-    sixths = torch.where(
+    turns = 1 / (6 * chroma.clamp(min=1e-12))
+    hue = torch.where(
         value == red,
-        (green - blue) / safe,
-        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        (green - blue) * turns,
+        torch.where(value == green, (blue - red) * turns + 1 / 3, (red - green) * turns + 2 / 3),
     )
-    sixths += 6 * shift[:, None, None]
-    return torch.stack([value - chroma * _drop(sixths + n) for n in (5, 3, 1)], dim=1)
+    hue += shift[:, None, None]
+    return torch.stack([value - chroma * _drop(hue - opposite) for opposite in (1 / 2, 5 / 6, 1 / 6)], dim=1)
 
 
-def _drop(k: Tensor) -> Tensor:
-    k = torch.remainder(k, 6.0)
-    return torch.minimum(k, 4 - k).clamp_(0, 1)
+def _drop(turns: Tensor) -> Tensor:
+    return (turns - turns.round()).abs_().mul_(-6).add_(2).clamp_(0, 1)

@@ -37,14 +37,22 @@ def draw_crops(
     width = np.round(np.sqrt(area * aspect)).astype(np.int64)
     height = np.round(np.sqrt(area / aspect)).astype(np.int64)
     fits = (width > 0) & (width <= side) & (height > 0) & (height <= side)
-    first = fits.argmax(axis=1)[:, None]
-    height, width = (np.take_along_axis(a, first, axis=1)[:, 0] for a in (height, width))
+    height, width, found = first_that_fits(height, width, fits)
     place = rng.random(size=(n, 2))
     top = (place[:, 0] * (side - height + 1)).astype(np.int64)
     left = (place[:, 1] * (side - width + 1)).astype(np.int64)
     crops = np.stack([top, left, height, width], axis=1)
-    crops[~fits.any(axis=1)] = _central(side, ratio)
+    crops[~found] = _central(side, ratio)
     return crops
+
+
+def first_that_fits(
+    height: NDArray[np.int64], width: NDArray[np.int64], fits: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Height [n], width [n] of the first try [n, TRIES] that fits, and whether there is one [n]."""
+    first = fits.argmax(axis=1)[:, None]
+    found: NDArray[np.bool_] = np.any(fits, axis=1)
+    return np.take_along_axis(height, first, 1)[:, 0], np.take_along_axis(width, first, 1)[:, 0], found
 
 
 def _central(side: int, ratio: tuple[float, float]) -> list[int]:

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 def draw_cutmix(
     rng: np.random.Generator, batches: list[int], size: int, augment: Augment
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes [n, 4] as (top, left, bottom, right), kept weights [n] and partners [n] within the batch, for an epoch.
+    """Boxes [n, 4] as (top, left, bottom, right), kept weights [n] and partners [n] of an epoch.
 
     batches: images per batch, n their sum. A box covers 1 - lambda of the image before it is clipped at the border,
-    lambda ~ Beta(alpha, alpha); the kept weight is what its own label counts (`augment.cutmix_weight`).
+    lambda ~ Beta(alpha, alpha); the kept weight is what its own label counts (`augment.cutmix_weight`). A partner
+    is the place in the epoch of an image of the same batch.
     """
     draws = len(batches) if augment.cutmix_box == "batch" else sum(batches)
     per_image = np.arange(sum(batches)) if augment.cutmix_box == "image" else np.repeat(np.arange(draws), batches)
@@ -33,17 +34,22 @@ def draw_cutmix(
     boxes, kept = boxes[per_image], kept[per_image]
     off = np.repeat(rng.random(len(batches)) >= augment.cutmix_prob, batches)
     boxes[off], kept[off] = 0, 1
-    partners = np.concatenate([rng.permutation(count) for count in batches])
+    partners = np.concatenate([rng.permutation(count) for count in batches]) + np.repeat(
+        np.cumsum([0, *batches[:-1]]), batches
+    )
     return boxes, kept.astype(np.float32), partners
 
 
 def paste(images: Tensor, boxes: Tensor, partners: Tensor) -> Tensor:
     """Float [B, C, H, W] with the box [B, 4] of each image taken from images[partners]."""
-    height, width = images.shape[2:]
+    return torch.where(inside(boxes, images.shape[2], images.shape[3]), images[partners], images)
+
+
+def inside(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Bool [B, 1, height, width], true within each image's box [B, 4] (top, left, bottom, right; ends excluded)."""
     top, left, bottom, right = boxes.unbind(dim=1)
-    y = torch.arange(height, device=images.device)
-    x = torch.arange(width, device=images.device)
-    inside_y = (y >= top[:, None]) & (y < bottom[:, None])
-    inside_x = (x >= left[:, None]) & (x < right[:, None])
-    inside = inside_y[:, None, :, None] & inside_x[:, None, None, :]
-    return torch.where(inside, images[partners], images)
+    y = torch.arange(height, device=boxes.device)
+    x = torch.arange(width, device=boxes.device)
+    in_rows = (y >= top[:, None]) & (y < bottom[:, None])
+    in_columns = (x >= left[:, None]) & (x < right[:, None])
+    return in_rows[:, None, :, None] & in_columns[:, None, None, :]
