@@ -65,25 +65,11 @@ def _lines(console: Console, label: str, lines: Iterable[str]) -> None:
 @click.option("--report", "folder", type=click.Path(file_okay=False), help="Also write a report on Table 3 there.")
 def audit_paper(folder: str | None) -> None:
     """Recompute the paper's tables from each other and print every disagreement."""
-    from rich.table import Table
-
     from mobilebench.cli.console import console
-    from mobilebench.reference import audit
+    from mobilebench.report.paper import findings_table, what_if_table
 
-    found = audit.findings()
-    table = Table("where", "printed", "found", "follows from", title=f"{len(found)} disagreements")
-    for finding in found:
-        table.add_row(finding.where, finding.printed, finding.found, finding.basis)
-    console.print(table)
-    what = Table("tinynet on dogs", "its xScore", "its rank", "Imagenette's Spearman with xScore",
-                 title="What if tinynet had been trained on dogs like the others?")  # fmt: skip
-    for row in audit.what_if():
-        note = " (as printed)" if row.dogs < 0.3 else ""
-        what.add_row(
-            f"{100 * row.dogs:.2f} %{note}", f"{row.xscore:.3f}", f"{row.rank} of 11", f"{row.proxy_rho:.2f} (n = 11)"
-        )
-    console.print(what)
-    console.print("All accuracies of the paper are single runs.")
+    for table in (findings_table(), what_if_table()):
+        _print(console, table, len(table.rows))
     if folder:
         _write(console, folder)
 
@@ -118,6 +104,23 @@ def subsets(source: str, lam: float, size: int, top: int, output: str | None) ->
         _print(console, extra, len(extra.rows))
     if output:
         console.print(f"{write_text(output, grid.to_csv(table))} is written", soft_wrap=True)
+
+
+@click.command()
+@click.option("--matrix", "source", required=True, metavar="PATH", help="A results folder or CSV of the new models.")
+@click.option(
+    "--reference", "known", default="published", show_default=True, metavar="published|PATH",
+    help="The grid that has all datasets: Table 3, a results folder or a CSV.",
+)  # fmt: skip
+@_lambda_option
+def predict(source: str, known: str, lam: float) -> None:
+    """Score new models from a few datasets, and predict their xScore over all of a reference grid's."""
+    from mobilebench.cli.console import console
+    from mobilebench.reference.context import load_matrix
+    from mobilebench.report.analysis import prediction_table
+
+    table = prediction_table(load_matrix(source), load_matrix(known), lam=lam)
+    _print(console, table, len(table.rows))
 
 
 def _print(console: Console, table: Grid, rows: int) -> None:

@@ -10,7 +10,7 @@ from mobilebench.report.grid import Cell, Table, number, text
 from mobilebench.score.claims import check_claims
 from mobilebench.score.design import element_effects, lambda_swaps, pareto_front
 from mobilebench.score.proxy import all_proxies
-from mobilebench.score.subsets import FOUR, all_subsets, direct_scores, held_out_scores, predicted_scores
+from mobilebench.score.subsets import FOUR, all_subsets, direct_scores, held_out_scores, predict_new, predicted_scores
 from mobilebench.score.uncertainty import dataset_bootstrap, interval, leave_one_dataset_out, ranks_of
 from mobilebench.score.xscore import xscore
 
@@ -128,6 +128,25 @@ def proxy_scores_table(matrix: Matrix, *, lam: float) -> tuple[Table, ...]:
     )
     heads = ("model", "all datasets", "direct", "predicted", "all datasets, left out", "predicted, left out")
     return (Table("four_datasets", caption, heads, rows),)
+
+
+def prediction_table(new: Matrix, reference: Matrix, *, lam: float) -> Table:
+    """Return the direct and the predicted score of new models that ran on some of the reference's datasets."""
+    found = predict_new(new, reference, lam=lam)
+    rows = tuple(
+        (
+            text(model), number(float(found.direct[i])),
+            Cell(f"{found.predicted[i]:.3f} ±{found.error:.3f}", float(found.predicted[i])),
+            text(", ".join(d for d, out in zip(found.datasets, found.outside[i], strict=True) if out) or "none"),
+        )
+        for i, model in enumerate(found.models)
+    )  # fmt: skip
+    caption = (
+        f"Direct: Eq. 1 to 3 on {', '.join(found.datasets)} with the reference's anchors. Predicted: the xScore over "
+        f"all {len(reference.datasets)} of its datasets, ± the RMSE of such predictions on its {len(reference.models)} "
+        "models left out one at a time. Only runs under the reference's protocol compare with it."
+    )
+    return Table("prediction", caption, ("model", "direct", "predicted", "outside the anchors on"), rows)
 
 
 def swaps_table(scores: ScoreTable) -> Table:

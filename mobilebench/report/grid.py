@@ -58,6 +58,10 @@ class Table:
         """Whether some cell is a sentence or more; on a phone such a table is shown row by row."""
         return any(len(cell.text) > 60 for row in self.rows for cell in row)
 
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        return f"{to_markdown(self)}\n\n{self.caption}"
+
 
 def number(value: float | None, digits: int = 3, *, strong: bool = False) -> Cell:
     """Return a number cell; an undefined value reads "n/a"."""

@@ -38,6 +38,14 @@ def build(inputs: ReportInputs) -> tuple[Section, ...]:
     return (*(_filled(name, title, make, inputs) for name, title, make in _SECTIONS), _provenance(inputs))
 
 
+def section(name: str, inputs: ReportInputs) -> Section:
+    """Return one section by its name, without making the others; raises KeyError for an unknown name."""
+    if name == "provenance":
+        return _provenance(inputs)
+    title, make = {known: (title, make) for known, title, make in _SECTIONS}[name]
+    return _filled(name, title, make, inputs)
+
+
 def proxy_dataset(inputs: ReportInputs) -> str:
     """Return the dataset that stands in for ImageNet: imagenette where present, the first one otherwise."""
     names = inputs.matrix.datasets

@@ -78,6 +78,10 @@ class Picture:
             r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg role="img" aria-label="{label}" \1>', drawn, count=1
         )
 
+    def _repr_svg_(self) -> str:
+        """What a notebook shows."""
+        return self.svg()
+
     @functools.cached_property
     def _drawn(self) -> str:
         out = io.StringIO()

@@ -131,6 +131,42 @@ def held_out_scores(matrix: Matrix, *, lam: float = 0.5) -> Floats:
     return np.array(_Judge(matrix.mean, lam, 1).full_held_out)
 
 
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Scores of new models [M] from few datasets, on the scale of a reference grid that has more of them.
+
+    `direct` is Eq. 1 to 3 on the datasets alone with the reference's anchors; `predicted` the xScore over all of the
+    reference's datasets by its regression; `error` the RMSE of that prediction on the reference's own models, each
+    left out in turn. `outside` [M, D] marks accuracies beyond the anchors, where a regression extrapolates.
+    """
+
+    models: tuple[str, ...]
+    datasets: tuple[str, ...]
+    direct: Floats
+    predicted: Floats
+    error: float
+    outside: NDArray[np.bool_]
+
+
+def predict_new(new: Matrix, reference: Matrix, *, lam: float = 0.5) -> Prediction:
+    """Score new models that ran on some of the reference's datasets.
+
+    Both grids must have been made under one protocol for this to mean anything; nothing here can check that. Raises
+    UserError for a dataset the reference lacks, and where the reference has too few models to fit.
+    """
+    known = complete(reference)
+    part = known.select(datasets=new.datasets).mean
+    full = combine(normalise(known.mean, anchors_from_matrix(known.mean)), lam)[2]
+    anchors = anchors_from_matrix(part)
+    line = _regress(normalise(part, anchors), full)
+    if np.isnan(line).any():
+        raise UserError(f"{len(known.models)} reference models are too few to fit {part.shape[1] + 1} coefficients")
+    scaled = normalise(new.mean, anchors)
+    error = _rmse(predicted_scores(known, new.datasets, lam=lam), held_out_scores(known, lam=lam))
+    outside = (scaled < 0) | (scaled > 1)
+    return Prediction(new.models, new.datasets, combine(scaled, lam)[2], _design(scaled) @ line, error, outside)
+
+
 class _Judge:
     """The full scores of one matrix, and of each matrix with one model left out, against any subset."""
 

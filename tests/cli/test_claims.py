@@ -57,3 +57,12 @@ def test_what_cannot_be_done_is_said_in_words(tmp_path: Path) -> None:
         run(commands.subsets, "--matrix", str(tmp_path))
     with pytest.raises(UserError, match="no file"):
         run(commands.claims, "--matrix", str(tmp_path / "absent.csv"))
+
+
+def test_a_new_model_is_predicted_from_the_papers_four(tmp_path: Path) -> None:
+    cells = {("new_net", d, 0): value for d, value in zip(reference.PAPER_FOUR, (0.88, 0.78, 0.79, 0.70), strict=True)}
+    Matrix.from_cells(cells, {}).to_csv(tmp_path / "accuracy.csv")
+    words = run(commands.predict, "--matrix", str(tmp_path)).output
+    assert "new_net" in words
+    assert "dogs" in words.splitlines()[3]
+    assert "left out one at a time" in words

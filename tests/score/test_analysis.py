@@ -14,7 +14,7 @@ from sklearn.model_selection import LeaveOneOut
 from mobilebench import reference
 from mobilebench.errors import UserError
 from mobilebench.score import Matrix, xscore
-from mobilebench.score.correlation import fit, fisher_interval, kendall, spearman
+from mobilebench.score.correlation import fisher_interval, fit, kendall, spearman
 from mobilebench.score.design import element_effects, lambda_swaps, lambda_sweep, pareto_front
 from mobilebench.score.proxy import all_proxies, proxy_fit
 from mobilebench.score.subsets import (
@@ -23,6 +23,7 @@ from mobilebench.score.subsets import (
     direct_scores,
     place,
     place_without_each_model,
+    predict_new,
     predicted_scores,
 )
 
@@ -191,3 +192,19 @@ def test_imagenette_is_the_best_single_proxy_in_table_3() -> None:
     rest = xscore(TABLE.select(datasets=[d for d in TABLE.datasets if d != "imagenette"]).mean).score
     assert own.rest.rho == pytest.approx(stats.spearmanr(own.accuracy, rest).statistic)
     assert own.whole.r > own.rest.r
+
+
+def test_new_models_are_predicted_by_the_references_regression() -> None:
+    seen = TABLE.select(models=[m for m in TABLE.models if m != "starnet"])
+    new = TABLE.select(models=["starnet"], datasets=reference.PAPER_FOUR)
+    found = predict_new(new, seen)
+    at = TABLE.models.index("starnet")
+    assert found.predicted == pytest.approx(predicted_scores(TABLE, reference.PAPER_FOUR)[[at]])
+    columns = [TABLE.datasets.index(d) for d in reference.PAPER_FOUR]
+    scaled = xscore(TABLE.mean).normalised[at, columns]  # starnet holds no anchor, so the scale is the same
+    assert found.direct == pytest.approx([scaled.mean() - 0.5 * scaled.var(ddof=1)])
+    assert 0 < found.error < 1
+    with pytest.raises(UserError, match="no dataset"):
+        predict_new(Matrix.from_cells({("a", "digits", 0): 0.5}, {}), TABLE)
+    with pytest.raises(UserError, match="too few"):
+        predict_new(new, TABLE.select(models=TABLE.models[:5]))
