@@ -37,7 +37,10 @@ def claims_table(context: Context) -> Table:
         evidence = [f"For: {line}." for line in claim.pro] + [f"Against: {line}." for line in claim.contra]
         evidence += [f"Note: {line}." for line in claim.notes]
         rows.append((text(claim.statement), text(claim.verdict), text("\n".join(evidence)), text(claim.rule)))
-    caption = "What the paper says, held against this matrix. A verdict follows from its rule alone."
+    caption = (
+        "What the paper says, held against this matrix. A verdict follows from its rule alone and holds for the "
+        "protocol and the datasets of this matrix."
+    )
     return Table("claims", caption, ("claim", "verdict", "evidence", "rule"), tuple(rows))
 
 
@@ -172,7 +175,7 @@ def cost_table(inputs: ReportInputs, costs: tuple[CostRow, ...]) -> Table:
             number(row.macs / 1e6, 0, strong=bool(fronts[1][k])), latency,
         ))  # fmt: skip
     notes = sorted({row.latency_note for row in known if row.latency_ms and row.latency_note})
-    caption = "Bold: on the Pareto front of that cost and xScore. Counts are exact; MACs are multiply-adds. " + (
+    caption = "Bold: on the Pareto front of that cost and xScore. MACs are multiply-adds. " + (
         "Latency: " + "; ".join(notes) + "." if notes else "Latency was not measured."
     )
     return Table("cost", caption, ("model", "xScore", "params (M)", "MACs (M)", "latency (ms)"), tuple(rows))

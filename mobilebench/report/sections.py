@@ -169,9 +169,8 @@ def _subsets(inputs: ReportInputs) -> Section:
     size = 4 if len(matrix.datasets) > 4 else len(matrix.datasets) - 1
     tables = (*analysis.proxy_scores_table(matrix, lam=lam), analysis.subsets_table(matrix, size, lam=lam))
     words = "A subset that keeps the order may still miss the values; both are judged on models left out, too."
-    return Section(
-        "subsets", "Can fewer datasets stand in for all?", (words,), (plots.subset_plot(matrix, lam),), tables
-    )
+    pictures = (plots.subset_plot(matrix, lam),) if len(matrix.datasets) > 3 else ()  # of three there is one size
+    return Section("subsets", "Can fewer datasets stand in for all?", (words,), pictures, tables)
 
 
 def _cost(inputs: ReportInputs) -> Section:

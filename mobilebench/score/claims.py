@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mobilebench.score.xscore import Anchors
 
 Verdict = Literal["supported", "leans for", "undecided", "leans against", "contradicted", "not testable"]
+PAPER_DATASETS = ("cifar10", "imagenette", "cifar100", "ham10k", "dogs", "miniplaces", "indoor67")
+ENOUGH = 4  # of the paper's datasets: as many as the paper itself calls sufficient
 LEADERS = ("efficientnet", "convmixer")
 HALF = math.sqrt(0.5)  # the correlation from which one quantity carries half the variance of the other
 
@@ -60,12 +62,16 @@ class _NotTestableError(Exception):
 
 
 def check_claims(context: Context) -> tuple[Claim, ...]:
-    """Return a verdict on each of the paper's claims for one matrix; nothing is resampled beyond `scores.draws`."""
+    """Return a verdict on each of the paper's claims for one matrix; nothing is resampled beyond `scores.draws`.
+
+    The claims are about the paper's datasets: a matrix with fewer than four of them can test none.
+    """
     return tuple(_judge(context, *entry) for entry in _CLAIMS)
 
 
 def _judge(context: Context, name: str, statement: str, rule: str, test: Callable[[Context], _Found]) -> Claim:
     try:
+        _same_world(context)
         verdict, pro, contra, notes = test(context)
     except (_NotTestableError, UserError) as reason:
         return Claim(name, statement, rule, "not testable", notes=(str(reason),))
@@ -272,6 +278,12 @@ _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], _Found]], ...] = (
         _params,
     ),
 )
+
+
+def _same_world(context: Context) -> None:
+    shared = sum(name in PAPER_DATASETS for name in context.matrix.datasets)
+    if shared < ENOUGH:
+        raise _NotTestableError(f"only {shared} of the paper's 7 datasets are in this matrix; {ENOUGH} are needed")
 
 
 def _position(context: Context, model: str) -> int:
