@@ -159,9 +159,10 @@ def curves_plot(inputs: ReportInputs) -> Picture:
         panel.set_title(name)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
-    panels[0].legend(loc="lower right")
-    figure.supxlabel("epoch")
-    figure.supylabel("test top-1 (%)")
+    lines = {line.get_label(): line for panel in panels for line in panel.get_lines() if line.get_label() in best}
+    figure.legend(list(lines.values()), [str(name) for name in lines], loc="outside upper center", ncols=3)
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("test top-1 (%)", fontsize=9)
     caption = "Learning curves, each line one run; shown for diagnosis, the last epoch alone is scored. "
     return Picture("curves", caption + _curve_count(inputs.curves), figure)
 
