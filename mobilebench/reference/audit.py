@@ -1,7 +1,8 @@
 """The paper against itself: recompute what its tables allow and name every disagreement.
 
 Sources: the paper's own tables (this folder), and an audit of the released code of October 2025, which was executed on
-CPU; its figures are given here as facts, none of its code is used.
+CPU; its figures are given here as facts, none of its code is used. The released scripts may differ from what was run
+for the tables, and 74 of 76 stop at a missing module, so what they show is likely, not certain.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ CAVEATS = {
     "last": "The released ConvNeXt has one block per stage; its place says little about the published network.",
     "imagenette": "tinynet's low score rests on dogs, trained at a tenth of its learning rate (released code).",
     "four_suffice": "The four were chosen on these very eleven models, so this matrix cannot be an independent check.",
-    "best_four": "dogs is among the four, and its scale is anchored by tinynet's mistrained cell (released code).",
+    "best_four": "dogs is among the four, and its scale is anchored by tinynet's cell, which the released code trains at a "
+    "tenth of the learning rate.",
     "transformers": "The released MobileViT holds 4.7 M parameters, not 2.82 M, and is not the published network.",
     "channel_attention": "Table 5 ticks squeeze-and-excite for mobileone; the network built has none.",
     "params": "Table 1 understates mobilevit (4.7 M built, 2.82 M printed).",

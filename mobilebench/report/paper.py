@@ -10,7 +10,10 @@ def findings_table() -> Table:
     """Return every disagreement with what it follows from."""
     found = audit.findings()
     rows = tuple((text(f.where), text(f.printed), text(f.found), text(f.basis)) for f in found)
-    caption = f"{len(found)} disagreements. All accuracies of the paper are single runs."
+    caption = (
+        f"{len(found)} disagreements. All accuracies of the paper are single runs. The released code may differ from what "
+        "was run for the tables."
+    )
     return Table("audit", caption, ("where", "printed", "found", "follows from"), rows)
 
 
