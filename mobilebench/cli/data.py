@@ -36,6 +36,7 @@ def data() -> None:
 @_PACKED
 def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
     """Show every dataset: sizes, licence, and what is on this machine; or all there is to know about DATASET."""
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
@@ -49,10 +50,13 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
     if dataset is not None:
         console.print(_details(find(dataset, own)), soft_wrap=True, markup=False)
         return
-    table = Table("dataset", "classes", "train / val / test", "state", "licence")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for name in ("dataset", "classes", "train", "val", "test", "state", "licence"):
+        number = name in {"classes", "train", "val", "test"}
+        table.add_column(name, justify="right" if number else "left", no_wrap=name != "licence")
     for spec in [*DATASETS.values(), *(find(name, own) for name in own)]:
         state = state_of(spec, raw or RAW, packed or PACKED)
-        table.add_row(spec.id, str(state.classes or "?"), state.sizes or "?", state.name, escape(spec.licence))
+        table.add_row(spec.id, str(state.classes or "?"), *state.sizes, state.name, escape(spec.licence))
     console.print(table)
     console.print("mobilebench data list DATASET tells more; mobilebench data fetch DATASET downloads it.")
 

@@ -87,7 +87,7 @@ def _read(
     return Reading(classes, entries, pixels=np.concatenate(parts))
 
 
-_LICENCE = "none stated (research, with citation)"
+_LICENCE = "none stated"
 _CITATION = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
 _HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
 

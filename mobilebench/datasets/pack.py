@@ -143,16 +143,16 @@ def _store_files(reading: Reading, wanted: int, folder: Path, spread: Spread) ->
 
 
 def _native_side(paths: Sequence[str], spread: Spread) -> int:
-    """Return the median short side; one small image among thousands must not shrink them all."""
+    """Return the median short side; one small image among thousands must not shrink them all.
+
+    Unreadable images are left to the decoding, which names them all together.
+    """
     sides: list[int] = []
-    failures: list[tuple[str, str]] = []
     with progress("reading sizes", len(paths)) as advance:
-        for found, bad in spread(probe_chunk, _blocks(paths, 4 * CHUNK)):
+        for block, found in spread(probe_chunk, _blocks(paths, 4 * CHUNK)):
             sides += found
-            failures += bad
-            advance(len(found) + len(bad))
-    _refuse(failures, len(paths))
-    return sorted(sides)[(len(sides) - 1) // 2]
+            advance(block)
+    return sorted(sides)[(len(sides) - 1) // 2] if sides else 1
 
 
 def _decode(square: Square, paths: Sequence[str], counted: Sequence[bool], spread: Spread) -> list[Decoded]:

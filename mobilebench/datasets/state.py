@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.packed import META, read_meta
-from mobilebench.datasets.spec import DataError, DatasetSpec
+from mobilebench.datasets.spec import SPLITS, DataError, DatasetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class State:
-    """name: packed, fetched, downloading, needs no download, not here, or damaged. sizes: "train / val / test"."""
+    """name: packed, fetched, downloading, no download, not here, or damaged. sizes: of train, val, test, as text."""
 
     name: str
     classes: int
-    sizes: str
+    sizes: tuple[str, str, str]
 
 
 def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> State:
@@ -37,15 +37,14 @@ def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> State:
 
 def _raw_state(spec: DatasetSpec, home: Path) -> str:
     if spec.generated:
-        return "needs no download"
+        return "no download"
     if (home / "files").is_dir() or (home / "local").is_dir():
         return "fetched"
     return "downloading" if any((home / "archives").glob("*.part")) else "not here"
 
 
-def _sizes(counts: Mapping[str, int]) -> str:
-    if not counts:
-        return ""
+def _sizes(counts: Mapping[str, int]) -> tuple[str, str, str]:
     if "all" in counts:
-        return f"{counts['all']:,} in all"
-    return " / ".join(f"{counts.get(split, 0):,}" for split in ("train", "val", "test"))
+        return "", "", f"of {counts['all']:,}"
+    train, val, test = (f"{counts.get(split, 0):,}" if counts else "?" for split in SPLITS)
+    return train, val, test

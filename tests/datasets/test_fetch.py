@@ -123,7 +123,7 @@ def test_a_server_that_keeps_failing_is_given_up_and_the_part_kept(
     part = (tmp_path / "file.bin.part").read_bytes()
     assert len(part) > len(BODY) // 2 - BLOCK
     assert BODY.startswith(part)
-    assert len(server.asked) == 7
+    assert len(server.asked) == 6
     assert get().read_bytes() == BODY
 
 

@@ -1,0 +1,96 @@
+"""`mobilebench data`: list, fetch, prepare, audit, as a user calls them."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mobilebench.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(project: Path) -> Call:
+    def run(*args: str) -> Result:
+        result = CliRunner().invoke(main, ["data", *args])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return run
+
+
+def test_list_shows_sizes_licence_and_state(call: Call) -> None:
+    before = call("list").output
+    assert all(word in before for word in ("miniplaces", "100,000", "CC BY-NC 4.0", "not here", "no download"))
+    call("prepare", "digits")
+    digits = next(line for line in call("list").output.splitlines() if "digits" in line)
+    assert "packed" in digits
+
+
+def test_list_one_tells_where_it_comes_from(call: Call) -> None:
+    said = call("list", "cifar10").output
+    assert "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz" in said
+    assert "c58f30108f718f92721af3b95e74349a" in said
+    assert "accept the terms" in call("list", "ham10k").output
+
+
+def test_prepare_then_audit(call: Call, project: Path) -> None:
+    assert call("prepare", "digits").exit_code == 0
+    assert call("prepare", "toy_textures").exit_code == 0
+    result = call("audit")
+    assert result.exit_code == 0
+    with (project / "results" / "audit.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {line["dataset"] for line in lines} == {"digits", "toy_textures", "digits + toy_textures"}
+    assert (project / "results" / "audit.png").exists()
+    assert "largest_class" in result.output
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["prepare", "digit"], "did you mean digits"),
+        (["list", "imagnette"], "did you mean imagenette"),
+        (["fetch", "cifar"], "did you mean cifar10"),
+        (["audit"], "prepare one first"),
+        (["audit", "digits"], "mobilebench prepare digits"),
+        (["prepare", "digits", "--from", "."], "takes no --from"),
+        (["prepare", "imagenette", "--from", "nowhere"], "no such file"),
+    ],
+)
+def test_mistakes_get_a_message_and_exit_2(args: list[str], said: str, call: Call) -> None:
+    result = call(*args)
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
+def test_fetch_of_a_generated_set_says_so(call: Call) -> None:
+    assert "needs no download" in call("fetch", "toy_shapes").output
+
+
+def test_own_data_from_params_yaml(call: Call, project: Path) -> None:
+    from PIL import Image
+
+    from mobilebench.suites import packaged_text
+
+    for name in ("a", "b"):
+        (project / "mine" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (20, 20), (10 * i, 5, 90 if name == "a" else 200)).save(
+                project / "mine" / name / f"{i}.png"
+            )
+    text = packaged_text("demo").replace("datasets: [digits, toy_shapes, toy_textures]", "datasets: [flowers]")
+    (project / "params.yaml").write_text(text + "data_sources:\n  flowers: {folder: mine}\n")
+    result = call("prepare", "flowers")
+    assert result.exit_code == 0, result.output
+    line = next(line for line in call("list").output.splitlines() if "flowers" in line)
+    assert line.replace("│", " ").split()[:6] == ["flowers", "2", "16", "0", "4", "packed"]

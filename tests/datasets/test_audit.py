@@ -1,0 +1,134 @@
+"""The audit finds what was planted, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobilebench.datasets import DataError
+from mobilebench.datasets.audit import Audit, Finding, audit, write_csv
+from mobilebench.datasets.own import OwnData
+from mobilebench.datasets.packed import open_packed
+from mobilebench.datasets.phash import NEAR, hashes, near_pairs
+from mobilebench.datasets.sheet import worst, write_sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mobilebench.datasets.packed import Packed
+
+
+def value(found: Audit, check: str, where: str = "all") -> float:
+    return sum(line.value for line in found.findings if (line.check, line.where) == (check, where))
+
+
+@pytest.fixture
+def planted(image_folder: Path, packed_at: Callable[..., Path]) -> Packed:
+    """20 images; test/0 a copy of a train image of the other class, one re-encoded, two groups across."""
+    cats, dogs = image_folder / "cats", image_folder / "dogs"
+    shutil.copy(cats / "5.jpg", dogs / "0.jpg")
+    with Image.open(cats / "6.jpg") as image:
+        image.save(cats / "0.jpg", "JPEG", quality=60)
+    shutil.copy(cats / "8.jpg", cats / "9.jpg")
+    lines = ["path,label,split,group"]
+    for name in ("cats", "dogs"):
+        lines += [f"{name}/{i}.jpg,{name},{'test' if i < 3 else 'train'},{name}{i // 4}" for i in range(10)]
+    (image_folder / "all.csv").write_text("\n".join(lines))
+    return open_packed(packed_at("mine", own={"mine": OwnData(csv=str(image_folder / "all.csv"))}))
+
+
+def test_what_was_planted_is_found_and_nothing_else(planted: Packed) -> None:
+    found = audit([planted])
+    assert value(found, "exact_duplicates", "train / test") == 1
+    assert value(found, "exact_duplicates", "train") == 1
+    assert value(found, "near_duplicates", "train / test") == 1
+    assert value(found, "label_conflicts_exact") == 1
+    assert value(found, "label_conflicts_near") == 0
+    assert value(found, "groups_crossing") == 2
+    assert value(found, "images_of_train_groups", "test") == 6
+    assert value(found, "largest_class", "train") == 7
+    assert value(found, "pixels_changed") == 0
+    assert {(p.path_a, p.path_b) for p in found.pairs} == {
+        ("cats/5.jpg", "dogs/0.jpg"),
+        ("cats/8.jpg", "cats/9.jpg"),
+        ("cats/6.jpg", "cats/0.jpg"),
+    }
+
+
+def test_the_table_and_the_contact_sheet(planted: Packed, tmp_path: Path) -> None:
+    found = audit([planted])
+    write_csv(tmp_path / "results" / "audit.csv", Finding, found.findings)
+    with (tmp_path / "results" / "audit.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(found.findings)
+    assert lines[0]["dataset"] == "mine"
+    assert write_sheet(tmp_path / "audit.png", found.pairs, {"mine": planted})
+    assert worst(found.pairs)[0].conflict
+    with Image.open(tmp_path / "audit.png") as sheet:
+        first = np.asarray(sheet)[8 + 64, 8 : 8 + 256]
+    assert np.abs(first[:128].astype(int) - first[128:]).max() == 0  # an exact pair: the halves are equal
+    assert not write_sheet(tmp_path / "audit.png", [], {})
+    assert not (tmp_path / "audit.png").exists()
+
+
+def test_twins_in_two_datasets_are_found_but_not_between_variants(
+    planted: Packed, packed_at: Callable[..., Path], image_folder: Path, serve_official: Callable[[str], object]
+) -> None:
+    other = open_packed(packed_at("other", own={"other": OwnData(folder=str(image_folder))}))
+    found = audit([planted, other])
+    (between,) = [f for f in found.findings if f.check == "exact_duplicates" and "+" in f.dataset]
+    assert (between.dataset, between.value) == ("mine + other", 18)
+    variants = []
+    for dataset_id in ("ham10k", "ham10k_grouped"):
+        serve_official(dataset_id)
+        variants.append(open_packed(packed_at(dataset_id, incomplete_ok=True)))
+    assert not [f for f in audit(variants).findings if "+" in f.dataset]
+
+
+def test_changed_pixels_are_reported(planted: Packed) -> None:
+    with (planted.path / "images.npy").open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\x01\x02\x03")
+    found = audit([open_packed(planted.path)])
+    assert value(found, "pixels_changed") == 1
+
+
+def test_nothing_to_audit() -> None:
+    with pytest.raises(DataError, match="prepare one first"):
+        audit([])
+
+
+def test_near_pairs_are_those_of_a_plain_double_loop() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 2**63, (150, 4), dtype=np.uint64)
+    for i, j, flips in ((3, 100, 24), (5, 140, 25), (7, 8, 1), (70, 71, 0), (20, 90, 12)):
+        codes[j] = codes[i]
+        for bit in rng.choice(256, flips, replace=False):
+            codes[j, bit // 64] ^= np.uint64(1) << np.uint64(bit % 64)
+    plain = {
+        (i, j, sum(int(a ^ b).bit_count() for a, b in zip(codes[i], codes[j], strict=True)))
+        for i in range(150)
+        for j in range(i + 1, 150)
+    }
+    assert {tuple(pair) for pair in near_pairs(codes).tolist()} == {pair for pair in plain if pair[2] <= NEAR}
+
+
+def test_the_hash_survives_reencoding_and_rescaling_but_tells_pictures_apart() -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (20, 8, 8, 3), np.uint8)
+    large = [Image.fromarray(c).resize((160, 160), Image.Resampling.BICUBIC) for c in coarse]
+    out = io.BytesIO()
+    large[0].save(out, "JPEG", quality=50)
+    codes = hashes(np.stack([np.asarray(image) for image in [*large, Image.open(out)]]))
+    half = hashes(np.stack([np.asarray(image.resize((80, 80))) for image in large]))
+    bits = np.bitwise_count(codes[:, None] ^ codes[None]).sum(axis=2)
+    assert bits[0, 20] <= NEAR
+    assert bits[:20, :20][~np.eye(20, dtype=bool)].min() > 2 * NEAR
+    assert np.bitwise_count(codes[:20] ^ half).sum(axis=1).max() <= NEAR
