@@ -64,7 +64,7 @@ CAVEATS = {
     "last": "The released ConvNeXt has one block per stage; its place says little about the published network.",
     "imagenette": "tinynet's low score rests on dogs, trained at a tenth of its learning rate (released code).",
     "four_suffice": "The four were chosen on these very eleven models, so this matrix cannot be an independent check.",
-    "best_four": "dogs is among the four, and its scale is anchored by tinynet's cell, which the released code trains at a "
+    "best_four": "dogs is among the four; its scale is anchored by tinynet's cell, which the released code trains at a "
     "tenth of the learning rate.",
     "transformers": "The released MobileViT holds 4.7 M parameters, not 2.82 M, and is not the published network.",
     "channel_attention": "Table 5 ticks squeeze-and-excite for mobileone; the network built has none.",

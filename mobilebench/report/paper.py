@@ -11,8 +11,8 @@ def findings_table() -> Table:
     found = audit.findings()
     rows = tuple((text(f.where), text(f.printed), text(f.found), text(f.basis)) for f in found)
     caption = (
-        f"{len(found)} disagreements. All accuracies of the paper are single runs. The released code may differ from what "
-        "was run for the tables."
+        f"{len(found)} disagreements. All accuracies of the paper are single runs. The released code may differ "
+        "from what was run for the tables."
     )
     return Table("audit", caption, ("where", "printed", "found", "follows from"), rows)
 
