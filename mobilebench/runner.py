@@ -8,27 +8,24 @@ left alone.
 from __future__ import annotations
 
 import traceback
-import uuid
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mobilebench import models, training
-from mobilebench.datasets.packed import open_packed
+from mobilebench import models
+from mobilebench.bench import Bench, Listener, Silent, open_bench
+from mobilebench.energy import Meter
 from mobilebench.errors import UserError
-from mobilebench.identity import identity, record_identity
-from mobilebench.journal import Journal
 from mobilebench.models.cost import static_cost
-from mobilebench.paths import PACKED, RESULTS, STATE
-from mobilebench.protocol import flatten
-from mobilebench.provenance import environment
-from mobilebench.records import read_result, result_path, write_result
+from mobilebench.provenance import device_tags, write_files
+from mobilebench.records import result_path, write_result
 from mobilebench.signals import undisturbed
+from mobilebench.start import start_event
 from mobilebench.storage import StorageError, storing
 from mobilebench.sync import deliver_whole
-from mobilebench.tracking import Tracker, TrackingError
+from mobilebench.tracking import TrackingError
 from mobilebench.training import Split, TrainData, Trainer, checkpoint
 from mobilebench.training.rng import derived_seed
 
@@ -36,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mobilebench.datasets.packed import Packed
-    from mobilebench.suites import Cell, Suite
+    from mobilebench.journal import Journal
+    from mobilebench.suites import Cell
     from mobilebench.training import EpochResult
     from mobilebench.training.recipe import Recipe
 
@@ -44,71 +42,14 @@ if TYPE_CHECKING:
 Values = dict[str, float]
 
 
+__all__ = [
+    "Bench", "CellFailedError", "Listener", "Silent", "build", "open_bench", "redo", "run_cell", "run_cells",
+    "train_data",
+]  # fmt: skip
+
+
 class CellFailedError(UserError):
     """A cell could not be trained; its run ended FAILED with the reason, other cells are not touched."""
-
-
-class Listener(Protocol):
-    """What wants to hear of progress: the command line's bars, a test, nobody."""
-
-    def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
-        """Hear that an epoch of a cell is done."""
-
-    def note(self, cell: Cell, message: str) -> None:
-        """Hear something a person should know about a cell."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all cells of one dataset share, made once per process: the suite, the opened data and the tracker.
-
-    tracker is None when working offline: everything then waits in the journals for `mobilebench sync`.
-    """
-
-    suite: Suite
-    dataset: str
-    packed: Packed
-    tracker: Tracker | None
-    listener: Listener
-    results: Path = RESULTS
-    state: Path = STATE
-
-    def journal(self, cell: Cell) -> Journal:
-        """Return the journal of a cell under this suite's protocol, this data and this code."""
-        return Journal(self.state / f"{cell.name}-{self.identity(cell)}")
-
-    def identity(self, cell: Cell) -> str:
-        """Return the hex digest of all that gives the cell's accuracy its meaning: equal identity, equal result."""
-        return identity(cell, self.suite.protocol.hash, self.packed.meta.digest)
-
-    def is_finished(self, cell: Cell) -> bool:
-        """Tell whether the cell's result file is there, readable and of this identity."""
-        try:
-            record = read_result(result_path(self.results, cell))
-        except UserError as error:  # the run has all that the file had: it is written again, other cells go on
-            self.listener.note(cell, f"{error}")
-            return False
-        return record is not None and self.identity(cell) == record_identity(record)
-
-
-class Silent:
-    """A listener that shows nothing."""
-
-    def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
-        """Show nothing."""
-
-    def note(self, cell: Cell, message: str) -> None:
-        """Show nothing."""
-
-
-def open_bench(suite: Suite, dataset: str, tracker: Tracker | None, root: Path = Path()) -> Bench:
-    """Return the bench of one dataset of the suite, its every pixel checked: seconds, before hours are spent on it.
-
-    Raises UserError when its packed data is absent or damaged.
-    """
-    packed = open_packed(root / PACKED / dataset)
-    packed.verify()
-    return Bench(suite, dataset, packed, tracker, Silent(), root / RESULTS, root / STATE)
 
 
 def run_cells(bench: Bench, cells: Iterable[Cell]) -> list[tuple[Cell, UserError]]:
@@ -121,7 +62,8 @@ def run_cells(bench: Bench, cells: Iterable[Cell]) -> list[tuple[Cell, UserError
     if undelivered:
         failed = [pair for pair in failed if pair[0] not in undelivered] + _run_each(bench, undelivered)
     if bench.tracker is not None and not bench.tracker.is_resting():
-        bench.tracker.analyze()
+        with suppress(TrackingError):  # only speed is lost; what matters was said cell by cell
+            bench.tracker.analyze()
     return failed
 
 
@@ -166,7 +108,7 @@ def redo(bench: Bench, cell: Cell) -> None:
         with storing(bench.results):
             result_path(bench.results, cell).unlink(missing_ok=True)
         journal.clear()
-        journal.append(_start_event(bench, cell) | {"redo": True})
+        journal.append(start_event(bench, cell) | {"redo": True})
 
 
 def _adopt(bench: Bench, cell: Cell, journal: Journal) -> bool:
@@ -190,10 +132,12 @@ def _adopt(bench: Bench, cell: Cell, journal: Journal) -> bool:
 def _train(bench: Bench, cell: Cell, journal: Journal) -> None:
     recipe = bench.suite.protocol.recipe_for(cell.model, cell.dataset)
     if not journal.events():
-        journal.append(_start_event(bench, cell))
+        journal.append(start_event(bench, cell))
     elif journal.events()[-1]["type"] != "start":
         journal.append({"type": "resume"})
     _deliver(bench, cell, journal)
+    with storing(journal.artifacts):
+        write_files(journal.artifacts, bench.suite)
     try:
         _train_epochs(bench, cell, journal, recipe)
     except KeyboardInterrupt:
@@ -219,8 +163,9 @@ def _train_epochs(bench: Bench, cell: Cell, journal: Journal, recipe: Recipe) ->
     for decision in trainer.decisions:
         bench.listener.note(cell, decision)
     last = _told(saved, journal)
+    meter = Meter()
     for result in trainer.epochs():
-        last = _keep_epoch(bench, cell, journal, trainer, result)
+        last = _keep_epoch(bench, cell, journal, trainer, result, meter.lap())
     _finish(bench, journal, trainer, cost, last)
 
 
@@ -258,45 +203,12 @@ def train_data(packed: Packed) -> TrainData:
     return TrainData(split("train"), split("test"), meta.mean, meta.std, len(meta.classes), meta.hflip)
 
 
-def _start_event(bench: Bench, cell: Cell) -> dict[str, object]:
-    suite, meta = bench.suite, bench.packed.meta
-    recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
-    settings = {
-        "model": cell.model,
-        "dataset": cell.dataset,
-        "seed": str(cell.seed),
-        "suite": suite.suite,
-        "protocol_hash": suite.protocol.hash,
-        "data_digest": meta.digest,
-        "code_version": str(training.VERSION),
-    }
-    return {
-        "type": "start",
-        "experiment": suite.experiment,
-        "run_name": cell.name,
-        "tags": settings
-        | environment()
-        | {
-            "kind": "cell",
-            "cell": cell.name,
-            "identity": bench.identity(cell),
-            "journal": uuid.uuid4().hex,
-        },
-        "params": {k: v for k, v in settings.items() if k in {"model", "dataset", "seed"}}
-        | flatten(asdict(recipe))
-        | {"num_classes": len(meta.classes)},
-        "dataset": {
-            "name": cell.dataset,
-            "digest": meta.digest[:36],  # MLflow's limit; the whole digest is a tag
-            "source": str(PACKED / cell.dataset),
-            "profile": f'{{"train": {len(bench.packed.rows("train"))}, "test": {len(bench.packed.rows("test"))}}}',
-        },
-    }
-
-
-def _keep_epoch(bench: Bench, cell: Cell, journal: Journal, trainer: Trainer, result: EpochResult) -> Values:
+def _keep_epoch(
+    bench: Bench, cell: Cell, journal: Journal, trainer: Trainer, result: EpochResult, joules: float | None
+) -> Values:
     """Keep one epoch and return its values. They are in the checkpoint too: weights and numbers cannot come apart."""
-    values = {key: float(value) for key, value in asdict(result).items() if value is not None}
+    known = asdict(result) | {"energy_joules": joules}
+    values = {key: float(value) for key, value in known.items() if value is not None}
     with storing(journal.folder), undisturbed():
         checkpoint.save(journal.folder / "checkpoint.pt", trainer.state_dict() | {"result": values})
         _tell_epoch(journal, values)
@@ -335,14 +247,16 @@ def _finish(bench: Bench, journal: Journal, trainer: Trainer, cost: dict[str, fl
     with storing(journal.artifacts):
         journal.artifacts.mkdir(exist_ok=True)
         checkpoint.save(journal.artifacts / "model.pt", trainer.model.state_dict())
-    seconds = {e["step"]: e["metrics"]["epoch_seconds"] for e in journal.events() if e["type"] == "epoch"}
+    epochs = {event["step"]: event["metrics"] for event in journal.events() if event["type"] == "epoch"}
     metrics = cost | {
         "final_test_top1": last["test_top1"],
         "final_test_loss": last["test_loss"],
         "n_test": len(bench.packed.rows("test")),
-        "train_seconds": sum(seconds.values()),
+        "train_seconds": sum(values["epoch_seconds"] for values in epochs.values()),
     }
-    tags = {"device": str(trainer.device), "decisions": "; ".join(trainer.decisions)}
+    if all("energy_joules" in values for values in epochs.values()):
+        metrics["train_energy_joules"] = sum(values["energy_joules"] for values in epochs.values())
+    tags = device_tags(trainer.device) | {"decisions": "; ".join(trainer.decisions), "energy_source": Meter().source}
     journal.append({"type": "finish", "step": trainer.recipe.epochs, "metrics": metrics, "tags": tags})
 
 

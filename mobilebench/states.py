@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from mobilebench.datasets.packed import read_meta
+from mobilebench.datasets.packed import open_packed
 from mobilebench.errors import UserError
 from mobilebench.identity import identity, record_identity
 from mobilebench.journal import Journal
@@ -42,16 +42,26 @@ class State:
 
 def grid_states(suite: Suite) -> dict[Cell, State]:
     """Return the state of every cell of the suite, in the grid's order."""
-    return {cell: _state(suite, cell) for cell in suite.cells()}
+    digests = {dataset: _digest(dataset) for dataset in suite.datasets}
+    return {cell: _state(suite, cell, digests[cell.dataset]) for cell in suite.cells()}
 
 
-def _state(suite: Suite, cell: Cell) -> State:
-    if not (PACKED / cell.dataset).exists():
+def _digest(dataset: str) -> str | State:
+    """Return the digest of a packed dataset after a check of all but its pixels, or the state of all its cells."""
+    if not (PACKED / dataset).exists():
         return State("unprepared", "unprepared")
     try:
-        digest = read_meta(PACKED / cell.dataset).digest
+        return open_packed(PACKED / dataset).meta.digest
+    except UserError as error:
+        return State("damaged", "damaged data", str(error))
+
+
+def _state(suite: Suite, cell: Cell, digest: str | State) -> State:
+    if isinstance(digest, State):
+        return digest
+    try:
         return _known(suite, cell, identity(cell, suite.protocol.hash, digest))
-    except UserError as error:  # of this cell only: its data, its result file or its journal can't be read
+    except UserError as error:  # of this cell only: its result file or its journal can't be read
         return State("damaged", "damaged", str(error))
 
 
@@ -73,9 +83,7 @@ def _unfinished(journal: Journal, epochs: int) -> State:
     if journal.is_locked():
         return State("running", f"running {done}/{epochs}")
     if kind == "finish" and journal.is_delivered():
-        return State(
-            "undelivered", "no result file", "trained and delivered; `mobilebench sync` writes its file"
-        )
+        return State("undelivered", "no result file", "trained and delivered; `mobilebench sync` writes its file")
     if kind == "finish":
         return State("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
     if kind == "fail":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
     The older file becomes `previous(path)`. At every instant either `path` or `previous(path)` is a whole checkpoint.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    whole = io.BytesIO()  # torch's own writer reports a full disk as "unexpected pos"; the file below says OSError
+    torch.save(state, whole)
     beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with beside.open("wb") as file:
-            torch.save(state, file)
+            file.write(whole.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         if path.exists():

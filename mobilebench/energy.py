@@ -1,0 +1,85 @@
+"""The energy a machine says it used: Intel's and AMD's RAPL counters, NVIDIA's NVML counter.
+
+Both count for the whole processor or card, whoever used it, so the sum is the machine's, not the cell's alone. Most
+virtual machines report nothing; then nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_RAPL = Path("/sys/class/powercap")
+Counter = tuple[str, "Callable[[], float]", float]  # name, joules so far, joules at which it wraps to 0 (0: never)
+
+
+@dataclass
+class Meter:
+    """Reads all counters; `lap` gives the joules since the last one."""
+
+    counters: list[Counter] = field(default_factory=lambda: [*rapl(_RAPL), *nvml()])
+    _before: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._before = [read() for _, read, _ in self.counters]
+
+    @property
+    def source(self) -> str:
+        """What is counted, in words; empty where the machine reports nothing."""
+        return ", ".join(name for name, _, _ in self.counters)
+
+    def lap(self) -> float | None:
+        """Return the joules since the last call, None where the machine reports nothing."""
+        if not self.counters:
+            return None
+        now = [read() for _, read, _ in self.counters]
+        used = [
+            after - before + (wrap if after < before else 0)
+            for before, after, (_, _, wrap) in zip(self._before, now, self.counters, strict=True)
+        ]
+        self._before = now
+        return sum(used)
+
+
+def rapl(folder: Path) -> list[Counter]:
+    """Return the counters of the processor packages below a powercap folder that this user may read."""
+    found: list[Counter] = []
+    for zone in sorted(folder.glob("intel-rapl:[0-9]*")):
+        if zone.name.count(":") > 1:  # a part of a package, which is counted already
+            continue
+        try:
+            name, wrap = (zone / "name").read_text().strip(), int((zone / "max_energy_range_uj").read_text())
+            (zone / "energy_uj").read_text()
+        except (OSError, ValueError):  # for root only on most systems
+            continue
+        found.append((f"RAPL {name}", _microjoules(zone / "energy_uj"), wrap / 1e6))
+    return found
+
+
+def nvml() -> list[Counter]:
+    """Return the counter of the first NVIDIA card, if its driver is there and has one (Volta and later)."""
+    try:
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+        handle = ctypes.c_void_p()
+        if library.nvmlInit_v2() or library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(handle)):
+            return []
+        _millijoules(library, handle)
+    except (OSError, AttributeError, ValueError):
+        return []
+    return [("NVML gpu 0", lambda: _millijoules(library, handle), 0.0)]
+
+
+def _microjoules(path: Path) -> Callable[[], float]:
+    return lambda: int(path.read_text()) / 1e6
+
+
+def _millijoules(library: ctypes.CDLL, handle: ctypes.c_void_p) -> float:
+    value = ctypes.c_ulonglong()
+    if library.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(value)):
+        raise ValueError("this card counts no energy")
+    return value.value / 1e3
