@@ -14,11 +14,14 @@ def write_params(suite: str, *, force: bool) -> None:
     Raises UserError for an unknown suite, and, unless forced, when the present params.yaml holds settings that neither
     git nor a packaged suite has: they would be lost.
     """
-    text = suites.packaged_text(suite)
+    replace_params(suites.packaged_text(suite), force=force, again=f"mobilebench init {suite} --force")
+
+
+def replace_params(text: str, *, force: bool, again: str = "the same command and --force") -> None:
+    """Write params.yaml; raises UserError as `write_params` does, naming the command that replaces it all the same."""
     if suites.PARAMS.exists() and not force and not _is_kept(suites.PARAMS.read_text()):
         raise UserError(
-            f"{suites.PARAMS} has changes that git does not have; commit them, or replace them with "
-            f"`mobilebench init {suite} --force`"
+            f"{suites.PARAMS} has changes that git does not have; commit them, or replace them with `{again}`"
         )
     beside = suites.PARAMS.with_suffix(".yaml.part")
     beside.write_text(text)

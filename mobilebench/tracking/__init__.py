@@ -15,7 +15,7 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 from mobilebench.journal import now_ms
 from mobilebench.tracking.address import DEFAULT_URI, shown, uri
 from mobilebench.tracking.errors import TrackingError
-from mobilebench.tracking.reading import as_record
+from mobilebench.tracking.reading import Details, as_record
 from mobilebench.tracking.tracker import Tracker
 
-__all__ = ["DEFAULT_URI", "Tracker", "TrackingError", "as_record", "now_ms", "shown", "uri"]
+__all__ = ["DEFAULT_URI", "Details", "Tracker", "TrackingError", "as_record", "now_ms", "shown", "uri"]

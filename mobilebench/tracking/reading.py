@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobilebench.records import Record
 from mobilebench.tracking.errors import TrackingError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlflow.entities import Run
 
 _ID = re.compile(r"[a-z0-9_]+")
+
+
+@dataclass(frozen=True)
+class Details:
+    """One run of a cell with all that was written of it: its record, parameters and tags, as MLflow keeps them."""
+
+    record: Record
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    artifact_uri: str
+
+
+def as_details(run: Run) -> Details:
+    """Return a run of a cell with its parameters and tags. Raises TrackingError when it is none."""
+    if run.data.tags.get("kind") not in {"cell", "superseded cell"}:
+        raise TrackingError(f"run {run.info.run_id} is no run of a cell; choose one of a training")
+    return Details(as_record(run), run.data.params, run.data.tags, run.info.artifact_uri)
 
 
 def as_record(run: Run) -> Record:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
@@ -13,13 +15,13 @@ from mlflow.tracking import MlflowClient
 from mobilebench.journal import Delivery
 from mobilebench.tracking.address import first_contact, shown, sqlite_path, tagged, uri
 from mobilebench.tracking.errors import TrackingError, translated
-from mobilebench.tracking.reading import as_record
+from mobilebench.tracking.reading import Details, as_details, as_record
+from mobilebench.tracking.registry import Registry
 from mobilebench.tracking.telling import Teller, parcels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from mlflow.entities import Run
 
@@ -97,11 +99,32 @@ class Tracker:
                     raise
                 return False
 
+    @cached_property
+    def registry(self) -> Registry:
+        """The registered models of this store."""
+        return Registry(self._client, self.uri)
+
+    def run(self, run_id: str) -> Details:
+        """Return one run of a cell. Raises TrackingError when there is no such run."""
+        with self._errors("read"):
+            return as_details(self._client.get_run(run_id))
+
+    def artifact(self, run_id: str, name: str, folder: Path) -> Path | None:
+        """Fetch one artifact of a run into a folder and return its path, None when the run has none of that name."""
+        with self._errors("read"):
+            if name not in {item.path for item in self._client.list_artifacts(run_id)}:
+                return None
+            return Path(self._client.download_artifacts(run_id, name, str(folder)))
+
     def records(self, experiment: str) -> list[Record]:
         """Return a record for every run of a cell in an experiment, superseded ones left out.
 
         Raises TrackingError when there is no such experiment, naming those there are.
         """
+        return [details.record for details in self.runs(experiment)]
+
+    def runs(self, experiment: str) -> list[Details]:
+        """Return every run of a cell in an experiment, superseded ones left out; raises as `records` does."""
         with self._errors("read"):
             if self._client.get_experiment_by_name(experiment) is None:
                 names = ", ".join(self.experiments())
@@ -109,7 +132,7 @@ class Tracker:
                     f"{self.store} has no experiment {experiment!r}; it has: {names or 'none'}. "
                     "Train first, or point MLFLOW_TRACKING_URI at the right store"
                 )
-            return [as_record(run) for run in self._teller.search(experiment, tagged(kind="cell"))]
+            return [as_details(run) for run in self._teller.search(experiment, tagged(kind="cell"))]
 
     def experiments(self) -> list[str]:
         """Return the names of the experiments, sorted."""

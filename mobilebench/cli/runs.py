@@ -1,0 +1,148 @@
+"""Commands on runs and the server they are on: compare, reproduce, register, server."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mobilebench.compare import Comparison, Difference
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--anchors", type=click.Choice(["common", "paper"]), default="common", help="What normalises an accuracy."
+)
+@click.option("--lambda", "lam", type=click.FloatRange(0, 1), default=0.5, help="Weight of the variance.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results/compare"), show_default=True)
+def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
+    """Compare A and B: experiments, run ids, model versions (mobilebench.model.dataset@best) or git revisions.
+
+    Differences are B - A over the cells that both have, paired over seeds. Writes a CSV and a slope chart to --out.
+    """
+    from mobilebench.cli.console import console
+    from mobilebench.compare import compare as compare_matrices
+    from mobilebench.reference import paper_anchors
+    from mobilebench.report.slopes import slopes
+    from mobilebench.score.files import write_bytes, write_text
+    from mobilebench.sides import changes, match_models, read_side, unknown
+    from mobilebench.tracking import Tracker
+
+    tracker = Tracker()
+    first, second = match_models(read_side(a, tracker), read_side(b, tracker))
+    scale = paper_anchors() if anchors == "paper" else None
+    found = compare_matrices(first.matrix, second.matrix, lam=lam, anchors=scale)
+    _show(found, a, b)
+    for change in changes(first, second):
+        console.print(
+            f"{change.kind}: {change.name} {change.a} [bold]to[/bold] {change.b} ({change.count} cells)", soft_wrap=True
+        )
+    for kind in unknown(first, second):
+        console.print(f"[yellow]{kind}: not known of both, so not compared[/yellow]")
+    picture = slopes(found, a, b)
+    paths = [found.to_csv(out / "differences.csv"), write_bytes(out / "slopes.png", picture.png())]
+    paths.append(write_text(out / "slopes.svg", picture.svg()))
+    console.print("Written: " + ", ".join(map(str, paths)))
+
+
+def _show(found: Comparison, a: str, b: str) -> None:
+    from rich.table import Table
+
+    from mobilebench.cli.console import console
+
+    n = len(found.seeds)
+    how = f"paired over {n} seeds" if n > 1 else "single seed, so no interval"
+    console.print(
+        f"A = {a}, B = {b}: {len(found.models)} models x {len(found.datasets)} datasets, {how}", soft_wrap=True
+    )
+    for title, rows, scale, digits in (
+        ("top-1, %, mean over models", found.of("dataset"), 100, 2),
+        ("xScore", [*found.of("xscore"), *found.of("mean xscore")], 1, 3),
+    ):
+        if rows:
+            view = Table(title=title)
+            for name in ("", "A", "B", "B - A", f"{found.level:.0%} interval", "cells"):
+                view.add_column(name, justify="left" if not name else "right")
+            for row in rows:
+                view.add_row(*_line(row, scale, digits))
+            console.print(view)
+    if any(found.only):
+        console.print(f"Left out: {found.only[0]} cells that only A has, {found.only[1]} that only B has.")
+
+
+def _line(row: Difference, scale: float, digits: int) -> list[str]:
+    def number(value: float, sign: str = "") -> str:
+        return f"{scale * value:{sign}.{digits}f}" if math.isfinite(value) else "-"
+
+    interval = f"{number(row.low, '+')} to {number(row.high, '+')}" if math.isfinite(row.low) else "-"
+    return [row.name, number(row.a), number(row.b), number(row.difference, "+"), interval, str(row.cells)]
+
+
+@click.command()
+@click.argument("run_id")
+@click.option("--write-params", is_flag=True, help="Write params.yaml for this run alone, as a new experiment.")
+@click.option("--force", is_flag=True, help="Replace a params.yaml whose changes git does not have.")
+def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
+    """Print the commands that make RUN_ID's number again, and check whether this checkout can; exit 1 if not."""
+    from rich.table import Table
+
+    from mobilebench.cli.console import console
+    from mobilebench.reproduce import as_yaml, plan, suite_of
+    from mobilebench.tracking import Tracker
+    from mobilebench.workspace import replace_params
+
+    tracker = Tracker()
+    if write_params:
+        replace_params(as_yaml(suite_of(tracker, run_id)), force=force)
+        console.print("params.yaml is now the suite of this one run")
+        return
+    found = plan(tracker, run_id)
+    view = Table(title=f"run {run_id}")
+    for name in ("", "then", "here", ""):
+        view.add_column(name)
+    for check in found.checks:
+        verdict = "same" if check.same else "[red]differs[/red]" if check.needed else "[yellow]differs[/yellow]"
+        view.add_row(check.name, check.then, check.here, verdict)
+    console.print(view)
+    if found.is_able:
+        console.print("This checkout can make the number again; on another processor or GPU, up to rounding.")
+    console.print("From nothing:" if found.is_able else "This checkout cannot, as it is. From nothing:")
+    for command in found.commands:
+        console.print(f"  {command}", soft_wrap=True, markup=False)
+    if not found.is_able:
+        raise SystemExit(1)
+
+
+@click.command()
+@click.argument("dataset")
+@click.option("--model", "models", multiple=True, help="Only this model; may be given several times.")
+@click.option("--seed", "seeds", multiple=True, type=int, help="Only this seed; may be given several times.")
+def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> None:
+    """Make the finished cells of params.yaml on DATASET versions of registered models, with aliases."""
+    from mobilebench import suites
+    from mobilebench.cli.console import console
+
+    suite = suites.load()
+    wanted = set(suites.select(suite, dataset, models, seeds))
+    with console.status("loading PyTorch"):
+        from mobilebench.datasets.packed import open_packed
+        from mobilebench.paths import PACKED
+        from mobilebench.registry import register as register_all
+        from mobilebench.tracking import Tracker
+
+    tracker = Tracker()
+    finished = [
+        record
+        for record in tracker.records(suite.experiment)
+        if record.cell in wanted and record.status == "FINISHED" and record.protocol_hash == suite.protocol.hash
+    ]
+    if not finished:
+        raise click.ClickException(f"no finished cell of params.yaml on {dataset}; `mobilebench train {dataset}` first")
+    for done in register_all(tracker, suite, open_packed(PACKED / dataset), finished):
+        what = "new" if done.is_new else "already there"
+        console.print(f"{done.version.name} version {done.version.number} (run {done.version.run_id}): {what}")
