@@ -111,7 +111,7 @@ def _cifar100() -> Files:
     root = "cifar-100-python"
     fine = [f"fine_{i:02d}".encode() for i in range(100)]
     files = {f"{root}/file.txt~": b""}
-    for seed, (name, n) in enumerate({"train": 200, "test": 100}.items()):
+    for seed, (name, n) in enumerate({"train": 300, "test": 100}.items()):
         batch = cifar_batch(n, 100, "fine_labels", seed, coarse_labels=[0] * n)
         files[f"{root}/{name}"] = python2_pickle(batch)
     files[f"{root}/meta"] = python2_pickle({b"fine_label_names": fine, b"coarse_label_names": []})
@@ -130,11 +130,11 @@ def mat(names: list[str], labels: list[int]) -> bytes:
 
 def _dogs() -> Files:
     breeds = ["n02085620-Chihuahua", "n02085782-Japanese_spaniel", "n02106030-collie"]
-    names = [f"{b}/{b.partition('-')[0]}_{i}.jpg" for b in breeds for i in range(5)]
-    labels = [1 + i // 5 for i in range(len(names))]
+    names = [f"{b}/{b.partition('-')[0]}_{i}.jpg" for b in breeds for i in range(8)]
+    labels = [1 + i // 8 for i in range(len(names))]
     images = {f"Images/{name}": jpeg(i, (60, 50 + i)) for i, name in enumerate(names)}
-    train = [i for i in range(len(names)) if i % 5 < 3]
-    test = [i for i in range(len(names)) if i % 5 >= 3]
+    train = [i for i in range(len(names)) if i % 8 < 5]
+    test = [i for i in range(len(names)) if i % 8 >= 5]
     lists = {
         "file_list.mat": mat(names, labels),
         "train_list.mat": mat([names[i] for i in train], [labels[i] for i in train]),
