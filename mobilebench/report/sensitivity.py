@@ -108,8 +108,10 @@ def _regret_cells(found: Findings, probe: Probe) -> tuple[Cell, ...]:
 def _regret_words(found: Findings) -> list[str]:
     beyond = [name for name, regret in found.regrets.items() if regret.beyond_noise]
     total = len(found.regrets)
+    single = any(len(probe.seeds) == 1 for probe in found.probes)
+    chance = "what the choice of validation images explains (single runs)" if single else "chance"
     words = [
-        f"A better setting than the protocol's was found, beyond chance, in {len(beyond)} of {total} probed cells"
+        f"A better setting than the protocol's was found, beyond {chance}, in {len(beyond)} of {total} probed cells"
         + (f": {', '.join(beyond)}." if beyond else ".")
     ]
     for probe in found.probes:

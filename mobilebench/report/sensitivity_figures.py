@@ -33,6 +33,8 @@ def slices(found: Findings) -> Picture:
     figure, panels = canvas(2.0 + 2.1 * len(settings), 0.9 + 1.8 * len(models), len(models), len(settings))
     for place, panel in enumerate(panels):
         model, setting = models[place // len(settings)], settings[place % len(settings)]
+        if place % len(settings):
+            panel.sharey(panels[place - place % len(settings)])
         panel.axhline(0, color=MUTED, linewidth=0.8)
         for probe in found.probes:
             if probe.model == model:
@@ -109,11 +111,11 @@ def importances(found: Findings) -> Picture:
     items = list(found.importances.items())
     columns = min(2, len(items))
     lines = -(-len(items) // columns)
-    height = 0.7 + lines * (0.55 + 0.24 * max(len(fit.settings) for _, fit in items))
+    height = 0.7 + lines * (0.75 + 0.24 * max(len(fit.settings) for _, fit in items))
     figure, panels = canvas(6.4, height, lines, columns)
     for panel, (name, fit) in zip(panels, items, strict=False):
         _importance(panel, fit)
-        panel.set_title(f"{name} (n = {fit.trials}, R² = {fit.r2:.2f})", fontsize=8.5)
+        panel.set_title(f"{name}\nn = {fit.trials}, R² = {fit.r2:.2f}", fontsize=8.5)
     for panel in panels[len(items) :]:
         panel.set_visible(False)
     refits = len(items[0][1].values)

@@ -210,17 +210,22 @@ def slice_of(probe: Probe, setting: str) -> list[SlicePoint]:
             point = SlicePoint(values[setting], float(found.mean()), float(found.min()), float(found.max()), own)
             rows.append(point)
     tried = [row.value for row in rows]
-    return sorted(rows, key=lambda row: SETTINGS[setting].coordinate(row.value, _ordered(setting, tried)))
+    return sorted(rows, key=lambda row: SETTINGS[setting].coordinate(row.value, ordered(setting, tried)))
 
 
-def _ordered(setting: str, values: Iterable[Value]) -> list[Value]:
-    """The values in the order of the axis; choices as the protocol lists them."""
+def ordered(setting: str, values: Iterable[Value]) -> list[Value]:
+    """Return values in the order of their setting's axis; choices as the protocol lists them."""
     return sorted(values, key=str, reverse=True) if SETTINGS[setting].scale == "choice" else sorted(values, key=float)
+
+
+def axis_values(name: str, rows: Sequence[Values]) -> list[Value]:
+    """Return the different values that combinations have of one setting, in the order of its axis."""
+    return ordered(name, {row[name] for row in rows})
 
 
 def coordinates(rows: Sequence[Values], names: Sequence[str]) -> Floats:
     """Return where combinations lie on the axes of the settings, [rows, settings]."""
-    axes = {name: _ordered(name, {row[name] for row in rows}) for name in names}
+    axes = {name: axis_values(name, rows) for name in names}
     return np.array([[SETTINGS[name].coordinate(row[name], axes[name]) for name in names] for row in rows])
 
 

@@ -57,7 +57,8 @@ class Setting:
             return float(list(values).index(value))
         if self.scale == "linear":
             return float(value)
-        return math.log10(float(value) or _positive(values)[0] / 10)
+        positive = _positive(values) or [1.0]
+        return math.log10(float(value) or positive[0] / 10)
 
     def at(self, u: float, values: Sequence[Value]) -> Value:
         """Return the value at u in [0, 1) of the way between the smallest and the largest (positive) one."""
