@@ -8,7 +8,7 @@ READY := .venv/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo test lint lock ui
+.PHONY: setup demo test lint lock server ui
 
 setup: $(READY)
 
@@ -41,6 +41,10 @@ lint: $(READY)
 
 ui: $(READY)
 	mobilebench ui
+
+# A tracking server for many workers, on PostgreSQL; docs/tracking-server.md.
+server: $(READY)
+	mobilebench server
 
 # Newest versions that pyproject.toml allows, for all platforms and Python versions at once; no addresses.
 lock: $(READY)

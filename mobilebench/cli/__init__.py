@@ -31,6 +31,7 @@ COMMANDS = {
     "compare": _Entry("mobilebench.cli.runs:compare", "Compare experiments, runs, versions or git revisions."),
     "reproduce": _Entry("mobilebench.cli.runs:reproduce", "Print how to make a run's number again."),
     "register": _Entry("mobilebench.cli.runs:register", "Make finished cells versions of registered models."),
+    "server": _Entry("mobilebench.cli.runs:server", "Run a tracking server for many workers."),
     "ui": _Entry("mobilebench.cli.grid:ui", "Open MLflow's UI on the right store."),
     "models": _Entry("mobilebench.cli.models:models", "List and profile the networks."),
     "data": _Entry("mobilebench.cli.data:data", "List, fetch, prepare and audit datasets."),

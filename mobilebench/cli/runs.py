@@ -146,3 +146,34 @@ def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> N
     for done in register_all(tracker, suite, open_packed(PACKED / dataset), finished):
         what = "new" if done.is_new else "already there"
         console.print(f"{done.version.name} version {done.version.number} (run {done.version.run_id}): {what}")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for a network.")
+@click.option("--port", default=5000, show_default=True, help="Port to listen on.")
+@click.option("--allowed-hosts", help="Names workers call this server by, as name:port, with commas between.")
+@click.option("--database", envvar="MOBILEBENCH_DATABASE", help="postgresql://user:password@host:port of your own.")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path(".mobilebench/server"), show_default=True)
+def server(host: str, port: int, allowed_hosts: str | None, database: str | None, folder: Path) -> None:
+    """Run a tracking server for many workers: MLflow on PostgreSQL, artifacts in a folder, accounts required."""
+    from mobilebench.cli.console import console
+    from mobilebench.server import ADMIN, Server
+    from mobilebench.signals import termination_as_interrupt
+
+    wanted = Server(folder, host, port, allowed_hosts, database)
+    console.print("starting PostgreSQL and MLflow (half a minute)")
+    try:
+        with termination_as_interrupt(), wanted.running() as child:
+            console.print(_welcome(wanted.address, ADMIN, folder), soft_wrap=True)
+            child.wait()
+    except KeyboardInterrupt:
+        console.print("stopped")
+
+
+def _welcome(address: str, admin: str, folder: Path) -> str:
+    return f"""
+The tracking server is ready; Ctrl-C ends it. The password of {admin} is in {folder}/secrets.json.
+For each worker:
+  export MLFLOW_TRACKING_URI={address}
+  export MLFLOW_TRACKING_USERNAME={admin} MLFLOW_TRACKING_PASSWORD=...
+docs/tracking-server.md has the rest: accounts, names, TLS, backup."""
