@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench.report.style import BLUE, INK, MUTED, ORANGE, Picture, canvas, styled
+from mobilebench.report.style import BLUE, INK, LINE, MUTED, ORANGE, Picture, canvas, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mobilebench.compare import Comparison
 
-_GAP = 0.045  # of the axis' height, between two labels
+_GAP = 0.04  # of the axis' height, between two labels
 
 
 @styled()
@@ -31,9 +31,10 @@ def slopes(found: Comparison, a: str, b: str) -> Picture:
         )  # fmt: skip
     low, high = axes.get_ylim()
     ends = [scale * row.b for row in rows]
-    for row, y in zip(rows, _apart(ends, _GAP * (high - low) * max(1.0, 12 / max(len(rows), 1))), strict=True):
+    for row, end, y in zip(rows, ends, _apart(ends, _GAP * (high - low)), strict=True):
+        axes.plot([1.02, 1.1], [end, y], color=LINE, linewidth=0.8)
         text = f"{row.name}  {scale * row.difference:+.{2 if scores else 1}f}"
-        axes.annotate(text, (1, scale * row.b), (1.05, y), va="center", fontsize=8.5, color=INK, annotation_clip=False)
+        axes.text(1.12, y, text, va="center", fontsize=8.5, color=INK)
     axes.set_xlim(-0.1, 1.75)
     axes.set_xticks([0, 1], [f"A\n{a}", f"B\n{b}"])
     axes.set_ylabel("xScore" if scores else "test top-1 (%)")
@@ -46,12 +47,11 @@ def slopes(found: Comparison, a: str, b: str) -> Picture:
 
 
 def _apart(values: Sequence[float], gap: float) -> list[float]:
-    """Return label heights near their values, in their order, at least `gap` apart."""
+    """Return the label heights nearest to their values, in their order, that are at least `gap` apart."""
+    from scipy.optimize import isotonic_regression
+
     order = np.argsort(values)
-    places = np.asarray(values, dtype=float)[order]
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + gap)
-    places -= (places - np.asarray(values, dtype=float)[order]).mean() if len(places) else 0
-    answer = np.empty_like(places)
-    answer[order] = places
+    steps = gap * np.arange(len(order))
+    answer = np.empty(len(order))
+    answer[order] = isotonic_regression(np.asarray(values, dtype=float)[order] - steps).x + steps
     return [float(place) for place in answer]
