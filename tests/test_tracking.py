@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,18 @@ def test_a_start_whose_answer_was_lost_is_completed_not_doubled(project: Path, m
     assert run.record.run_id == run_id
     assert run.params == {"lr": "1"}
     assert len(MlflowClient(tracker.uri).get_run(run_id).inputs.dataset_inputs) == 1
+
+
+def test_a_store_emptied_under_an_open_tracker_hears_everything_again(store: Path, project: Path) -> None:
+    tracker, waiting = Tracker(), journal(project / "j", finish=False)
+    tracker.deliver(waiting)
+    with closing(sqlite3.connect(store)) as connection, connection:
+        tables = ("latest_metrics", "metrics", "params", "tags", "inputs", "runs", "experiments")
+        for table in tables:
+            connection.execute(f"DELETE FROM {table}" + (" WHERE name = 'lab'" if table == "experiments" else ""))
+    waiting.append({"type": "epoch", "step": 4, "metrics": {"train_loss": 0.25}})
+    run_id = tracker.deliver(waiting)
+    assert [step for step, _ in tracker.curves(run_id, ["train_loss"])["train_loss"]] == [1, 2, 3, 4]
 
 
 @pytest.mark.usefixtures("store")

@@ -102,8 +102,10 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         from mobilebench.tracking import Tracker
 
         tracker = None if offline else Tracker()
-        bench = runner.open_bench(suite, dataset, tracker)
-    cells = [cell for cell in wanted if again or not bench.is_finished(cell)]
+        bench = runner.open_bench(suite, dataset, tracker, verify=False)
+        cells = [cell for cell in wanted if again or not bench.is_finished(cell)]
+        if cells:
+            bench.packed.verify()
     if again:
         for cell in cells:
             runner.redo(bench, cell)

@@ -44,6 +44,10 @@ class Teller:
             self._end(run_id, event, journal)
         return run_id
 
+    def forget(self) -> None:
+        """Ask for every experiment's id again."""
+        self._experiments.clear()
+
     def experiment(self, name: str) -> str:
         """Return the id of an experiment, made if there is none."""
         if name not in self._experiments:

@@ -66,13 +66,13 @@ class Tracker:
 
     def _deliver(self, journal: Journal) -> str:
         state = journal.delivery
-        if state.run_id is None or state.store != self.store:
-            return self._tell_from(Delivery(store=self.store), journal)
+        known = state if state.store == self.store else Delivery(store=self.store)
         try:
-            return self._tell_from(state, journal)
+            return self._tell_from(known, journal)
         except MlflowException as error:
             if error.error_code != _GONE:
                 raise
+            self._teller.forget()  # the store was emptied: no run and no experiment is what it was
             return self._tell_from(Delivery(store=self.store), journal)
 
     def _tell_from(self, state: Delivery, journal: Journal) -> str:
