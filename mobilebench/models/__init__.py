@@ -42,7 +42,10 @@ def create(model_id: str, num_classes: int, **options: object) -> nn.Module:
         raise ModelError(f"model '{model_id}': {num_classes} classes asked for; there must be at least 1")
     spec = get(model_id)
     spec.check_options(options)
-    return spec.builder()(num_classes, **options)
+    network = spec.builder()(num_classes, **options)
+    from mobilebench.models.strided import subsample_strided_pointwise
+
+    return subsample_strided_pointwise(network)
 
 
 def _unknown(model_id: str, known: list[str]) -> str:

@@ -17,9 +17,10 @@ from timm.models.ghostnet import GhostNet
 from torch import nn
 from torchvision.models.efficientnet import EfficientNet as TorchvisionEfficientNet
 from torchvision.models.efficientnet import MBConvConfig
+from torchvision.models.shufflenetv2 import ShuffleNetV2
 
 from mobilebench.models.mobilevit import MobileViT
-from mobilebench.models.shufflenet import ShuffleNet
+from mobilebench.models.shufflenet import Unshuffled
 
 
 def default_init(network: nn.Module) -> nn.Module:
@@ -124,7 +125,9 @@ def mobilevit(num_classes: int) -> nn.Module:
 
 def shufflenet(num_classes: int) -> nn.Module:
     """Return the paper's ShuffleNetV2 without shuffle, see `shufflenet.py`."""
-    return ShuffleNet(num_classes)
+    widths = [64, 192, 360, 600, 1024]
+    network: nn.Module = ShuffleNetV2([4, 8, 4], widths, num_classes=num_classes, inverted_residual=Unshuffled)
+    return network
 
 
 def starnet(num_classes: int) -> nn.Module:

@@ -11,7 +11,6 @@ from mobilebench import models, reference
 from mobilebench.models.cost import static_cost
 from mobilebench.models.mobilevit import EncoderLayer, MobileViT
 from mobilebench.models.profile import against_table1, average_params
-from mobilebench.models.shufflenet import ShuffleNet
 
 Built = Callable[[str], nn.Module]
 
@@ -160,9 +159,8 @@ def test_shufflenet_is_torchvisions_without_its_shuffle(
     random_images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = torchvision.models.ShuffleNetV2([4, 8, 4], [64, 192, 360, 600, 1024], num_classes=10).eval()
-    ours = ShuffleNet(10).eval()
-    state = list(theirs.state_dict().values())
-    ours.load_state_dict(dict(zip(ours.state_dict(), state, strict=True)))
+    ours = models.create("shufflenet", 10).eval()
+    ours.load_state_dict(theirs.state_dict())
     with torch.no_grad():
         shuffled = theirs(random_images)
         monkeypatch.setattr(torchvision.models.shufflenetv2, "channel_shuffle", lambda x, groups: x)
