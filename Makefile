@@ -48,5 +48,5 @@ server: $(READY)
 
 # Newest versions that pyproject.toml allows, for all platforms and Python versions at once; no addresses.
 lock: $(READY)
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --extra server --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock pyproject.toml

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench import reference
 from mobilebench.report import CostRow, Curve, ReportInputs, RunRef
+from mobilebench.report.inputs import read_costs
 from mobilebench.score import Matrix, compute_scores
 from mobilebench.score.files import read_rows
 
@@ -37,7 +38,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         dataset_digests={record.dataset: record.data_digest for record in records},
         runs={(r.model, r.dataset, r.seed): RunRef(r.run_id, tracker.run_url(r.run_id)) for r in records},
         curves=tuple(_curve(tracker, record) for record in records),
-        costs=tuple(_costs(records)) or None,
+        costs=_costs(results, records),
         elements=reference.elements() if set(matrix.models) <= set(reference.matrix().models) else None,
         source=f"Runs of MLflow experiment {suite.experiment!r}.",
     )
@@ -49,7 +50,12 @@ def _curve(tracker: Tracker, record: Record) -> Curve:
     return Curve(record.model, record.dataset, record.seed, tuple(epochs), tuple(values))
 
 
-def _costs(records: list[Record]) -> list[CostRow]:
-    """Return each model's cost as its first run measured it (the head differs with the class count, by under 5 %)."""
-    first = {record.model: record for record in reversed(records) if record.params and record.macs}
-    return [CostRow(model, r.params or 0, r.macs or 0) for model, r in sorted(first.items())]
+def _costs(results: Path, records: list[Record]) -> tuple[CostRow, ...] | None:
+    """Return each model's cost: from cost.csv where it was profiled (with its latency), else as its first run counted.
+
+    The head differs with the class count of the dataset, by under 5 % of the parameters.
+    """
+    profiled = {row.model: row for row in read_costs(results / "cost.csv")} if (results / "cost.csv").exists() else {}
+    counted = {r.model: CostRow(r.model, r.params, r.macs) for r in reversed(records) if r.params and r.macs}
+    rows = {model: profiled.get(model, row) for model, row in counted.items()}
+    return tuple(rows[model] for model in sorted(rows)) or None

@@ -18,7 +18,8 @@ from mobilebench import models
 from mobilebench.bench import Bench, Listener, Silent, open_bench
 from mobilebench.energy import Meter
 from mobilebench.errors import UserError
-from mobilebench.models.cost import static_cost
+from mobilebench.models.checks import check
+from mobilebench.models.cost import deployed_cost, static_cost, weight_bytes
 from mobilebench.provenance import device_tags, write_files
 from mobilebench.records import result_path, write_result
 from mobilebench.signals import undisturbed
@@ -154,7 +155,10 @@ def _train(bench: Bench, cell: Cell, journal: Journal) -> None:
 
 def _train_epochs(bench: Bench, cell: Cell, journal: Journal, recipe: Recipe) -> None:
     model = build(cell, len(bench.packed.meta.classes), recipe)
-    cost = {key: float(value) for key, value in asdict(static_cost(model, recipe.resolution)).items()}
+    cost = count(model, recipe.resolution)
+    if cell.model not in models.MODELS:  # the registry's own are held to this by the tests
+        for warning in check(model, len(bench.packed.meta.classes), recipe.resolution):
+            bench.listener.note(cell, warning)
     trainer = Trainer(model, train_data(bench.packed), recipe, cell.seed, bench.suite.runtime)
     saved = checkpoint.load(journal.folder / "checkpoint.pt")
     if saved is not None:
@@ -191,6 +195,15 @@ def build(cell: Cell, num_classes: int, recipe: Recipe) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(cell.seed, 0, "init"))
         return models.create(cell.model, num_classes, **recipe.model_options)
+
+
+def count(model: torch.nn.Module, resolution: int) -> Values:
+    """Return the network's cost at the cell's class count and resolution, as trained and, if it folds, as deployed."""
+    counted = asdict(static_cost(model, resolution)) | {"weight_bytes": weight_bytes(model)}
+    folded = deployed_cost(model, resolution)
+    if folded is not None:
+        counted |= {"deployed_params": folded.params, "deployed_macs": folded.macs}
+    return {key: float(value) for key, value in counted.items()}
 
 
 def train_data(packed: Packed) -> TrainData:

@@ -21,7 +21,7 @@ class _Entry(NamedTuple):
 COMMANDS = {
     "init": _Entry("mobilebench.cli.grid:init", "Write params.yaml from a packaged suite."),
     "status": _Entry("mobilebench.cli.grid:status", "Print the grid with the state of every cell."),
-    "prepare": _Entry("mobilebench.cli.grid:prepare", "Fetch and pack one dataset."),
+    "prepare": _Entry("mobilebench.cli.data:prepare", "Fetch and pack one dataset."),
     "train": _Entry("mobilebench.cli.grid:train", "Train all cells of the suite on one dataset."),
     "sync": _Entry("mobilebench.cli.grid:sync", "Deliver what waits for the tracking server."),
     "score": _Entry("mobilebench.cli.score:score", "Build the accuracy matrix from MLflow and compute xScore."),
@@ -33,6 +33,14 @@ COMMANDS = {
     "register": _Entry("mobilebench.cli.runs:register", "Make finished cells versions of registered models."),
     "server": _Entry("mobilebench.cli.runs:server", "Run a tracking server for many workers."),
     "ui": _Entry("mobilebench.cli.grid:ui", "Open MLflow's UI on the right store."),
+    "claims": _Entry("mobilebench.cli.claims:claims", "Check the paper's statements against a matrix."),
+    "subsets": _Entry(
+        "mobilebench.cli.claims:subsets", "Rank all subsets of the datasets as a proxy of the full score."
+    ),
+    "predict": _Entry("mobilebench.cli.claims:predict", "Place new models from their results on a few datasets."),
+    "audit-paper": _Entry(
+        "mobilebench.cli.claims:audit_paper", "Recompute the paper's tables and print what disagrees."
+    ),
     "models": _Entry("mobilebench.cli.models:models", "List and profile the networks."),
     "data": _Entry("mobilebench.cli.data:data", "List, fetch, prepare and audit datasets."),
 }

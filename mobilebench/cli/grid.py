@@ -1,4 +1,4 @@
-"""Commands that work on the grid of params.yaml: init, status, prepare, train, sync, ui."""
+"""Commands that work on the grid of params.yaml: init, status, train, sync, ui."""
 
 from __future__ import annotations
 
@@ -56,29 +56,6 @@ def status() -> None:
             console.print(f"[bold]{cell.name}[/bold]: {state.detail}", soft_wrap=True)
     done = sum(state.name == "finished" for state in states.values())
     console.print(f"{done} of {len(states)} cells are finished.")
-
-
-@click.command()
-@click.argument("dataset")
-@click.option("--from", "source", type=click.Path(path_type=Path), help="A folder or archive you already have.")
-def prepare(dataset: str, source: Path | None) -> None:
-    """Fetch DATASET if needed and pack it as the protocol of params.yaml says."""
-    from mobilebench import suites
-    from mobilebench.cli.console import console
-    from mobilebench.datasets.prepare import prepare as pack
-    from mobilebench.paths import PACKED, RAW
-
-    suite = suites.load()
-    packed = pack(
-        dataset,
-        policy=suite.protocol.recipe_for("", dataset).data,
-        raw_dir=RAW,
-        out_dir=PACKED,
-        workers=suite.runtime.prepare_workers,
-        own=suite.data_sources,
-        source=source,
-    )
-    console.print(f"{packed} is ready")
 
 
 @click.command()

@@ -25,9 +25,9 @@ def _require(ok: bool, key: str, found: object, allowed: str) -> None:  # noqa: 
 class DataPolicy:
     """How a dataset is split and stored before training; what `prepare` depends on.
 
-    short_side: pixels of the shorter side of a stored image (smaller originals are never enlarged); the stored image is
-    the centre square. split_seed: seed of splits that no official list fixes. val_fraction: share of the training part
-    cut out as the validation part, in [0, 1).
+    short_side: pixels of the stored squares' side, or the dataset's median shorter side where that is less; a
+    stored image is the centre square of its original. split_seed: seed of splits that no official list fixes.
+    val_fraction: share of the training part cut out as the validation part, in [0, 1).
     """
 
     short_side: int = 256
