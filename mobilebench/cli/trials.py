@@ -71,14 +71,16 @@ def trial_progress() -> Iterator[TrialProgress]:
 
 def show_regrets(probes: Sequence[Probe]) -> None:
     """Print what the protocol's setting costs each probed model on each dataset."""
-    table = Table("model", "dataset", "protocol", "best found", "gain", "95 % chance gain", "its setting", "trials")
+    table = Table("model on dataset", "protocol", "best", "gain", "chance", "best setting found")
     for probe in probes:
         found = regret(probe)
-        trials = f"{probe.count('complete')} complete, {probe.count('failed')} failed"
+        counts = f"{probe.count('complete')} trials complete, {probe.count('failed')} failed"
         if found is None:
-            table.add_row(probe.model, probe.dataset, *["n/a"] * 5, trials)
+            table.add_row(probe.name, *["n/a"] * 4, counts)
             continue
         numbers = [f"{100 * value:.1f}" for value in (found.protocol, found.best, found.gain, found.noise[1])]
-        table.add_row(probe.model, probe.dataset, *numbers, probe.changed(found.best_key), trials)
+        table.add_row(probe.name, *numbers, f"{probe.changed(found.best_key)}\n{counts}")
     console.print(table)
-    console.print("Validation top-1 in percent. A gain below the chance gain says nothing.")
+    console.print(
+        "Validation top-1 in percent. Chance: what equally good settings gain in 5 % of probes; less says nothing."
+    )

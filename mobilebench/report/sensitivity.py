@@ -136,15 +136,13 @@ def _slices(found: Findings) -> Section:
 def _importances(found: Findings) -> Section:
     pictures = [figures.importances(found)]
     pictures += [figures.parallel(probe) for probe in found.probes if probe.name in found.importances]
-    heads = ("model and dataset", "setting", "importance", "5 to 95 %", "trials", "forest R²")
+    heads = ("model and dataset", "setting", "importance", "5 %", "95 %", "trials", "forest R²")
     rows = []
     for name, fit in found.importances.items():
         low, middle, high = np.quantile(fit.values, [0.05, 0.5, 0.95], axis=0)
         for i, setting in enumerate(fit.settings):
-            span = Cell(f"{low[i]:.2f} to {high[i]:.2f}", float(low[i]))
-            rows.append(
-                (text(name), text(setting), number(middle[i], 2), span, number(fit.trials, 0), number(fit.r2, 2))
-            )
+            shares = (number(share[i], 2) for share in (middle, low, high))
+            rows.append((text(name), text(setting), *shares, number(fit.trials, 0), number(fit.r2, 2)))
     caption = "The figure's numbers. Importances are over the probed ranges: a wider range makes a setting matter more."
     table = Table("importances", caption, heads, tuple(rows))
     return Section("importances", "Which settings matter", (), tuple(pictures), (table,))
@@ -197,19 +195,7 @@ def _choices(name: str, order: Ranking) -> Table:
 
 
 def _ranking_words(found: Findings, order: Ranking) -> list[str]:
-    before = order.rank["protocol"]
-    words = []
-    for choice in ("best per model", "best per cell"):
-        moved = [m for m, a, b in zip(order.models, before, order.rank[choice], strict=True) if a != b]
-        moves = (
-            f"{len(moved)} of {len(order.models)} models change rank ({', '.join(moved)})"
-            if moved
-            else "no rank changes"
-        )
-        flips = _flips(order.accuracy["protocol"], order.accuracy[choice])
-        words.append(
-            f"With the {choice} {moves}; {flips[0]} of {flips[1]} orders of two models on one dataset turn round."
-        )
+    words = [_moves(order, choice) for choice in ("best per model", "best per cell")]
     if len(order.models) < MANY:
         words.append(
             f"With {len(order.models)} models each dataset's anchors are the two accuracies themselves, so xScore says "
@@ -221,6 +207,19 @@ def _ranking_words(found: Findings, order: Ranking) -> list[str]:
             f"{left} of the suite's {found.suite_models} models were not probed: their places are unknown here."
         )
     return words
+
+
+def _moves(order: Ranking, choice: str) -> str:
+    """Say what a choice of settings does to the order of the models."""
+    before, after = order.rank["protocol"], order.rank[choice]
+    turned, pairs = _flips(order.accuracy["protocol"], order.accuracy[choice])
+    flips = f"{turned} of {pairs} orders of two models on one dataset turn round"
+    if np.isnan(before).any() or np.isnan(after).any():
+        return f"Setting {choice}: {flips}; no xScore, because all models tie on a dataset before or after."
+    moved = [model for model, a, b in zip(order.models, before, after, strict=True) if a != b]
+    names = f" ({', '.join(moved)})" if moved else ""
+    count = f"{len(moved)} of {len(order.models)} models change rank"
+    return f"Setting {choice}: {count} by xScore{names}; {flips}."
 
 
 def _flips(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from mobilebench.report.sensitivity import _moves
 from mobilebench.sensitivity.analysis import Probe, TrialRow, noise_gain, ranking, regret, slice_of
 from mobilebench.sensitivity.space import SETTINGS, protocol_values
 from mobilebench.training.recipe import Recipe
@@ -114,3 +115,18 @@ def test_a_setting_that_was_not_probed_is_one_point_of_its_slice() -> None:
     one = probe({1e-2: [0.3], 1e-3: [0.5]})
     assert [len(slice_of(one, name)) for name in SETTINGS] == [2, 1, 1, 1, 1, 1, 1]
     assert one.varied() == ("lr",)
+
+
+def test_a_dataset_on_which_all_tie_is_said_to_leave_no_score() -> None:
+    probes = [
+        probe({1e-3: [low], 1e-2: [0.9]}, model=model, dataset=dataset)
+        for model, low in (("alpha", 0.5), ("beta", 0.6))
+        for dataset in ("one", "two")
+    ]
+    found = ranking(probes, 0.5)
+    assert found is not None
+    assert np.isnan(found.rank["best per cell"]).all()
+    words = _moves(found, "best per cell")
+    assert "no xScore" in words
+    assert "change rank" not in words
+    assert "0 of 2 orders" in words
