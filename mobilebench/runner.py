@@ -44,8 +44,8 @@ Values = dict[str, float]
 
 
 __all__ = [
-    "Bench", "CellFailedError", "Listener", "Silent", "build", "open_bench", "redo", "run_cell", "run_cells",
-    "train_data",
+    "Bench", "CellFailedError", "Listener", "Silent", "adopt", "build", "deliver", "deliver_and_record", "open_bench",
+    "redo", "run_cell", "run_cells", "train_data", "train_only",
 ]  # fmt: skip
 
 
@@ -54,11 +54,18 @@ class CellFailedError(UserError):
 
 
 def run_cells(bench: Bench, cells: Iterable[Cell]) -> list[tuple[Cell, UserError]]:
-    """Bring every cell to its end, one after the other, and return those that failed and why.
+    """Bring every cell to its end, `runtime.cells_per_device` at a time, and return those that failed and why.
 
     Those that only the tracking server has not heard of are tried once more after the others.
     """
-    failed = _run_each(bench, cells)
+    cells = list(cells)
+    workers = min(bench.suite.runtime.cells_per_device or 1, len(cells))
+    if workers > 1:
+        from mobilebench.workers import run_side_by_side  # it imports this module
+
+        failed = run_side_by_side(bench, cells, workers)
+    else:
+        failed = _run_each(bench, cells)
     undelivered = [cell for cell, error in failed if isinstance(error, TrackingError)]
     if undelivered:
         failed = [pair for pair in failed if pair[0] not in undelivered] + _run_each(bench, undelivered)
@@ -90,12 +97,24 @@ def run_cell(bench: Bench, cell: Cell) -> None:
         checkpoint.remove(journal.folder / "checkpoint.pt")  # killed after the result was written
         return
     with journal.locked():
-        journal.sweep()
         if _adopt(bench, cell, journal):
             return
-        if journal.last("finish") is None:
-            _train(bench, cell, journal)
-        _deliver_and_record(bench, cell, journal)
+        _train_if_needed(bench, cell, journal)
+        deliver_and_record(bench, cell, journal)
+
+
+def train_only(bench: Bench, cell: Cell) -> None:
+    """Train a cell to its end and leave the telling to another process; raises what run_cell raises."""
+    journal = bench.journal(cell)
+    with journal.locked():
+        _train_if_needed(bench, cell, journal)
+
+
+def adopt(bench: Bench, cell: Cell) -> bool:
+    """Take over the cell's finished run if the tracking server has one; tell whether it had."""
+    journal = bench.journal(cell)
+    with journal.locked():
+        return _adopt(bench, cell, journal)
 
 
 def redo(bench: Bench, cell: Cell) -> None:
@@ -130,13 +149,19 @@ def _adopt(bench: Bench, cell: Cell, journal: Journal) -> bool:
     return True
 
 
+def _train_if_needed(bench: Bench, cell: Cell, journal: Journal) -> None:
+    journal.sweep()
+    if journal.last("finish") is None:
+        _train(bench, cell, journal)
+
+
 def _train(bench: Bench, cell: Cell, journal: Journal) -> None:
     recipe = bench.suite.protocol.recipe_for(cell.model, cell.dataset)
     if not journal.events():
         journal.append(start_event(bench, cell))
     elif journal.events()[-1]["type"] != "start":
         journal.append({"type": "resume"})
-    _deliver(bench, cell, journal)
+    deliver(bench, cell, journal)
     with storing(journal.artifacts):
         write_files(journal.artifacts, bench.suite)
     try:
@@ -187,7 +212,7 @@ def _end(bench: Bench, cell: Cell, journal: Journal, kind: str, reason: str, tra
     except StorageError as error:
         bench.listener.note(cell, f"its end ({reason}) could not be kept: {error}")
         return
-    _deliver(bench, cell, journal)
+    deliver(bench, cell, journal)
 
 
 def build(cell: Cell, num_classes: int, recipe: Recipe) -> torch.nn.Module:
@@ -226,7 +251,7 @@ def _keep_epoch(
         checkpoint.save(journal.folder / "checkpoint.pt", trainer.state_dict() | {"result": values})
         _tell_epoch(journal, values)
     bench.listener.epoch(cell, result, trainer.recipe.epochs)
-    _deliver(bench, cell, journal)
+    deliver(bench, cell, journal)
     return values
 
 
@@ -246,7 +271,7 @@ def _tell_epoch(journal: Journal, values: Values) -> None:
         journal.append({"type": "epoch", "step": step, "metrics": metrics})
 
 
-def _deliver(bench: Bench, cell: Cell, journal: Journal) -> None:
+def deliver(bench: Bench, cell: Cell, journal: Journal) -> None:
     """Tell the server what it has not heard; when it is away, training goes on and the journal keeps everything."""
     if bench.tracker is None or bench.tracker.is_resting():
         return
@@ -273,7 +298,8 @@ def _finish(bench: Bench, journal: Journal, trainer: Trainer, cost: dict[str, fl
     journal.append({"type": "finish", "step": trainer.recipe.epochs, "metrics": metrics, "tags": tags})
 
 
-def _deliver_and_record(bench: Bench, cell: Cell, journal: Journal) -> None:
+def deliver_and_record(bench: Bench, cell: Cell, journal: Journal) -> None:
+    """Tell the server the rest of a finished journal and write the cell's result file; raises TrackingError."""
     if bench.tracker is None:
         bench.listener.note(cell, "trained; waits for `mobilebench sync`")
         return

@@ -65,7 +65,7 @@ def status() -> None:
 @click.option("--offline", is_flag=True, help="Contact no tracking server; `mobilebench sync` delivers later.")
 @click.option("--redo", "again", is_flag=True, help="Train finished cells anew; their old runs count as superseded.")
 def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offline: bool, again: bool) -> None:
-    """Train the suite's cells on DATASET that are not finished yet, in one process."""
+    """Train the suite's cells on DATASET that are not finished yet."""
     from dataclasses import replace
 
     from mobilebench import suites

@@ -14,7 +14,7 @@ class Runtime:
     `fast` (batched on the device) or `plain` (an eager fp32 loop to check the fast one against). compile: torch.compile
     when it pays (auto), always (on) or never (off). eval_every: epochs between readings of the test curve, 0 for the
     last epoch only (the reported value is always the last epoch's). eval_batch_size: images per evaluation batch.
-    cells_per_device: processes sharing one GPU, null for the measured default. prepare_workers: decoding processes,
+    cells_per_device: cells trained at once, each in its own process, null for one. prepare_workers: decoding processes,
     null for one per core. Raises ValueError, naming the key and what is allowed.
     """
 
