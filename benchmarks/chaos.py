@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import grids  # type: ignore[import-not-found]  # beside the tests that use it
 import timm  # noqa: F401 - imported here, like all that follows, so that the forked processes have it
 import torch
+from mlflow.store.tracking import sqlalchemy_store  # noqa: F401
 from mlflow.tracking import MlflowClient
 from torch.utils import flop_counter  # noqa: F401
 
@@ -47,6 +48,7 @@ from mobilebench.tracking import Tracker, uri
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+COMMAND = ["train", "blobs"]
 EXACT = ("train_loss", "lr", "test_loss", "test_top1")  # seconds differ from run to run
 
 
@@ -77,7 +79,7 @@ def train() -> None:
     with Path("train.log").open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        mobilebench(["train", "blobs"])
+        mobilebench(COMMAND)
 
 
 def killed_at(step: int) -> Callable[[], None]:
@@ -225,7 +227,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every-step", type=int, metavar="STRIDE", help="one kill a round, before each STRIDE-th step")
+    parser.add_argument("--model", help="one of the grid's two models, to have half the work")
     settings = parser.parse_args()
+    if settings.model:
+        COMMAND.extend(["--model", settings.model])
     with tempfile.TemporaryDirectory() as name:
         print_outcome(settings, *measure(settings, Path(name)))
 
@@ -258,10 +263,11 @@ def measure(settings: argparse.Namespace, folder: Path) -> tuple[dict[str, int],
 def print_outcome(settings: argparse.Namespace, total: dict[str, int], rounds: int, duration: float) -> None:
     """Print the outcome and where it was measured."""
     how = f"before every {settings.every_step}. step" if settings.every_step else "at random moments"
+    cells = 1 if settings.model else 2
     print(json.dumps(total | {"grids": rounds}))
     print(
-        f"{total['kills']} kills -9 {how}, {rounds} grids of 2 cells x {settings.epochs} epochs ({duration:.1f} s "
-        f"undisturbed): {total['lost']} lost, {total['doubled']} doubled, {total['changed']} changed "
+        f"{total['kills']} kills -9 {how}, {rounds} grids of {cells} cells x {settings.epochs} epochs "
+        f"({duration:.1f} s undisturbed): {total['lost']} lost, {total['doubled']} doubled, {total['changed']} changed "
         f"[{platform.machine()}, {os.cpu_count()} cores, {date.today()}]"  # noqa: DTZ011 - the day where it was run
     )
     raise SystemExit(bool(total["lost"] or total["doubled"] or total["changed"]))

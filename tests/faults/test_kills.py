@@ -11,7 +11,7 @@ CHAOS = Path(__file__).parents[2] / "benchmarks/chaos.py"
 
 
 def test_a_grid_killed_at_random_ends_as_one_never_killed() -> None:
-    command = [sys.executable, str(CHAOS), "--kills", "3", "--epochs", "2"]
+    command = [sys.executable, str(CHAOS), "--kills", "3", "--epochs", "2", "--model", "shufflenet"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     found = json.loads(next(line for line in answer.stdout.splitlines() if line.startswith("{")))
