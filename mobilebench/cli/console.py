@@ -23,7 +23,7 @@ class GridProgress:
     def __init__(self, progress: Progress, cells: int, epochs: int) -> None:
         self._progress = progress
         self._grid = progress.add_task("all cells", total=cells * epochs, detail="")
-        self._cell: Cell | None = None
+        self._said: set[str] = set()
 
     def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
         """Show that an epoch of a cell is done."""
@@ -34,7 +34,10 @@ class GridProgress:
             self._progress.console.print(f"{line}  {result.images_per_second:,.0f} images/s")
 
     def note(self, cell: Cell, message: str) -> None:
-        """Print something a person should know about a cell."""
+        """Print something a person should know about a cell, the same words once for all cells."""
+        if message in self._said:
+            return
+        self._said.add(message)
         self._progress.console.print(f"[bold]{cell.name}[/bold]: {message}", soft_wrap=True)
 
 
