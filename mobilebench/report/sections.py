@@ -178,7 +178,9 @@ def _cost(inputs: ReportInputs) -> Section:
     if not known:
         raise UserError("no cost of any of these models is known; `mobilebench models profile` measures them")
     table = analysis.cost_table(inputs, known)
-    return Section("cost", "Cost and accuracy", (), (plots.pareto_plot(inputs, known),), (table,))
+    scored = {row.model for row in inputs.scores.rows if row.rank is not None}
+    pictures = (plots.pareto_plot(inputs, known),) if any(row.model in scored for row in known) else ()
+    return Section("cost", "Cost and accuracy", (), pictures, (table,))
 
 
 def _elements(inputs: ReportInputs) -> Section:
