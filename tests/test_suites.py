@@ -49,7 +49,7 @@ def test_the_repository_starts_with_the_demo() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("epochs: 3", "epochs: 1", "warmup_epochs is 1"),
+        ("epochs: 2", "epochs: 1", "warmup_epochs is 1"),
         ("suite: demo", "suites: demo", "did you mean 'suite'"),
         ("seeds: [0]", "seeds: []", "seeds is empty"),
         ("seeds: [0]", "seeds: [0, 0]", "seeds names 0 twice"),
@@ -59,7 +59,7 @@ def test_the_repository_starts_with_the_demo() -> None:
         ("- convnext", "- convnexx", "did you mean convnext"),
         ("models: [mobilevit]", "models: [mobilvit]", "did you mean mobilevit"),
         ("experiment: demo", "experiment: ''", "printable characters"),
-        ("epochs: 3", "epochs: 3: 4", "not readable as YAML"),
+        ("epochs: 2", "epochs: 2: 4", "not readable as YAML"),
         ("lam: 0.5", "lam: 2.0", "0 to 1"),
     ],
 )

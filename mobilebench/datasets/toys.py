@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mobilebench.training.recipe import DataPolicy
 
 SIDE = 32
-TRAIN, TEST = 1000, 400
+TRAIN, TEST = 512, 320
 
 Ints = npt.NDArray[np.int64]
 Draw = Callable[[np.random.Generator, int], Ints]

@@ -33,8 +33,8 @@ SIZES = {
     "indoor67": (3, 12, 6, 64),
     "miniplaces": (3, 12, 6, 128),
     "digits": (10, 1437, 360, 8),
-    "toy_shapes": (8, 1000, 400, 32),
-    "toy_textures": (8, 1000, 400, 32),
+    "toy_shapes": (8, 512, 320, 32),
+    "toy_textures": (8, 512, 320, 32),
 }
 
 
