@@ -118,14 +118,19 @@ class Trainer:
 
     def _train(self, lr: float) -> float:
         """One pass over the train split; the mean loss over its images, read from the device once, at the end."""
-        self.model.train()
         self._set_rate(lr)
-        step = self._graphed or self._step
         losses = torch.zeros(len(self._batches.sizes), device=self.device)
         with network_rng(self.seed, self.epoch, self.device):
-            for i, batch in enumerate(self._batches.epoch(self.epoch)):
-                losses[i] = step(batch)
+            for i, loss in enumerate(self.steps()):
+                losses[i] = loss
         return self._mean(losses.cpu())
+
+    def steps(self) -> Iterator[Tensor]:
+        """The training steps of the present epoch: the loss of each, still on the device."""
+        self.model.train()
+        step = self._graphed or self._step
+        for batch in self._batches.epoch(self.epoch):
+            yield step(batch)
 
     def _step(self, batch: Batch) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)

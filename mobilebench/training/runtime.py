@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -33,6 +34,8 @@ class Runtime:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ValueError(f"runtime.{key} is {value}; allowed: null or 1 or more")
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise ValueError(f"runtime.device is {self.device!r}; allowed: auto, cpu, mps, cuda or cuda:N")
         if self.eval_every < 0:
             raise ValueError(f"runtime.eval_every is {self.eval_every}; allowed: 0 (last epoch only) or more")
         if self.eval_batch_size < 1:

@@ -1,0 +1,183 @@
+"""Training throughput of the eleven networks against the paper's loop and timm's, measured in one run, alternating.
+
+`python -m benchmarks.throughput end_to_end|augmentation|all [--models ..] [--rounds N] [--threads N] [--write FILE]`
+
+Each contender of a network is a process of its own (an allocator setting of one must not help another); only one works
+at a time, in turns, so that the ratios compare what was measured side by side. Ratios are medians over rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import geometric_mean, median
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchmarks import augmentation, machine
+from benchmarks.contenders import CLASSES, CONTENDERS, steps_of
+from mobilebench.models import PAPER_MODELS, create
+from mobilebench.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+GRID_IMAGES = 100 * (
+    50_000 + 9_469 + 50_000 + 7_009 + 12_000 + 100_000 + 5_360
+)  # per network: 7 train splits, 100 epochs
+# Activation traffic of a training step, in passes over all layer outputs: written and read forward, read again and
+# their gradients written and read backward, times two for the gradients of the inputs.
+PASSES = 6
+
+
+@dataclass
+class Measured:
+    """One network: images/s of each turn, seconds to the first step, peak memory in MB, per contender."""
+
+    rates: dict[str, list[float]] = field(default_factory=dict)
+    first_step: dict[str, float] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)
+
+    def ratio(self, mine: str, other: str) -> float:
+        """Median over rounds of mine / other."""
+        return median(a / b for a, b in zip(self.rates[mine], self.rates[other], strict=True))
+
+
+def work(pipe: Connection, contender: str, model_id: str, settings: argparse.Namespace) -> None:
+    """A contender's process: after a first step, n steps for each number n received; answers seconds and memory."""
+    torch.manual_seed(0)
+    precision = "bf16" if contender.endswith("bf16") else "fp32"
+    recipe = Recipe(batch_size=settings.batch, resolution=settings.resolution, precision=precision)
+    start = time.perf_counter()
+    steps = steps_of(contender, create(model_id, CLASSES), settings.stored, recipe, settings.threads)
+    next(steps)
+    pipe.send(time.perf_counter() - start)
+    while count := pipe.recv():
+        start = time.perf_counter()
+        for _ in range(count):
+            next(steps)
+        pipe.send((time.perf_counter() - start, peak_mb()))
+
+
+def peak_mb() -> float:
+    """Peak memory so far: of the device on CUDA, else of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(model_id: str, settings: argparse.Namespace) -> Measured:
+    """Runs every contender on one network, in turns."""
+    context = multiprocessing.get_context("spawn")
+    measured = Measured()
+    workers: dict[str, tuple[Any, Connection]] = {}
+    try:
+        for contender in settings.contenders:
+            mine, theirs = context.Pipe()
+            process = context.Process(target=work, args=(theirs, contender, model_id, settings))
+            process.start()
+            theirs.close()
+            workers[contender] = (process, mine)
+            measured.first_step[contender] = mine.recv()
+            measured.rates[contender] = []
+        for _ in range(settings.rounds):
+            for contender, (_, pipe) in workers.items():
+                pipe.send(settings.steps)
+                seconds, measured.peak_mb[contender] = pipe.recv()
+                measured.rates[contender].append(settings.steps * settings.batch / seconds)
+    finally:
+        for process, pipe in workers.values():
+            pipe.send(0)
+            process.join()
+    return measured
+
+
+def bounds(model_id: str, peak: machine.Peak, resolution: int) -> tuple[float, float]:
+    """Images/s that the machine's peak product rate and its bandwidth would allow (3 MACs per forward MAC)."""
+    from mobilebench.models.cost import static_cost
+
+    model = create(model_id, CLASSES)
+    macs = 3 * static_cost(model, resolution).macs
+    outputs: list[int] = []
+    for module in model.modules():
+        if not any(module.children()):
+            module.register_forward_hook(lambda _m, _i, out: outputs.append(getattr(out, "numel", lambda: 0)()))
+    with torch.inference_mode():
+        model.eval()(torch.zeros(1, 3, resolution, resolution))
+    return peak.macs_per_second / macs, peak.bytes_per_second / (4 * PASSES * sum(outputs))
+
+
+def end_to_end(settings: argparse.Namespace) -> list[str]:
+    """Markdown: the table of all networks, geometric means, and the projection of the whole grid."""
+    peak = machine.measure_peak(settings.threads)
+    names = settings.contenders
+    others = [name for name in names if not name.startswith("ours")]
+    pairs = [(mine, other) for mine in names if mine.startswith("ours") for other in others]
+    head = [*(f"{n} img/s" for n in names), *(f"{a} / {b}" for a, b in pairs), "roofline reached"]
+    rows = [f"| network | {' | '.join(head)} | first step s ({', '.join(names)}) | peak MB ({', '.join(names)}) |"]
+    rows.append("|" + "-|" * (len(head) + 3))
+    results: dict[str, Measured] = {}
+    for model_id in settings.models:
+        result = results[model_id] = measure(model_id, settings)
+        compute, bandwidth = bounds(model_id, peak, settings.resolution)
+        best = "ours" if "ours" in names else names[-1]
+        share = median(result.rates[best]) / min(compute, bandwidth)
+        bound = "compute" if compute < bandwidth else "bandwidth"
+        cells = [f"{median(result.rates[n]):.1f}" for n in names] + [f"{result.ratio(a, b):.2f}" for a, b in pairs]
+        cells += [f"{share:.0%} of {bound}", ", ".join(f"{result.first_step[n]:.1f}" for n in names)]
+        rows.append(f"| {model_id} | {' | '.join(cells)} | {', '.join(f'{result.peak_mb[n]:.0f}' for n in names)} |")
+        print(rows[-1], flush=True)
+    means = [f"{geometric_mean([r.ratio(a, b) for r in results.values()]):.2f}" for a, b in pairs]
+    rows.append(f"| geometric mean | {' | '.join(['', *([''] * (len(names) - 1)), *means])} | | | |")
+    notes = [
+        (
+            f"n = {settings.rounds} rounds of {settings.steps} step(s), batch {settings.batch}, {settings.resolution} px from "
+            f"{settings.stored} px stored; ratios are medians of same-round ratios."
+        ),
+        f"Measured peaks: {peak.macs_per_second / 1e9:.0f} GMAC/s fp32, {peak.bytes_per_second / 1e9:.1f} GB/s.",
+    ]
+    return [*rows, "", *notes, *projection(results, names)]
+
+
+def projection(results: dict[str, Measured], names: list[str]) -> list[str]:
+    """The paper's whole grid at the measured rates, one process at a time; marked as what it is."""
+    if set(results) != set(PAPER_MODELS):
+        return []
+    hours = {n: sum(GRID_IMAGES / median(r.rates[n]) for r in results.values()) / 3600 for n in names}
+    text = ", ".join(f"{name} {value:,.0f} h" for name, value in hours.items())
+    return [f"Projection, not a measurement: 77 cells x 100 epochs at these rates on this machine: {text}."]
+
+
+def main() -> None:
+    """Parses the arguments, runs, prints and, if asked, writes the section of the results file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=("end_to_end", "augmentation", "all"))
+    parser.add_argument("--models", nargs="+", default=list(PAPER_MODELS))
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=["paper", "timm", "ours", "ours_bf16"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--resolution", type=int, default=224)
+    parser.add_argument("--stored", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=max(1, min(4, multiprocessing.cpu_count())))
+    parser.add_argument("--write", type=Path, help="append the section to this Markdown file")
+    settings = parser.parse_args()
+    lines = [f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine.describe(settings.threads)}", ""]
+    if settings.part in {"end_to_end", "all"}:
+        lines += ["### End to end", "", *end_to_end(settings), ""]
+    if settings.part in {"augmentation", "all"}:
+        lines += ["### Augmentation alone, one core", "", *augmentation.table(max(5, settings.rounds)), ""]
+    print("\n".join(lines))
+    if settings.write:
+        with settings.write.open("a") as file:
+            file.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
