@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import resource
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import geometric_mean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -28,11 +29,11 @@ from mobilebench.training.recipe import Recipe
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-GRID_IMAGES = 100 * (
-    50_000 + 9_469 + 50_000 + 7_009 + 12_000 + 100_000 + 5_360
-)  # per network: 7 train splits, 100 epochs
-# Activation traffic of a training step, in passes over all layer outputs: written and read forward, read again and
-# their gradients written and read backward, times two for the gradients of the inputs.
+# Per network: 100 epochs over the seven train splits.
+GRID_IMAGES = 100 * (50_000 + 9_469 + 50_000 + 7_009 + 12_000 + 100_000 + 5_360)
+# per network: 7 train splits, 100 epochs
+# Passes over all layers' outputs in a training step: written and read forward, read again backward, and their gradients
+# written once and read twice (for the gradients of the weights and of the inputs).
 PASSES = 6
 
 
@@ -52,7 +53,7 @@ class Measured:
 def work(pipe: Connection, contender: str, model_id: str, settings: argparse.Namespace) -> None:
     """A contender's process: after a first step, n steps for each number n received; answers seconds and memory."""
     torch.manual_seed(0)
-    precision = "bf16" if contender.endswith("bf16") else "fp32"
+    precision: Literal["fp32", "bf16"] = "bf16" if contender.endswith("bf16") else "fp32"
     recipe = Recipe(batch_size=settings.batch, resolution=settings.resolution, precision=precision)
     start = time.perf_counter()
     steps = steps_of(contender, create(model_id, CLASSES), settings.stored, recipe, settings.threads)
@@ -69,6 +70,9 @@ def peak_mb() -> float:
     """Peak memory so far: of the device on CUDA, else of the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved() / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss would count the parent's memory at the fork
+        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -137,9 +141,10 @@ def end_to_end(settings: argparse.Namespace) -> list[str]:
     rows.append(f"| geometric mean | {' | '.join(['', *([''] * (len(names) - 1)), *means])} | | | |")
     notes = [
         (
-            f"n = {settings.rounds} rounds of {settings.steps} step(s), batch {settings.batch}, {settings.resolution} px from "
-            f"{settings.stored} px stored; ratios are medians of same-round ratios."
+            f"n = {settings.rounds} rounds of {settings.steps} step(s), batch {settings.batch}, {settings.resolution} px "
+            f"from {settings.stored} px stored; ratios are medians of same-round ratios."
         ),
+        f"Load of the machine at the end, all processes: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.",
         f"Measured peaks: {peak.macs_per_second / 1e9:.0f} GMAC/s fp32, {peak.bytes_per_second / 1e9:.1f} GB/s.",
     ]
     return [*rows, "", *notes, *projection(results, names)]
