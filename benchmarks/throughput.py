@@ -140,10 +140,8 @@ def end_to_end(settings: argparse.Namespace) -> list[str]:
     means = [f"{geometric_mean([r.ratio(a, b) for r in results.values()]):.2f}" for a, b in pairs]
     rows.append(f"| geometric mean | {' | '.join(['', *([''] * (len(names) - 1)), *means])} | | | |")
     notes = [
-        (
-            f"n = {settings.rounds} rounds of {settings.steps} step(s), batch {settings.batch}, {settings.resolution} px "
-            f"from {settings.stored} px stored; ratios are medians of same-round ratios."
-        ),
+        f"n = {settings.rounds} rounds of {settings.steps} step(s); ratios are medians of same-round ratios.",
+        f"Batch {settings.batch}, {settings.resolution} px from {settings.stored} px stored.",
         f"Load of the machine at the end, all processes: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.",
         f"Measured peaks: {peak.macs_per_second / 1e9:.0f} GMAC/s fp32, {peak.bytes_per_second / 1e9:.1f} GB/s.",
     ]
