@@ -108,7 +108,9 @@ def _one(cell: Cell, runs: list[Record], protocol_hash: str) -> Record | Problem
         return Problem(cell, "unfinished", f"{states}; run `mobilebench train {cell.dataset}` to finish it")
     if runs:
         hashes = ", ".join(sorted({run.protocol_hash for run in runs}))
-        return Problem(cell, "other protocol", f"only runs of protocol {hashes}, wanted {protocol_hash}")
+        return Problem(
+            cell, "other protocol", f"only runs of protocol {hashes}, wanted {protocol_hash}; `dvc repro` trains them"
+        )
     return Problem(cell, "missing", f"no run; run `mobilebench train {cell.dataset}`")
 
 
@@ -144,9 +146,17 @@ def refuse(checked: Checked, *, allow_partial: bool) -> None:
     """Raise RecordsError naming every problem, unless a partial matrix is allowed and nothing contradicts itself."""
     fatal = [p for p in checked.problems if not allow_partial or p.kind == "disagrees"]
     if fatal or not checked.records:
-        lines = "\n".join(f"  {problem}" for problem in fatal or checked.problems)
+        lines = "\n".join(f"  {line}" for line in in_words(fatal or checked.problems))
         hint = "" if allow_partial else "\nTo score what is there, add --allow-partial."
         raise RecordsError(f"{len(fatal or checked.problems)} cells cannot be scored:\n{lines}{hint}")
+
+
+def in_words(problems: Sequence[Problem]) -> list[str]:
+    """Return one line per reason: cells that share it are named together."""
+    by_reason: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for problem in problems:
+        by_reason[problem.kind, problem.detail].append(problem.cell.name)
+    return [f"{', '.join(cells)}: {kind}: {detail}" for (kind, detail), cells in by_reason.items()]
 
 
 def compare_files(records: Iterable[Record], files: Iterable[Record]) -> list[Problem]:

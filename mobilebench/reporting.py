@@ -10,6 +10,7 @@ from mobilebench.report import CostRow, Curve, ReportInputs, RunRef
 from mobilebench.report.inputs import read_costs
 from mobilebench.score import Matrix, compute_scores
 from mobilebench.score.files import read_rows
+from mobilebench.scoring import refuse_stale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
     anchors = reference.paper_anchors() if suite.score.anchors == "paper" else None
     scored = {row["run_id"] for row in read_rows(results / "accuracy.csv", ("run_id",))}
     records = [record for record in tracker.records(suite.experiment) if record.run_id in scored]
+    refuse_stale(records, suite)
     return ReportInputs(
         matrix=matrix,
         scores=compute_scores(matrix, lam=suite.score.lam, anchors=anchors),

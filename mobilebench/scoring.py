@@ -14,11 +14,12 @@ from mobilebench.reference import paper_anchors
 from mobilebench.score import Matrix, compute_scores
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from mobilebench.records import Record
     from mobilebench.score import ScoreTable
-    from mobilebench.suites import Cell
+    from mobilebench.suites import Cell, Suite
     from mobilebench.tracking import Tracker
 
 
@@ -76,6 +77,16 @@ def _grid(experiment: str, found: list[Record]) -> tuple[list[Cell], str]:
         )
     axes = [dict.fromkeys(getattr(record, key) for record in found) for key in ("dataset", "seed", "model")]
     return [suites.Cell(m, d, s) for d in axes[0] for s in axes[1] for m in axes[2]], hashes[0]
+
+
+def refuse_stale(records: Iterable[Record], suite: Suite) -> None:
+    """Raise RecordsError when scored runs are of another protocol than the suite's: params.yaml has changed since."""
+    others = sorted({record.protocol_hash for record in records} - {suite.protocol.hash})
+    if others:
+        raise RecordsError(
+            f"the scored runs are of protocol {', '.join(others)}, params.yaml has {suite.protocol.hash}; run "
+            "`mobilebench score` (or `dvc repro`) again"
+        )
 
 
 def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:

@@ -73,17 +73,19 @@ def _known(suite: Suite, cell: Cell, wanted: str) -> State:
     journal = Journal(STATE / f"{cell.name}-{wanted}")
     if not journal.events():
         return State("outdated", "outdated") if record is not None else State("waiting", "waiting")
-    return _unfinished(journal, suite.protocol.epochs)
+    return _unfinished(journal, suite.protocol.epochs, cell.dataset)
 
 
-def _unfinished(journal: Journal, epochs: int) -> State:
+def _unfinished(journal: Journal, epochs: int, dataset: str) -> State:
     events = journal.events()
     done = max((event["step"] for event in events if event["type"] == "epoch"), default=0)
     kind = events[-1]["type"]
     if journal.is_locked():
         return State("running", f"running {done}/{epochs}")
     if kind == "finish" and journal.is_delivered():
-        return State("undelivered", "no result file", "trained and delivered; `mobilebench sync` writes its file")
+        return State(
+            "undelivered", "no result file", f"trained and delivered; `mobilebench train {dataset}` writes its file"
+        )
     if kind == "finish":
         return State("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
     if kind == "fail":

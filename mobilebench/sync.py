@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import UserError
+from mobilebench.identity import record_identity
 from mobilebench.journal import CellBusyError, Journal, JournalError
 from mobilebench.paths import STATE
 from mobilebench.records import read_result, result_path, write_result
@@ -108,10 +109,23 @@ def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
     if not told and not start.get("redo"):
         theirs = tracker.finished(start["experiment"], start["tags"]["identity"])
         if theirs is not None and theirs.run_id != journal.delivery.run_id:
-            write_result(results, theirs)
+            _keep(results, theirs)
             return False
-    write_result(results, deliver_whole(tracker, journal))
+    _keep(results, deliver_whole(tracker, journal))
     return True
+
+
+def _keep(results: Path, record: Record) -> None:
+    """Write the cell's result file, unless one of another identity is there.
+
+    Which of the two counts is for params.yaml to say; `mobilebench train` takes the right one from the server.
+    """
+    try:
+        present = read_result(result_path(results, record.cell))
+    except UserError:  # damaged: it is written again
+        present = None
+    if present is None or record_identity(present) == record_identity(record):
+        write_result(results, record)
 
 
 def _has_result(start: Event, results: Path) -> bool:

@@ -41,7 +41,7 @@ def status() -> None:
     suite = suites.load()
     states = grid_states(suite)
     table = Table(title=f"{suite.suite}: protocol {suite.protocol.hash}, experiment {suite.experiment!r}")
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     for dataset in suite.datasets:
         table.add_column(dataset)
     for model in suite.models:

@@ -41,7 +41,10 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
         return
     size = _resolution(resolution)
     with console.status("building the networks ..."):
-        lines = table.lines([*MODELS, *entry_points()], classes, size)
+        fitting = [model_id for model_id, spec in MODELS.items() if spec.minimum <= size]
+        lines = table.lines([*fitting, *entry_points()], classes, size)
+    for model_id in MODELS.keys() - set(fitting):
+        console.print(f"Left out: {model_id}, which needs {MODELS[model_id].minimum} px or more.")
     console.print(_costs(lines, f"Networks with {classes} classes at {size} px"))
     console.print(_designs(lines))
     console.print("Any network of timm is a model too, untrained: timm:<name>. How to add your own: see the README.")

@@ -31,6 +31,7 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
     from mobilebench.paths import RESULTS
+    from mobilebench.records import in_words
     from mobilebench.scoring import score_experiment, write_scores
     from mobilebench.suites import ScoreSettings
     from mobilebench.tracking import Tracker
@@ -45,8 +46,8 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
         allow_partial=allow_partial,
         results=RESULTS if suite else None,
     )
-    for problem in scored.checked.problems:
-        console.print(f"[yellow]absent[/yellow] {problem}", soft_wrap=True)
+    for line in in_words(scored.checked.problems):
+        console.print(f"[yellow]absent[/yellow] {line}", soft_wrap=True)
     if scored.checked.ignored:
         console.print(
             f"{scored.checked.ignored} other runs of the experiment (unfinished, or of other protocols) left out"
@@ -61,14 +62,21 @@ def leaderboard() -> None:
     """Print the leaderboard of results/accuracy.csv again."""
     from mobilebench.cli.leaderboard import show
     from mobilebench.paths import RESULTS
+    from mobilebench.records import read_results
     from mobilebench.reference import paper_anchors
     from mobilebench.score import Matrix, compute_scores
+    from mobilebench.score.files import read_rows
+    from mobilebench.scoring import refuse_stale
 
     name, suite = _settings(None)
     assert suite is not None
     matrix = Matrix.from_csv(RESULTS)
+    scored = {row["run_id"] for row in read_rows(RESULTS / "accuracy.csv", ("run_id",))}
+    refuse_stale((record for record in read_results(RESULTS) if record.run_id in scored), suite)
     anchors = paper_anchors() if suite.score.anchors == "paper" else None
-    show(compute_scores(matrix, lam=suite.score.lam, anchors=anchors), matrix, name)
+    show(
+        compute_scores(matrix, lam=suite.score.lam, anchors=anchors), matrix, f"{name}, protocol {suite.protocol.hash}"
+    )
 
 
 @click.command()

@@ -183,7 +183,9 @@ def _rows(matrix: Matrix, result: XScore, drawn: NDArray[np.float64] | None, lev
 
 def _notes(matrix: Matrix, result: XScore, source: Source | None) -> tuple[str, ...]:
     notes = []
-    flat = [d for d, column in zip(matrix.datasets, result.normalised.T, strict=True) if np.isnan(column).all()]
+    read = [bool(column.any()) for column in matrix.counts.T]
+    columns = zip(matrix.datasets, result.normalised.T, read, strict=True)
+    flat = [d for d, column, present in columns if present and np.isnan(column).all()]
     absent = int((matrix.counts == 0).sum())
     runs = matrix.counts[matrix.counts > 0]
     if len(matrix.datasets) == 1:
