@@ -17,7 +17,7 @@ from mobilebench.report.slopes import slopes
 from mobilebench.score import Matrix, xscore
 from mobilebench.score.xscore import Anchors
 from mobilebench.sides import Side, _of_revision, _resolve, changes, match_models, unknown
-from mobilebench.suites import Cell, packaged_text
+from mobilebench.suites import Cell, load, packaged_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,7 +137,7 @@ def repository(project: Path) -> Path:
 def test_a_git_revision_is_a_side(repository: Path) -> None:
     first = _of_revision("first")
     np.testing.assert_array_equal(first.matrix.top1, drawn(0))
-    assert first.settings[Cell("m", "d", 0)]["epochs"] == "3"
+    assert first.settings[Cell("m", "d", 0)]["epochs"] == str(load().protocol.epochs)
 
 
 @pytest.mark.parametrize("name", ["--output=x", "-h", "first; ls", "$(ls)", "a b", ""])
