@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilebench import reference
@@ -13,7 +16,7 @@ from mobilebench.score.files import read_rows
 from mobilebench.scoring import refuse_stale
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from mobilebench.records import Record
     from mobilebench.suites import Suite
@@ -44,6 +47,16 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         elements=reference.elements() if set(matrix.models) <= set(reference.matrix().models) else None,
         source=f"Runs of MLflow experiment {suite.experiment!r}.",
     )
+
+
+def keep_report(tracker: Tracker, experiment: str, results: Path, paths: Iterable[Path]) -> str:
+    """Keep the written report as artifacts of a run of kind `report`, which no score takes; return the run's id."""
+    with TemporaryDirectory() as folder:
+        for path in paths:
+            copy = Path(folder) / path.relative_to(results)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        return tracker.log_artifacts(experiment, "report", "report", Path(folder))
 
 
 def _curve(tracker: Tracker, record: Record) -> Curve:

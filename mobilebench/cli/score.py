@@ -86,8 +86,11 @@ def report() -> None:
     from mobilebench.cli.console import console
     from mobilebench.paths import RESULTS
     from mobilebench.report import write_report
-    from mobilebench.reporting import report_inputs
+    from mobilebench.reporting import keep_report, report_inputs
     from mobilebench.tracking import Tracker
 
-    paths = write_report(RESULTS, report_inputs(suites.load(), RESULTS, Tracker()))
+    suite, tracker = suites.load(), Tracker()
+    with console.status("writing the report"):
+        paths = write_report(RESULTS, report_inputs(suite, RESULTS, tracker))
+        keep_report(tracker, suite.experiment, RESULTS, paths)
     console.print(f"{paths[0]} and {len(paths) - 1} figures and tables are written")

@@ -94,6 +94,8 @@ def test_the_whole_job(project: Path, store: Path) -> None:
     assert "shufflenet" in call("leaderboard").output
     assert call("report").exit_code == 0
     assert "xScore" in (project / "results/report.md").read_text()
+    assert list((project / "mlartifacts").glob("**/report.html"))  # kept in MLflow, too, by a run that no score takes
+    assert call("score").exit_code == 0
 
 
 def test_training_without_prepared_data_says_what_to_do(project: Path, store: Path) -> None:
