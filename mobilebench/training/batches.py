@@ -65,7 +65,8 @@ class Batches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of epoch `epoch` (0-based)."""
-        order = torch.from_numpy(generator(self._seed, epoch, "order").permutation(len(self._store)))
+        shuffled = generator(self._seed, epoch, "order").permutation(len(self._store))
+        order = torch.from_numpy(shuffled).to(self._store.home)
         draws = self._augmenter.draw(self._seed, epoch, self.sizes).to(self._device)
         blocks = [self.sizes[i : i + self._block] for i in range(0, len(self.sizes), self._block)]
         ends = list(accumulate(map(sum, blocks)))

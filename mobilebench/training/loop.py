@@ -206,7 +206,7 @@ class Trainer:
         self.model.eval()
         loss = torch.zeros((), device=self.device)
         hits = torch.zeros((), device=self.device)
-        places = torch.arange(len(self._test_store))
+        places = torch.arange(len(self._test_store), device=self._test_store.home)
         for stored, labels in self._test_store.take(torch.split(places, self._eval_batch())):
             with autocast(self._plan, self.device):
                 logits = self.model(self._augmenter.view(stored)).float()

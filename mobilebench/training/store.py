@@ -58,6 +58,11 @@ class Store:
         """Whether the images lie on the device."""
         return self._on_device is not None
 
+    @property
+    def home(self) -> torch.device:
+        """Where `take` wants its places to be, so that no copy is needed between steps."""
+        return torch.device("cpu") if self._on_device is None else self._device
+
     def evict(self) -> None:
         """Frees the device's copy; from now on images come from the host."""
         self._on_device = None
@@ -75,11 +80,10 @@ class Store:
             self._on_device = images
 
     def take(self, blocks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """uint8 images [B, S, S, 3] and labels [B] on the device, per block of places (int64, within the split)."""
+        """uint8 images [B, S, S, 3] and labels [B] on the device, per block of places (int64 on `home`)."""
         if self._on_device is not None:
             for places in blocks:
-                here = places.to(self._device)
-                yield self._on_device[here], self._labels[here]
+                yield self._on_device[places], self._labels[places]
         elif self._device.type == "cpu":
             for places in blocks:
                 yield self._images[self._rows[places]], self._labels[places]

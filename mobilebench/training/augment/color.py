@@ -53,7 +53,7 @@ def blend_color(images: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
 
     All are one 3 x 3 colour matrix and one constant per image, so one matrix product and a clamp do the whole batch.
     """
-    luma = images.new_tensor(LUMA)
+    luma = _luma(images.device)
     image_share = torch.where(operation == HUE, 1.0, factor)
     rest = 1 - image_share
     pixels = images.reshape(len(images), 3, -1)
@@ -62,6 +62,12 @@ def blend_color(images: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
     identity = torch.eye(3, device=images.device)
     matrix = image_share[:, None, None] * identity + grey_share[:, None, None] * luma
     return torch.baddbmm(constant[:, None, None], matrix, pixels).clamp_(0, 1).view(images.shape)
+
+
+def _luma(device: torch.device) -> Tensor:
+    """LUMA [3], written by the device itself: a copy from the host would make it wait."""
+    channel = torch.arange(3, device=device)
+    return torch.where(channel == 0, LUMA[0], torch.where(channel == 1, LUMA[1], LUMA[2]))
 
 
 def shift_hue(images: Tensor, shift: Tensor) -> Tensor:
