@@ -13,11 +13,12 @@ export DVC_NO_ANALYTICS := 1
 setup: $(READY)
 
 # uv comes from pip, everything else from the lock with its hashes: the same versions everywhere, and nothing unlisted.
+# Bytecode is compiled now, on all cores, not by each first import; where Python may not write it, by every import.
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "mobilebench needs Python 3.11, 3.12 or 3.13 and found none; install one, or run make PYTHON=/path/to/python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock
 	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 

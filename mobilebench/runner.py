@@ -17,7 +17,7 @@ import torch
 from mobilebench import models
 from mobilebench.bench import Bench, Listener, Silent, open_bench
 from mobilebench.energy import Meter
-from mobilebench.errors import UserError
+from mobilebench.errors import TrackingError, UserError
 from mobilebench.models.checks import check
 from mobilebench.models.cost import deployed_cost, static_cost, weight_bytes
 from mobilebench.provenance import device_tags, write_files
@@ -26,7 +26,6 @@ from mobilebench.signals import undisturbed
 from mobilebench.start import start_event
 from mobilebench.storage import StorageError, storing
 from mobilebench.sync import deliver_whole
-from mobilebench.tracking import TrackingError
 from mobilebench.training import Split, TrainData, Trainer, checkpoint
 from mobilebench.training.rng import derived_seed
 
@@ -59,7 +58,7 @@ def run_cells(bench: Bench, cells: Iterable[Cell]) -> list[tuple[Cell, UserError
     Those that only the tracking server has not heard of are tried once more after the others.
     """
     cells = list(cells)
-    workers = min(bench.suite.runtime.cells_per_device or 1, len(cells))
+    workers = bench.suite.runtime.workers(len(cells))
     if workers > 1:
         from mobilebench.workers import run_side_by_side  # it imports this module
 

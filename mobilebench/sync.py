@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mobilebench.errors import UserError
+from mobilebench.errors import TrackingError, UserError
 from mobilebench.identity import record_identity
 from mobilebench.journal import CellBusyError, Journal, JournalError
 from mobilebench.paths import STATE
@@ -58,8 +58,6 @@ def deliver_whole(tracker: Tracker, journal: Journal) -> Record:
     A store that no longer has the run it was told of is told again: the journal still has it all. Raises TrackingError
     when the store does not show the cell as finished in spite of that.
     """
-    from mobilebench.tracking import TrackingError
-
     start = journal.last("start")
     assert start is not None, "only a journal that was started can be finished"
     if journal.is_delivered(tracker.store) and not tracker.has_run(journal):

@@ -7,7 +7,6 @@ result files, so a store sees one writer however many cells are trained. A worke
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from contextlib import suppress
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobilebench.bench import open_bench
 from mobilebench.errors import UserError
+from mobilebench.forks import fork_server
 from mobilebench.runner import CellFailedError, adopt, deliver, deliver_and_record, train_only
 from mobilebench.signals import termination_as_interrupt
 
@@ -44,8 +44,7 @@ class _Worker:
 
 def run_side_by_side(bench: Bench, cells: Iterable[Cell], workers: int, root: Path = Path()) -> Failures:
     """Bring every cell to its end, `workers` at a time, and return those that failed and why."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mobilebench.runner"])  # the stack is imported once, workers are forked from it
+    context = fork_server()
     suite = _shared_out(bench.suite, workers)
     waiting, running, failed = list(cells), dict[Any, _Worker](), Failures()
     try:

@@ -69,24 +69,29 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     from dataclasses import replace
 
     from mobilebench import suites
+    from mobilebench.bench import open_bench
     from mobilebench.cli.console import console, grid_progress
+    from mobilebench.forks import fork_server
     from mobilebench.signals import termination_as_interrupt
 
     suite = suites.load()
     wanted = suites.select(suite, dataset, models, seeds)
+    bench = open_bench(suite, dataset, None, verify=False)
+    cells = [cell for cell in wanted if again or not bench.is_finished(cell)]
+    console.print(f"{dataset}: {len(cells)} of {len(wanted)} cells to train, {len(wanted) - len(cells)} finished")
+    if not cells:
+        return
+    if suite.runtime.workers(len(cells)) > 1:
+        fork_server()  # it loads PyTorch while this process does
     with console.status(f"loading PyTorch and {dataset}"):
         from mobilebench import runner
         from mobilebench.tracking import Tracker
 
-        tracker = None if offline else Tracker()
-        bench = runner.open_bench(suite, dataset, tracker, verify=False)
-        cells = [cell for cell in wanted if again or not bench.is_finished(cell)]
-        if cells:
-            bench.packed.verify()
+        bench.packed.verify()
+        bench = replace(bench, tracker=None if offline else Tracker())
     if again:
         for cell in cells:
             runner.redo(bench, cell)
-    console.print(f"{dataset}: {len(cells)} of {len(wanted)} cells to train, {len(wanted) - len(cells)} finished")
     try:
         with termination_as_interrupt(), grid_progress(len(cells), suite.protocol.epochs) as progress:
             failed = runner.run_cells(replace(bench, listener=progress), cells)

@@ -12,9 +12,9 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
+from mobilebench.errors import TrackingError
 from mobilebench.journal import now_ms
 from mobilebench.tracking.address import DEFAULT_URI, shown, uri
-from mobilebench.tracking.errors import TrackingError
 from mobilebench.tracking.reading import Details, as_record
 from mobilebench.tracking.tracker import Tracker
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mobilebench.tracking.errors import TrackingError
+from mobilebench.errors import TrackingError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 _SQLITE = "sqlite:///"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from mobilebench.errors import UserError
+from mobilebench.errors import TrackingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,10 +23,6 @@ _HINTS = {
     "active": "It was deleted in MLflow: restore it there (`mlflow runs restore`, `mlflow experiments restore`), or "
     "train anew with --redo",
 }
-
-
-class TrackingError(UserError):
-    """The tracking server can't be reached or refuses; the message names it (without passwords) and what to do."""
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mobilebench.errors import TrackingError
 from mobilebench.records import Record
-from mobilebench.tracking.errors import TrackingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

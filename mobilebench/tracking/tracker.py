@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from mobilebench.errors import TrackingError
 from mobilebench.journal import Delivery
 from mobilebench.tracking.address import first_contact, shown, sqlite_path, tagged, uri
-from mobilebench.tracking.errors import TrackingError, translated
+from mobilebench.tracking.errors import translated
 from mobilebench.tracking.reading import Details, as_details, as_record
 from mobilebench.tracking.registry import Registry
 from mobilebench.tracking.telling import Teller, parcels

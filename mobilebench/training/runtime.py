@@ -40,3 +40,7 @@ class Runtime:
             raise ValueError(f"runtime.eval_every is {self.eval_every}; allowed: 0 (last epoch only) or more")
         if self.eval_batch_size < 1:
             raise ValueError(f"runtime.eval_batch_size is {self.eval_batch_size}; allowed: 1 or more")
+
+    def workers(self, cells: int) -> int:
+        """Return how many processes train this many cells, 1 for none beside this one."""
+        return min(self.cells_per_device or 1, max(1, cells))
