@@ -179,11 +179,11 @@ def _train(bench: Bench, cell: Cell, journal: Journal) -> None:
 
 def _train_epochs(bench: Bench, cell: Cell, journal: Journal, recipe: Recipe) -> None:
     model = build(cell, len(bench.packed.meta.classes), recipe)
-    cost = count(model, recipe.resolution)
     if cell.model not in models.MODELS:  # the registry's own are held to this by the tests
         for warning in check(model, len(bench.packed.meta.classes), recipe.resolution):
             bench.listener.note(cell, warning)
     trainer = Trainer(model, train_data(bench.packed), recipe, cell.seed, bench.suite.runtime)
+    cost = count(model, recipe.resolution)  # now with the threads that the runtime allows
     saved = checkpoint.load(journal.folder / "checkpoint.pt")
     if saved is not None:
         trainer.load_state_dict(saved)
