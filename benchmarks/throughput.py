@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -30,17 +31,11 @@ from mobilebench.training.recipe import Recipe
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-# Per network: 100 epochs over the seven train splits.
 GRID_IMAGES = 100 * (50_000 + 9_469 + 50_000 + 7_009 + 12_000 + 100_000 + 5_360)
-# per network: 7 train splits, 100 epochs
+# per network: 100 epochs over the seven train splits
 # Passes over all layers' outputs in a training step: written and read forward, read again backward, and their gradients
 # written once and read twice (for the gradients of the weights and of the inputs).
 PASSES = 6
-
-
-# Seconds after each turn in which timm's workers refill their queue, not during the next one's turn. Its loading is
-# therefore not in its time: a figure in timm's favour.
-_PAUSE = 1.5
 
 
 @dataclass
@@ -65,11 +60,25 @@ def work(pipe: Connection, contender: str, model_id: str, settings: argparse.Nam
     steps = steps_of(contender, create(model_id, CLASSES), settings.stored, recipe, settings.threads)
     next(steps)
     pipe.send(time.perf_counter() - start)
+    loaders(signal.SIGSTOP)
     while count := pipe.recv():
+        loaders(signal.SIGCONT)
         start = time.perf_counter()
         for _ in range(count):
             next(steps)
-        pipe.send((time.perf_counter() - start, peak_mb()))
+        seconds = time.perf_counter() - start
+        loaders(signal.SIGSTOP)
+        pipe.send((seconds, peak_mb()))
+    loaders(signal.SIGCONT)
+
+
+def loaders(number: signal.Signals) -> None:
+    """Stops the contender's loading processes after its turn and lets them go on before the next.
+
+    Or they would fill their queue while others are measured: slow them, and have their own work uncounted.
+    """
+    for process in multiprocessing.active_children():
+        os.kill(process.pid or 0, number)
 
 
 def peak_mb() -> float:
@@ -114,7 +123,6 @@ def measure(model_id: str, settings: argparse.Namespace) -> Measured:
                 pipe.send(settings.steps)
                 seconds, measured.peak_mb[contender] = pipe.recv()
                 measured.rates[contender].append(settings.steps * settings.batch / seconds)
-                time.sleep(_PAUSE)
     finally:
         for process, pipe in workers.values():
             pipe.send(0)
