@@ -54,13 +54,15 @@ class Bench:
         return identity(cell, self.suite.protocol.hash, self.packed.meta.digest)
 
     def is_finished(self, cell: Cell) -> bool:
-        """Tell whether the cell's result file is there, readable and of this identity."""
+        """Tell whether the cell's result file is there, readable and of this identity, and not another experiment's."""
         try:
             record = read_result(result_path(self.results, cell))
         except UserError as error:  # the run has all that the file had: it is written again, other cells go on
             self.listener.note(cell, f"{error}")
             return False
-        return record is not None and self.identity(cell) == record_identity(record)
+        if record is None or self.identity(cell) != record_identity(record):
+            return False
+        return not self.journal(cell).is_of_other(self.suite.experiment)
 
 
 class Silent:

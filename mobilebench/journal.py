@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import time
+import uuid
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,27 @@ class Journal:
         """Tell whether a store (any, without its name) has heard everything."""
         told = self.delivery
         return told.events >= len(self.events()) and store in {None, told.store}
+
+    def is_of_other(self, experiment: str) -> bool:
+        """Tell whether the run belongs to another experiment than the named one."""
+        start = self.last("start")
+        return start is not None and start["experiment"] != experiment
+
+    def move(self, experiment: str) -> None:
+        """Make this the journal of a new run in another experiment, to be told there whole; the old run stays as told.
+
+        Equal identity, equal result: an experiment's name is no part of it, so nothing is trained again.
+        """
+        events, told = self.events(), self.delivery.run_id
+        for event in events:
+            if event["type"] == "start":
+                event["experiment"] = experiment
+                event["tags"] |= {"journal": uuid.uuid4().hex} | ({"told_before": told} if told else {})
+        self.forget_delivery()
+        beside = self.path.with_suffix(".partial")
+        with storing(self.path):
+            beside.write_text("".join(json.dumps(event) + "\n" for event in events))
+            beside.replace(self.path)
 
     def clear(self) -> None:
         """Forget everything, to train the cell from the start; the lock stays."""

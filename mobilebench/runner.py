@@ -18,6 +18,7 @@ from mobilebench import models
 from mobilebench.bench import Bench, Listener, Silent, open_bench
 from mobilebench.energy import Meter
 from mobilebench.errors import TrackingError, UserError
+from mobilebench.journal import Delivery
 from mobilebench.models.checks import check
 from mobilebench.models.cost import deployed_cost, static_cost, weight_bytes
 from mobilebench.provenance import device_tags, write_files
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from mobilebench.datasets.packed import Packed
     from mobilebench.journal import Journal
+    from mobilebench.records import Record
     from mobilebench.suites import Cell
     from mobilebench.training import EpochResult
     from mobilebench.training.recipe import Recipe
@@ -43,8 +45,8 @@ Values = dict[str, float]
 
 
 __all__ = [
-    "Bench", "CellFailedError", "Listener", "Silent", "adopt", "build", "deliver", "deliver_and_record", "open_bench",
-    "redo", "run_cell", "run_cells", "train_data", "train_only",
+    "Bench", "CellFailedError", "Listener", "Silent", "build", "deliver", "deliver_and_record", "open_bench",
+    "redo", "run_cell", "run_cells", "settle", "train_data", "train_only",
 ]  # fmt: skip
 
 
@@ -96,7 +98,7 @@ def run_cell(bench: Bench, cell: Cell) -> None:
         checkpoint.remove(journal.folder / "checkpoint.pt")  # killed after the result was written
         return
     with journal.locked():
-        if _adopt(bench, cell, journal):
+        if _settle(bench, cell, journal):
             return
         _train_if_needed(bench, cell, journal)
         deliver_and_record(bench, cell, journal)
@@ -109,11 +111,25 @@ def train_only(bench: Bench, cell: Cell) -> None:
         _train_if_needed(bench, cell, journal)
 
 
-def adopt(bench: Bench, cell: Cell) -> bool:
-    """Take over the cell's finished run if the tracking server has one; tell whether it had."""
+def settle(bench: Bench, cell: Cell) -> bool:
+    """Take over the cell's finished run if the tracking server has one, else make its journal this experiment's.
+
+    Tell whether the server had it.
+    """
     journal = bench.journal(cell)
     with journal.locked():
-        return _adopt(bench, cell, journal)
+        return _settle(bench, cell, journal)
+
+
+def _settle(bench: Bench, cell: Cell, journal: Journal) -> bool:
+    adopted = _adopt(bench, cell, journal)
+    if journal.is_of_other(bench.suite.experiment):
+        journal.move(bench.suite.experiment)
+        if adopted is None:
+            bench.listener.note(cell, f"of another experiment until now; goes to {bench.suite.experiment!r} as it is")
+        elif bench.tracker is not None:
+            journal.delivery = Delivery(adopted.run_id, len(journal.events()), bench.tracker.store)
+    return adopted is not None
 
 
 def redo(bench: Bench, cell: Cell) -> None:
@@ -130,22 +146,22 @@ def redo(bench: Bench, cell: Cell) -> None:
         journal.append(start_event(bench, cell) | {"redo": True})
 
 
-def _adopt(bench: Bench, cell: Cell, journal: Journal) -> bool:
+def _adopt(bench: Bench, cell: Cell, journal: Journal) -> Record | None:
     """Take over a finished run that the server has and this folder lacks: trained elsewhere, or its file was lost."""
     start = journal.last("start")
     if bench.tracker is None or (start is not None and start.get("redo")):
-        return False
+        return None
     try:
         record = bench.tracker.finished(bench.suite.experiment, bench.identity(cell))
     except TrackingError as error:  # it was there when this process began: train, and tell it later
         bench.listener.note(cell, f"{error}")
-        return False
+        return None
     if record is None:
-        return False
+        return None
     write_result(bench.results, record)
     checkpoint.remove(journal.folder / "checkpoint.pt")
     bench.listener.note(cell, f"already finished on the tracking server (run {record.run_id})")
-    return True
+    return record
 
 
 def _train_if_needed(bench: Bench, cell: Cell, journal: Journal) -> None:

@@ -67,10 +67,13 @@ def _state(suite: Suite, cell: Cell, digest: str | State) -> State:
 
 def _known(suite: Suite, cell: Cell, wanted: str) -> State:
     record = read_result(result_path(RESULTS, cell))
+    journal = Journal(STATE / f"{cell.name}-{wanted}")
     if record is not None and record_identity(record) == wanted:
+        if journal.is_of_other(suite.experiment):
+            advice = f"`mobilebench train {cell.dataset}` tells {suite.experiment!r} of it and trains nothing"
+            return State("undelivered", "other experiment", f"finished under another experiment's name; {advice}")
         top1 = "?" if record.test_top1 is None else f"{100 * record.test_top1:.1f} %"
         return State("finished", f"finished {top1}")
-    journal = Journal(STATE / f"{cell.name}-{wanted}")
     if not journal.events():
         return State("outdated", "outdated") if record is not None else State("waiting", "waiting")
     return _unfinished(journal, suite.protocol.epochs, cell.dataset)

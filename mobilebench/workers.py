@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mobilebench.bench import open_bench
 from mobilebench.errors import UserError
 from mobilebench.forks import fork_server
-from mobilebench.runner import CellFailedError, adopt, deliver, deliver_and_record, train_only
+from mobilebench.runner import CellFailedError, deliver, deliver_and_record, settle, train_only
 from mobilebench.signals import termination_as_interrupt
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _shared_out(suite: Suite, workers: int) -> Suite:
 
 def _is_taken_over(bench: Bench, cell: Cell, failed: Failures) -> bool:
     try:
-        return bench.is_finished(cell) or adopt(bench, cell)
+        return bench.is_finished(cell) or settle(bench, cell)
     except UserError as error:
         failed.append((cell, error))
         return True

@@ -253,3 +253,35 @@ def test_messages_do_not_tell_a_password() -> None:
     with pytest.raises(TrackingError) as caught:
         Tracker("http://user:secret@127.0.0.1:9")
     assert "secret" not in str(caught.value)
+
+
+def test_another_experiments_name_is_told_of_the_cell_without_training(bench: Bench) -> None:
+    run_cell(bench, SHUFFLENET)
+    assert bench.tracker is not None
+    (old,) = bench.tracker.records("tiny")
+    renamed = replace(bench, suite=replace(bench.suite, experiment="renamed"), listener=Power(after=1))
+    assert not renamed.is_finished(SHUFFLENET)
+
+    run_cell(renamed, SHUFFLENET)  # would raise if it trained an epoch
+    (new,) = bench.tracker.records("renamed")
+    assert (new.status, new.test_top1, new.params) == ("FINISHED", old.test_top1, old.params)
+    assert new.run_id != old.run_id
+    assert bench.tracker.artifact(new.run_id, "model.pt", bench.state) is not None
+    assert bench.tracker.records("tiny") == [old]
+    assert renamed.is_finished(SHUFFLENET)
+
+    run_cell(bench, SHUFFLENET)  # and back: the first experiment still has its run
+    assert bench.tracker.records("tiny") == [old]
+    assert bench.is_finished(SHUFFLENET)
+    assert read_results(RESULTS) == [old]
+
+
+def test_a_cell_begun_under_another_experiments_name_is_carried_on(bench: Bench) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(replace(bench, listener=Power(after=1)), SHUFFLENET)
+    assert bench.tracker is not None
+    heard = Notes()
+    run_cell(replace(bench, suite=replace(bench.suite, experiment="renamed"), listener=heard), SHUFFLENET)
+    assert any("goes on after epoch 1" in note for note in heard.heard)
+    (record,) = bench.tracker.records("renamed")
+    assert [epoch for epoch, _ in bench.tracker.curves(record.run_id, ["test_top1"])["test_top1"]] == [1, 2]
