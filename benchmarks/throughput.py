@@ -26,6 +26,7 @@ import torch
 from benchmarks import augmentation, machine
 from benchmarks.contenders import CLASSES, CONTENDERS, steps_of
 from mobilebench.models import PAPER_MODELS, create
+from mobilebench.training import memory
 from mobilebench.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -63,12 +64,14 @@ def work(pipe: Connection, contender: str, model_id: str, settings: argparse.Nam
     loaders(signal.SIGSTOP)
     while count := pipe.recv():
         loaders(signal.SIGCONT)
+        next(steps)  # untimed: memory and caches are this contender's again
         start = time.perf_counter()
         for _ in range(count):
             next(steps)
         seconds = time.perf_counter() - start
         loaders(signal.SIGSTOP)
         pipe.send((seconds, peak_mb()))
+        memory.release()  # or several networks' activations would have to fit at once
     loaders(signal.SIGCONT)
 
 

@@ -33,7 +33,7 @@ COLOURS: dict[Name, str] = {
 
 @dataclass(frozen=True)
 class State:
-    """The state of one cell: a name, a short label for a table and, where a person must act, why."""
+    """The state of one cell: a name, a short label (of a finished one its top-1) and, where a person must act, why."""
 
     name: Name
     label: str
@@ -49,7 +49,7 @@ def grid_states(suite: Suite) -> dict[Cell, State]:
 def _digest(dataset: str) -> str | State:
     """Return the digest of a packed dataset after a check of all but its pixels, or the state of all its cells."""
     if not (PACKED / dataset).exists():
-        return State("unprepared", "unprepared")
+        return State("unprepared", "no data")
     try:
         return open_packed(PACKED / dataset).meta.digest
     except UserError as error:
@@ -73,7 +73,7 @@ def _known(suite: Suite, cell: Cell, wanted: str) -> State:
             advice = f"`mobilebench train {cell.dataset}` tells {suite.experiment!r} of it and trains nothing"
             return State("undelivered", "other experiment", f"finished under another experiment's name; {advice}")
         top1 = "?" if record.test_top1 is None else f"{100 * record.test_top1:.1f} %"
-        return State("finished", f"finished {top1}")
+        return State("finished", top1)
     if not journal.events():
         return State("outdated", "outdated") if record is not None else State("waiting", "waiting")
     return _unfinished(journal, suite.protocol.epochs, cell.dataset)

@@ -135,7 +135,7 @@ def parse_suite(text: str, name: str) -> Suite:
     try:
         data = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
-        raise ConfigError(f"{name} is not readable as YAML: {error}") from None
+        raise ConfigError(f"{name} is not readable as YAML: " + str(error).replace("<unicode string>", name)) from None
     if not isinstance(data, dict):
         raise ConfigError(f"{name} holds {type(data).__name__}, not the keys of a suite; see `mobilebench init`")
     try:
@@ -179,6 +179,8 @@ def select(suite: Suite, dataset: str, models: tuple[str, ...] = (), seeds: tupl
         unknown = [str(name) for name in wanted if name not in known]
         if unknown:
             have = ", ".join(str(name) for name in known)
-            raise UserError(f"the suite has no {key} {', '.join(unknown)}; it has {have}. Add it to {PARAMS}")
+            alike = [m for name in unknown for m in difflib.get_close_matches(name, map(str, known), n=1)]
+            hint = f"Did you mean {', '.join(alike)}?" if alike else f"To have it trained, add it to {PARAMS}"
+            raise UserError(f"the suite has no {key} {', '.join(unknown)}; it has {have}. {hint}")
     cells = suite.cells(dataset)
     return [c for c in cells if (not models or c.model in models) and (not seeds or c.seed in seeds)]

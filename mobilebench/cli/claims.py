@@ -125,9 +125,9 @@ def predict(source: str, known: str, lam: float) -> None:
 
 def _print(console: Console, table: Grid, rows: int) -> None:
     """Print the first rows of a report's table, marked cells bold, its caption below."""
-    from rich.table import Table
+    from mobilebench.cli.console import plain_table
 
-    shown = Table(*table.columns)
+    shown = plain_table(*table.columns)
     for row in table.rows[:rows]:
         shown.add_row(*(f"[bold]{cell.text}[/bold]" if cell.strong else cell.text for cell in row))
     console.print(shown)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +17,14 @@ if TYPE_CHECKING:
     from mobilebench.training import EpochResult
 
 console = Console(highlight=False)
+
+
+def plain_table(*columns: str, title: str | None = None) -> Table:
+    """Return a table without a frame, so that seven datasets have room on a terminal of 80 columns."""
+    return Table(
+        *columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
+        collapse_padding=True,
+    )  # fmt: skip
 
 
 class GridProgress:
@@ -31,7 +41,7 @@ class GridProgress:
         line = f"{cell.name}  epoch {result.epoch}/{epochs}  loss {result.train_loss:.3f}{top1}"
         self._progress.update(self._grid, advance=1, detail=f"{line}  {result.images_per_second:,.0f} images/s")
         if not self._progress.console.is_terminal and result.epoch == epochs:
-            self._progress.console.print(f"{line}  {result.images_per_second:,.0f} images/s")
+            self._progress.console.print(f"{line}  {result.images_per_second:,.0f} images/s", soft_wrap=True)
 
     def note(self, cell: Cell, message: str) -> None:
         """Print something a person should know about a cell, the same words once for all cells."""

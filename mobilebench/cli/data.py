@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mobilebench.datasets.audit import Finding
     from mobilebench.datasets.own import OwnData
     from mobilebench.datasets.spec import DatasetSpec
+    from mobilebench.datasets.state import State
 
 _RAW = click.option("--raw", type=click.Path(path_type=Path), help="Folder of official files [data/raw].")
 _PACKED = click.option("--packed", type=click.Path(path_type=Path), help="Folder of packed datasets [data/packed].")
@@ -36,11 +37,9 @@ def data() -> None:
 @_PACKED
 def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
     """Show every dataset: sizes, licence, and what is on this machine; or all there is to know about DATASET."""
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
 
-    from mobilebench.cli.console import console
+    from mobilebench.cli.console import console, plain_table
     from mobilebench.datasets import DATASETS
     from mobilebench.datasets.prepare import find
     from mobilebench.datasets.state import state_of
@@ -48,9 +47,10 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
 
     own = _own()
     if dataset is not None:
-        console.print(_details(find(dataset, own)), soft_wrap=True, markup=False)
+        spec = find(dataset, own)
+        console.print(_details(spec, state_of(spec, raw or RAW, packed or PACKED)), soft_wrap=True, markup=False)
         return
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table = plain_table()
     for name in ("dataset", "classes", "train", "val", "test", "state", "licence"):
         number = name in {"classes", "train", "val", "test"}
         table.add_column(name, justify="right" if number else "left", no_wrap=name != "licence")
@@ -61,9 +61,12 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
     console.print("mobilebench data list DATASET tells more; mobilebench data fetch DATASET downloads it.")
 
 
-def _details(spec: DatasetSpec) -> str:
+def _details(spec: DatasetSpec, state: State) -> str:
     lines = {
         "what": spec.title,
+        "state": state.name,
+        "classes": str(state.classes or "?"),
+        "images": _images(*state.sizes),
         "domain": spec.domain,
         "homepage": spec.homepage,
         "licence": spec.licence,
@@ -77,6 +80,10 @@ def _details(spec: DatasetSpec) -> str:
     ]
     said = [f"{name}: {text}" for name, text in lines.items() if text]
     return "\n".join([spec.id, *said, *(["files:", *files] if files else [])])
+
+
+def _images(train: str, val: str, test: str) -> str:
+    return f"{train} train, {val} val, {test} test" if train else f"{test.removeprefix('of ')} in all, split by seed"
 
 
 @data.command()
@@ -144,11 +151,15 @@ def audit(datasets: tuple[str, ...], out: Path | None, packed: Path | None) -> N
     from mobilebench.datasets.audit import Finding, Pair, write_csv
     from mobilebench.datasets.audit import audit as run_audit
     from mobilebench.datasets.packed import META, open_packed
+    from mobilebench.datasets.prepare import find
     from mobilebench.datasets.sheet import write_sheet
     from mobilebench.paths import PACKED, RESULTS
 
     folder, results = packed or PACKED, out or RESULTS
     names = datasets or tuple(sorted(path.parent.name for path in folder.glob(f"[!.]*/{META}")))
+    for name in names:
+        if not (folder / name).exists():
+            find(name, _own())  # a name that nobody knows is told so, with those that look like it
     opened = {name: open_packed(folder / name) for name in dict.fromkeys(names)}
     found = run_audit(list(opened.values()))
     write_csv(results / "audit.csv", Finding, found.findings)

@@ -32,15 +32,13 @@ def init(suite: str | None, *, force: bool) -> None:
 @click.command()
 def status() -> None:
     """Print the grid of params.yaml with the state of every cell, from this folder's files alone."""
-    from rich.table import Table
-
     from mobilebench import suites
-    from mobilebench.cli.console import console
+    from mobilebench.cli.console import console, plain_table
     from mobilebench.states import COLOURS, grid_states
 
     suite = suites.load()
     states = grid_states(suite)
-    table = Table(title=f"{suite.suite}: protocol {suite.protocol.hash}, experiment {suite.experiment!r}")
+    table = plain_table(title=f"{suite.suite}: protocol {suite.protocol.hash}, experiment {suite.experiment!r}")
     table.add_column("model", no_wrap=True)
     for dataset in suite.datasets:
         table.add_column(dataset)
@@ -55,7 +53,7 @@ def status() -> None:
         if state.detail:
             console.print(f"[bold]{cell.name}[/bold]: {state.detail}", soft_wrap=True)
     done = sum(state.name == "finished" for state in states.values())
-    console.print(f"{done} of {len(states)} cells are finished.")
+    console.print(f"{done} of {len(states)} cells are finished (their test top-1 is shown).")
 
 
 @click.command()

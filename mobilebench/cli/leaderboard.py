@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from mobilebench.cli.console import console
+from mobilebench.cli.console import console, plain_table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mobilebench.score import Matrix, ScoreTable
 
 
@@ -25,7 +25,7 @@ def show(table: ScoreTable, matrix: Matrix, title: str) -> None:
 
 
 def _scores(table: ScoreTable) -> Table:
-    view = _table("rank", "model", "xScore", f"{100 * table.level:.0f} % interval", "P(above next)", "G", "V")
+    view = _table("rank", "model", "xScore", f"{100 * table.level:.0f} % interval", "P(> next)", "G", "V")
     for row in table.rows:
         rank = "-" if row.rank is None else str(row.rank)
         interval = f"{_number(row.low)} to {_number(row.high)}"
@@ -35,8 +35,8 @@ def _scores(table: ScoreTable) -> Table:
 
 
 def _accuracies(table: ScoreTable, matrix: Matrix) -> Table:
-    sizes = (f"{name}\n{size:,} test images" for name, size in zip(matrix.datasets, matrix.n_test, strict=True))
-    view = _table("top-1, %", *sizes)
+    sizes = (f"{name}\nn = {size:,}" for name, size in zip(matrix.datasets, matrix.n_test, strict=True))
+    view = _table("test top-1, %", *sizes)
     accuracy = dict(zip(matrix.models, 100 * matrix.mean, strict=True))
     for row in table.rows:
         view.add_row(row.model, *(f"{x:.1f}" if math.isfinite(x) else "absent" for x in accuracy[row.model]))
@@ -44,9 +44,9 @@ def _accuracies(table: ScoreTable, matrix: Matrix) -> Table:
 
 
 def _table(*columns: str) -> Table:
-    view = Table()
+    view = plain_table()
     for name in columns:
-        text = name in {"model", "top-1, %"}
+        text = name in {"model", "test top-1, %"}
         view.add_column(name, justify="left" if text else "right", no_wrap=text)
     return view
 

@@ -127,10 +127,9 @@ def _resolution(resolution: int | None) -> int:
 
 def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Table:
     """Return an empty table: columns of text, then columns of numbers; the first column is never broken."""
-    from rich import box
-    from rich.table import Table
+    from mobilebench.cli.console import plain_table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = plain_table(title=title)
     for position, name in enumerate(names):
         table.add_column(name, no_wrap=position == 0)
     for name in numbers:

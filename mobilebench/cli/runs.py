@@ -51,9 +51,7 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
 
 
 def _show(found: Comparison, a: str, b: str) -> None:
-    from rich.table import Table
-
-    from mobilebench.cli.console import console
+    from mobilebench.cli.console import console, plain_table
 
     n = len(found.seeds)
     how = f"paired over {n} seeds" if n > 1 else "single seed, so no interval"
@@ -65,7 +63,7 @@ def _show(found: Comparison, a: str, b: str) -> None:
         ("xScore", [*found.of("xscore"), *found.of("mean xscore")], 1, 3),
     ):
         if rows:
-            view = Table(title=title)
+            view = plain_table(title=title)
             for name in ("", "A", "B", "B - A", f"{found.level:.0%} interval", "cells"):
                 view.add_column(name, justify="left" if not name else "right")
             for row in rows:
@@ -89,9 +87,7 @@ def _line(row: Difference, scale: float, digits: int) -> list[str]:
 @click.option("--force", is_flag=True, help="Replace a params.yaml whose changes git does not have.")
 def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
     """Print the commands that make RUN_ID's number again, and check whether this checkout can; exit 1 if not."""
-    from rich.table import Table
-
-    from mobilebench.cli.console import console
+    from mobilebench.cli.console import console, plain_table
     from mobilebench.reproduce import as_yaml, plan, suite_of
     from mobilebench.tracking import Tracker
     from mobilebench.workspace import replace_params
@@ -102,7 +98,7 @@ def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
         console.print("params.yaml is now the suite of this one run")
         return
     found = plan(tracker, run_id)
-    view = Table(title=f"run {run_id}")
+    view = plain_table(title=f"run {run_id}")
     for name in ("", "then", "here", ""):
         view.add_column(name)
     for check in found.checks:

@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from mobilebench.cli.console import console
+from mobilebench.cli.console import console, plain_table
 from mobilebench.sensitivity.analysis import regret
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def trial_progress() -> Iterator[TrialProgress]:
 
 def show_regrets(probes: Sequence[Probe]) -> None:
     """Print what the protocol's setting costs each probed model on each dataset."""
-    table = Table("model on dataset", "protocol", "best", "gain", "chance", "best setting found")
+    table = plain_table("model on dataset", "protocol", "best", "gain", "chance", "best setting found")
     for probe in probes:
         found = regret(probe)
         counts = f"{probe.count('complete')} trials complete, {probe.count('failed')} failed"

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(what: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Callable[[int], None]]:
-    """Show a bar while the block runs; it yields `advance(n)`. total: images, or bytes; None where unknown."""
+    """Show a bar while the block runs; it yields `advance(n)`. total: images, or bytes; None where unknown.
+
+    Work done in blocks may advance past the total with its last one; the bar does not.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -22,7 +25,7 @@ def progress(what: str, total: int | None, *, in_bytes: bool = False) -> Iterato
         task = bar.add_task(what, total=total, rate="")
 
         def advance(n: int) -> None:
-            bar.advance(task, n)
+            bar.advance(task, n if total is None else min(n, total - bar.tasks[0].completed))
             speed = bar.tasks[0].speed
             bar.update(task, rate=_rate(speed, in_bytes=in_bytes))
 

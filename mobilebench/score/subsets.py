@@ -155,6 +155,12 @@ def predict_new(new: Matrix, reference: Matrix, *, lam: float = 0.5) -> Predicti
     UserError for a dataset the reference lacks, and where the reference has too few models to fit.
     """
     known = complete(reference)
+    foreign = [dataset for dataset in new.datasets if dataset not in known.datasets]
+    if foreign:
+        raise UserError(
+            f"the new models ran on {', '.join(foreign)}, which the reference grid lacks; it has "
+            f"{', '.join(known.datasets)}. Leave those cells out, or give a reference that has them"
+        )
     part = known.select(datasets=new.datasets).mean
     full = combine(normalise(known.mean, anchors_from_matrix(known.mean)), lam)[2]
     anchors = anchors_from_matrix(part)

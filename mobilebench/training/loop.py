@@ -15,6 +15,7 @@ from torch.nn import functional
 from mobilebench.training import VERSION, memory
 from mobilebench.training.augment import Augmenter
 from mobilebench.training.batches import Batch, Batches
+from mobilebench.training.batchnorm import fold_batch_norms
 from mobilebench.training.compute import autocast, is_out_of_memory, make_optimizer, make_plan, pick_device
 from mobilebench.training.errors import DivergedError, TrainingError
 from mobilebench.training.graph import GraphedStep
@@ -70,6 +71,8 @@ class Trainer:
         plain = runtime.path == "plain"
         layout = torch.contiguous_format if plain else torch.channels_last
         self.model = model.to(self.device).to(memory_format=layout)
+        if not plain and self.device.type == "cpu":
+            fold_batch_norms(self.model)
         self.optimizer = make_optimizer(self.model, recipe, self.device, plain=plain)
         self._rate = self.optimizer.param_groups[0]["lr"]
         self._augmenter = (PlainAugmenter if plain else Augmenter)(recipe, data, self.device)

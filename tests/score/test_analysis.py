@@ -204,7 +204,7 @@ def test_new_models_are_predicted_by_the_references_regression() -> None:
     scaled = xscore(TABLE.mean).normalised[at, columns]  # starnet holds no anchor, so the scale is the same
     assert found.direct == pytest.approx([scaled.mean() - 0.5 * scaled.var(ddof=1)])
     assert 0 < found.error < 1
-    with pytest.raises(UserError, match="no dataset"):
+    with pytest.raises(UserError, match="digits, which the reference grid lacks"):
         predict_new(Matrix.from_cells({("a", "digits", 0): 0.5}, {}), TABLE)
     with pytest.raises(UserError, match="too few"):
         predict_new(new, TABLE.select(models=TABLE.models[:5]))
