@@ -81,16 +81,16 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         return
     if suite.runtime.workers(len(cells)) > 1:
         fork_server()  # it loads PyTorch while this process does
-    with console.status(f"loading PyTorch and {dataset}"):
-        from mobilebench import runner
-        from mobilebench.tracking import Tracker
-
-        bench.packed.verify()
-        bench = replace(bench, tracker=None if offline else Tracker())
-    if again:
-        for cell in cells:
-            runner.redo(bench, cell)
     try:
+        with console.status(f"loading PyTorch and {dataset}"):
+            from mobilebench import runner
+            from mobilebench.tracking import Tracker
+
+            bench.packed.verify()
+            bench = replace(bench, tracker=None if offline else Tracker())
+        if again:
+            for cell in cells:
+                runner.redo(bench, cell)
         with termination_as_interrupt(), grid_progress(len(cells), suite.protocol.epochs) as progress:
             failed = runner.run_cells(replace(bench, listener=progress), cells)
     except KeyboardInterrupt:
