@@ -3,7 +3,8 @@
 `python -m benchmarks.throughput end_to_end|augmentation|all [--models ..] [--rounds N] [--threads N] [--write FILE]`
 
 Each contender of a network is a process of its own (an allocator setting of one must not help another); only one works
-at a time, in turns, so that the ratios compare what was measured side by side. Ratios are medians over rounds.
+at a time, in turns, so that the ratios compare what was measured side by side. Ratios are medians over rounds. All
+contenders' memory has to fit at once: mobilevit's takes 10 GB each at 224 px, so take its contenders two at a time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ import torch
 from benchmarks import augmentation, machine
 from benchmarks.contenders import CLASSES, CONTENDERS, steps_of
 from mobilebench.models import PAPER_MODELS, create
-from mobilebench.training import memory
 from mobilebench.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -64,14 +64,12 @@ def work(pipe: Connection, contender: str, model_id: str, settings: argparse.Nam
     loaders(signal.SIGSTOP)
     while count := pipe.recv():
         loaders(signal.SIGCONT)
-        next(steps)  # untimed: memory and caches are this contender's again
         start = time.perf_counter()
         for _ in range(count):
             next(steps)
         seconds = time.perf_counter() - start
         loaders(signal.SIGSTOP)
         pipe.send((seconds, peak_mb()))
-        memory.release()  # or several networks' activations would have to fit at once
     loaders(signal.SIGCONT)
 
 
