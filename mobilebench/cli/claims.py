@@ -127,7 +127,7 @@ def _print(console: Console, table: Grid, rows: int) -> None:
     """Print the first rows of a report's table, marked cells bold, its caption below."""
     from mobilebench.cli.console import plain_table
 
-    shown = plain_table(*table.columns)
+    shown = plain_table(*table.columns, tight=True)
     for row in table.rows[:rows]:
         shown.add_row(*(f"[bold]{cell.text}[/bold]" if cell.strong else cell.text for cell in row))
     console.print(shown)

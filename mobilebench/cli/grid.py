@@ -38,10 +38,12 @@ def status() -> None:
 
     suite = suites.load()
     states = grid_states(suite)
-    table = plain_table(title=f"{suite.suite}: protocol {suite.protocol.hash}, experiment {suite.experiment!r}")
+    table = plain_table(
+        title=f"{suite.suite}: protocol {suite.protocol.hash}, experiment {suite.experiment!r}", tight=True
+    )
     table.add_column("model", no_wrap=True)
     for dataset in suite.datasets:
-        table.add_column(dataset)
+        table.add_column(dataset, overflow="fold")
     for model in suite.models:
         row = []
         for dataset in suite.datasets:
