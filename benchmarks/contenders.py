@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mobilebench.training.recipe import Recipe
 
-CONTENDERS = ("paper", "timm", "timm_bf16", "ours", "ours_bf16")
+CONTENDERS = ("paper", "timm", "timm_bf16", "ours", "ours_bf16", "ours_compiled")
 CLASSES = 10
 
 
@@ -42,7 +42,8 @@ def steps_of(contender: str, model: nn.Module, stored: int, recipe: Recipe, thre
     images = stored_images(8 * recipe.batch_size, stored)
     labels = np.arange(len(images)) % CLASSES
     if contender.startswith("ours"):
-        return _ours(model, images, labels, recipe)
+        runtime = Runtime(compile="on" if contender == "ours_compiled" else "auto")
+        return _ours(model, images, labels, recipe, runtime)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if contender == "paper":
         return _paper(model.to(device), Pictures(images, labels, paper_transform(recipe.resolution)), recipe, device)
@@ -83,10 +84,10 @@ def paper_transform(resolution: int) -> Callable[[Image.Image], Any]:
     return chain
 
 
-def _ours(model: nn.Module, images: Any, labels: Any, recipe: Recipe) -> Iterator[None]:
+def _ours(model: nn.Module, images: Any, labels: Any, recipe: Recipe, runtime: Runtime) -> Iterator[None]:
     rows = np.arange(len(images))
     split = Split(images, labels, rows)
-    trainer = Trainer(model, TrainData(split, split, *IMAGENET, CLASSES), recipe, 0, Runtime())
+    trainer = Trainer(model, TrainData(split, split, *IMAGENET, CLASSES), recipe, 0, runtime)
     while True:
         for _ in trainer.steps():
             _sync()

@@ -150,8 +150,8 @@ def end_to_end(settings: argparse.Namespace) -> list[str]:
     """Markdown: the table of all networks, geometric means, and the projection of the whole grid."""
     peak = machine.measure_peak(settings.threads)
     names = settings.contenders
-    others = [name for name in names if not name.startswith("ours")]
-    pairs = [(mine, other) for mine in names if mine.startswith("ours") for other in others]
+    others = [name for name in names if not name.startswith("ours")] or ["ours"]
+    pairs = [(mine, other) for mine in names if mine.startswith("ours") for other in others if mine != other]
     head = [*(f"{n} img/s" for n in names), *(f"{a} / {b}" for a, b in pairs), "roofline reached"]
     rows = [f"| network | {' | '.join(head)} | first step s ({', '.join(names)}) | peak MB ({', '.join(names)}) |"]
     rows.append("|" + "-|" * (len(head) + 3))
