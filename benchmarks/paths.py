@@ -2,13 +2,14 @@
 
 `python -m benchmarks.paths FOLDER [--models ..] [--epochs N] [--train N] [--test N] [--plot FILE] [--write FILE]`
 
-FOLDER is a packed dataset (`mobilebench prepare` makes it). Both paths draw the same random numbers, so that they begin
+With `--paths fast bf16` the precisions are compared instead. FOLDER is a packed dataset (`mobilebench prepare` makes it). Both paths draw the same random numbers, so that they begin
 alike; rounding then drives them apart, as two seeds would be, and the ends show whether one of them learns worse.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -27,7 +28,12 @@ from mobilebench.training.runtime import Runtime
 if TYPE_CHECKING:
     from mobilebench.training import EpochResult
 
-PATHS: tuple[Literal["fast", "plain"], ...] = ("fast", "plain")
+# Name: the path and the precision of its recipe.
+PATHS: dict[str, tuple[Literal["fast", "plain"], Literal["fp32", "bf16"]]] = {
+    "fast": ("fast", "fp32"),
+    "plain": ("plain", "fp32"),
+    "bf16": ("fast", "bf16"),
+}
 Curves = dict[tuple[str, str], list["EpochResult"]]
 
 
@@ -46,14 +52,16 @@ def curves(packed: Packed, settings: argparse.Namespace) -> Curves:
     recipe = Recipe(epochs=settings.epochs, warmup_epochs=1, resolution=settings.resolution)
     found: Curves = {}
     for model_id in settings.models:
-        for path in PATHS:
+        for name in settings.paths:
+            path, precision = PATHS[name]
             torch.manual_seed(0)
             model = create(model_id, len(meta.classes))
-            trainer = Trainer(model, data, recipe, 0, Runtime(path=path, threads=settings.threads))
-            found[model_id, path] = []
+            runtime = Runtime(path=path, threads=settings.threads)
+            trainer = Trainer(model, data, replace(recipe, precision=precision), 0, runtime)
+            found[model_id, name] = []
             for result in trainer.epochs():
-                found[model_id, path].append(result)
-                print(model_id, path, result, flush=True)
+                found[model_id, name].append(result)
+                print(model_id, name, result, flush=True)
     return found
 
 
@@ -103,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", nargs="+", default=["shufflenet", "starnet"])
+    parser.add_argument("--paths", nargs="+", choices=PATHS, default=["fast", "plain"])
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--train", type=int, default=3000, help="at most so many training images")
     parser.add_argument("--test", type=int, default=1000, help="at most so many test images")

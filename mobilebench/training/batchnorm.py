@@ -2,7 +2,8 @@
 
 PyTorch's kernel goes over a channels-last tensor pixel by pixel, a vector of C values at a time; with C small or no
 multiple of the vector's length most of each vector is empty. Here k neighbouring pixels count as one row of k * C
-columns, which are normalised with their channels' common statistics: 1.5 to 10 times as fast (`benchmarks/RESULTS.md`).
+columns, which are normalised with their channels' common statistics: 1.3 to 2.6 times as fast where it is used (but for
+40 channels, the same; `benchmarks/RESULTS.md`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 512  # of a row, at most: long enough for any vector unit, short enough for the cache
 _VECTOR = 16  # fp32 values in the widest vector register; multiples of it are fast as they are
-_MOST = 128  # channels from which PyTorch's kernel is as fast
+_MOST = 64  # channels from which PyTorch's kernel is as fast
 _LEAST = 1 << 18  # values in a batch below which the calls themselves cost more
 
 

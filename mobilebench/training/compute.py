@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mobilebench.training.recipe import Recipe
     from mobilebench.training.runtime import Runtime
 
-# torch.compile of the network pays on a GPU only: on a CPU it took 90 s and gained 5 to 10% (benchmarks/RESULTS.md).
+# torch.compile of the network is left to GPUs: on a CPU it takes a minute or two and gains about a tenth.
 # Of the whole recipe, not of what is left of it, so that a resumed run computes with the same kernels as before.
 _COMPILE_STEPS = 20_000
 # Pixels through the colour jitter from which compiling it pays on a CPU (about 20 s, saves about 30 ns per pixel).
