@@ -1,9 +1,10 @@
 """The fast path and the plain one on a real dataset: the same recipe, seed and images, one plot.
 
-`python -m benchmarks.paths FOLDER [--models ..] [--epochs N] [--train N] [--test N] [--plot FILE] [--write FILE]`
+`python -m benchmarks.paths FOLDER [--models ..] [--paths ..] [--epochs N] [--train N] [--test N] [--plot FILE]`
 
-With `--paths fast bf16` the precisions are compared instead. FOLDER is a packed dataset (`mobilebench prepare` makes it). Both paths draw the same random numbers, so that they begin
-alike; rounding then drives them apart, as two seeds would be, and the ends show whether one of them learns worse.
+FOLDER is a packed dataset (`mobilebench prepare` makes it). Both paths draw the same random numbers, so that they begin
+alike; rounding then drives them apart, as two seeds would be, and the ends show whether one of them learns worse. With
+`--paths fast bf16` the precisions are compared instead.
 """
 
 from __future__ import annotations
