@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 # Before anything imports them: no telemetry, no address of the machine's own tracking server, and few threads, because
@@ -41,3 +43,11 @@ def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(project: Path, _empty_store: Path) -> Path:
     """An empty tracking store in the project folder, where the default address finds it."""
     return shutil.copy(_empty_store, project / "mlflow.db")
+
+
+@pytest.fixture
+def heard_ctrl_c() -> Iterator[None]:
+    """Ctrl-C as Python hears it, though a shell that started this in the background may have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -73,6 +73,7 @@ def test_a_dying_worker_fails_its_cell_and_no_other_and_the_next_call_goes_on(be
     assert len(bench.tracker.records("tiny")) == 2
 
 
+@pytest.mark.usefixtures("heard_ctrl_c")
 def test_stopping_stops_the_workers_and_keeps_their_epochs(bench: Bench, project: Path) -> None:
     suite = grids.write(project, epochs=200)
     endless = open_bench(replace(suite, runtime=replace(suite.runtime, cells_per_device=2)), "blobs", bench.tracker)

@@ -27,7 +27,6 @@ from mobilebench.tracking import Tracker, TrackingError
 from mobilebench.training import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from mobilebench.runner import Bench
@@ -190,14 +189,6 @@ def test_a_store_that_cannot_be_made_is_named(small: Path, monkeypatch: pytest.M
     answer = CliRunner().invoke(cli.main, ["train", "blobs"])
     assert answer.exit_code == 2
     assert "cannot open the tracking store sqlite:////sys/mlflow.db" in answer.output
-
-
-@pytest.fixture
-def heard_ctrl_c() -> Iterator[None]:
-    """Ctrl-C as Python hears it, though a shell that started this in the background may have it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("heard_ctrl_c")
