@@ -5,23 +5,19 @@
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
 import time
 from copy import deepcopy
-from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 
 import torch
 from torch import nn
 
-from benchmarks import machine
+from benchmarks.results import arguments, publish
 from mobilebench.training import memory
 from mobilebench.training.batchnorm import fold_batch_norms
 
 # (channels, side) of layers of the eleven networks at 224 px.
-SHAPES = ((8, 112), (12, 56), (24, 112), (24, 56), (36, 56), (40, 28), (58, 28), (88, 28), (116, 28), (120, 28))
+SHAPES = ((8, 112), (12, 56), (24, 112), (24, 56), (36, 56), (40, 28), (58, 28))
 
 
 def seconds(norm: nn.Module, batch: torch.Tensor, slope: torch.Tensor) -> float:
@@ -34,19 +30,13 @@ def seconds(norm: nn.Module, batch: torch.Tensor, slope: torch.Tensor) -> float:
 
 def main() -> None:
     """Parses the arguments, measures in turns, prints and, if asked, writes the section of the results file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=multiprocessing.cpu_count())
-    parser.add_argument("--write", type=Path, help="append the section to this Markdown file")
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
     memory.keep_freed_memory()
-    lines = [
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine.describe(settings.threads)}; batch {settings.batch}.",
-        "",
-    ]
-    lines += ["| channels, side | PyTorch, ms | ours, ms | ratio |", "|-|-|-|-|"]
+    lines = ["| channels, side | PyTorch, ms | ours, ms | ratio |", "|-|-|-|-|"]
     for channels, side in SHAPES:
         batch, slope = (
             torch.randn(settings.batch, channels, side, side).contiguous(memory_format=torch.channels_last)
@@ -59,10 +49,7 @@ def main() -> None:
         a, b = (1000 * median(times) for times in zip(*turns, strict=True))
         lines.append(f"| {channels}, {side} | {a:.2f} | {b:.2f} | {median(x / y for x, y in turns):.2f} |")
     lines += ["", f"Medians of n = {settings.rounds} turns."]
-    print("\n".join(lines))
-    if settings.write:
-        with settings.write.open("a") as file:
-            file.write("\n".join(lines) + "\n")
+    publish(lines, settings, f"batch {settings.batch}")
 
 
 if __name__ == "__main__":

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks import machine
 from benchmarks.contenders import CLASSES, steps_of
+from benchmarks.results import arguments, publish
 from mobilebench.models import create
 from mobilebench.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def shares(model_id: str, settings: argparse.Namespace) -> list[tuple[str, float]]:
@@ -39,25 +39,17 @@ def shares(model_id: str, settings: argparse.Namespace) -> list[tuple[str, float
 
 def main() -> None:
     """Parses the arguments, measures, prints and, if asked, writes the section of the results file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--models", nargs="+", default=["mobilenet", "ghostnet", "mobileone", "starnet", "convnext"])
     parser.add_argument("--top", type=int, default=5)
     parser.add_argument("--resolution", type=int, default=224)
     parser.add_argument("--stored", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=multiprocessing.cpu_count())
-    parser.add_argument("--write", type=Path, help="append the section to this Markdown file")
     settings = parser.parse_args()
-    lines = [
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine.describe(settings.threads)}; {settings.resolution} px.",
-        "", "| network | operators by their own time |", "|-|-|",
-    ]  # fmt: skip
+    lines = ["| network | operators by their own time |", "|-|-|"]
     for model_id in settings.models:
         found = ", ".join(f"{name} {share:.0%}" for name, share in shares(model_id, settings))
         lines.append(f"| {model_id} | {found} |")
-    print("\n".join(lines))
-    if settings.write:
-        with settings.write.open("a") as file:
-            file.write("\n".join(lines) + "\n")
+    publish(lines, settings, f"{settings.resolution} px")
 
 
 if __name__ == "__main__":

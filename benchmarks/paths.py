@@ -9,9 +9,7 @@ alike; rounding then drives them apart, as two seeds would be, and the ends show
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from benchmarks import machine
+from benchmarks.results import arguments, publish
 from mobilebench.datasets.packed import Packed, open_packed
 from mobilebench.models import create
 from mobilebench.training import Split, TrainData, Trainer
@@ -27,6 +25,8 @@ from mobilebench.training.recipe import Recipe
 from mobilebench.training.runtime import Runtime
 
 if TYPE_CHECKING:
+    import argparse
+
     from mobilebench.training import EpochResult
 
 # Name: the path and the precision of its recipe.
@@ -109,7 +109,7 @@ def plot(found: Curves, title: str, file: Path) -> None:
 
 def main() -> None:
     """Parses the arguments, trains, prints, plots and, if asked, writes the section of the results file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", nargs="+", default=["shufflenet", "starnet"])
     parser.add_argument("--paths", nargs="+", choices=PATHS, default=["fast", "plain"])
@@ -117,23 +117,14 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=3000, help="at most so many training images")
     parser.add_argument("--test", type=int, default=1000, help="at most so many test images")
     parser.add_argument("--resolution", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--plot", type=Path)
-    parser.add_argument("--write", type=Path, help="append the section to this Markdown file")
     settings = parser.parse_args()
     packed = open_packed(settings.folder)
     found = curves(packed, settings)
     sizes = f"{len(found)} runs, {min(settings.train, len(packed.rows('train')))} training images"
-    lines = [
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine.describe(settings.threads)}; {packed.meta.id}, {sizes}",
-        "", *table(found, settings),
-    ]  # fmt: skip
-    print("\n".join(lines))
+    publish(table(found, settings), settings, f"{packed.meta.id}, {sizes}")
     if settings.plot:
         plot(found, f"{packed.meta.id}, {settings.resolution} px: fast path lines, plain path rings", settings.plot)
-    if settings.write:
-        with settings.write.open("a") as file:
-            file.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,22 +8,20 @@ all for the same seconds after all have made their first step. The settings take
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks import machine
 from benchmarks.contenders import CLASSES, steps_of
+from benchmarks.results import arguments, publish
 from mobilebench.models import create
 from mobilebench.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    import argparse
     from multiprocessing.synchronize import Barrier
 
 
@@ -57,7 +55,7 @@ def together(model_id: str, cells: int, settings: argparse.Namespace) -> float:
 
 def main() -> None:
     """Parses the arguments, measures, prints and, if asked, writes the section of the results file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--models", nargs="+", default=["shufflenet", "starnet", "mobileone"])
     parser.add_argument("--cells", nargs="+", type=int, default=[1, 2, 4])
     parser.add_argument("--seconds", type=float, default=10)
@@ -65,8 +63,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--resolution", type=int, default=224)
     parser.add_argument("--stored", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=multiprocessing.cpu_count())
-    parser.add_argument("--write", type=Path, help="append the section to this Markdown file")
     settings = parser.parse_args()
     heads = " | ".join(f"{cells} cells" for cells in settings.cells)
     rows = [f"| network, images/s of all together | {heads} |", "|" + "-|" * (len(settings.cells) + 1)]
@@ -77,15 +73,8 @@ def main() -> None:
                 rates[cells].append(together(model_id, cells, settings))
         rows.append(f"| {model_id} | {' | '.join(f'{median(found):.1f}' for found in rates.values())} |")
         print(rows[-1], flush=True)
-    lines = [
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine.describe(settings.threads)}",
-        "", *rows, "",
-        f"{settings.resolution} px, batch {settings.batch}, {settings.seconds:g} s, medians of n = {settings.rounds}.",
-    ]  # fmt: skip
-    print("\n".join(lines))
-    if settings.write:
-        with settings.write.open("a") as file:
-            file.write("\n".join(lines) + "\n")
+    how = f"{settings.resolution} px, batch {settings.batch}, {settings.seconds:g} s, medians of n = {settings.rounds}"
+    publish(rows, settings, how)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ contenders' memory has to fit at once: mobilevit's takes 10 GB each at 224 px, s
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -17,7 +16,6 @@ import resource
 import signal
 import time
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import geometric_mean, median
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,10 +24,12 @@ import torch
 
 from benchmarks import augmentation, machine
 from benchmarks.contenders import CLASSES, CONTENDERS, steps_of
+from benchmarks.results import arguments, publish
 from mobilebench.models import PAPER_MODELS, create
 from mobilebench.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    import argparse
     from multiprocessing.connection import Connection
 
 GRID_IMAGES = 100 * (50_000 + 9_469 + 50_000 + 7_009 + 12_000 + 100_000 + 5_360)
@@ -188,7 +188,8 @@ def projection(results: dict[str, Measured], names: list[str]) -> list[str]:
 
 def main() -> None:
     """Parses the arguments, runs, prints and, if asked, writes the section of the results file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
+    parser.set_defaults(threads=min(4, multiprocessing.cpu_count()))  # timm's loader has as many processes
     parser.add_argument("part", choices=("end_to_end", "augmentation", "all"))
     parser.add_argument("--models", nargs="+", default=list(PAPER_MODELS))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=["paper", "timm", "ours", "ours_bf16"])
@@ -197,19 +198,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--resolution", type=int, default=224)
     parser.add_argument("--stored", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=max(1, min(4, multiprocessing.cpu_count())))
     parser.add_argument("--keep", type=Path, help="measured networks are kept here; run again to carry on")
-    parser.add_argument("--write", type=Path, help="append the section to this Markdown file")
     settings = parser.parse_args()
-    lines = [f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine.describe(settings.threads)}", ""]
+    lines: list[str] = []
     if settings.part in {"end_to_end", "all"}:
         lines += ["### End to end", "", *end_to_end(settings), ""]
     if settings.part in {"augmentation", "all"}:
         lines += ["### Augmentation alone, one core", "", *augmentation.table(max(5, settings.rounds)), ""]
-    print("\n".join(lines))
-    if settings.write:
-        with settings.write.open("a") as file:
-            file.write("\n".join(lines) + "\n")
+    publish(lines, settings)
 
 
 if __name__ == "__main__":
