@@ -155,8 +155,11 @@ class Journal:
         return told.events >= len(self.events()) and store in {None, told.store}
 
     def is_of_other(self, experiment: str) -> bool:
-        """Tell whether the run belongs to another experiment than the named one."""
-        start = self.last("start")
+        """Tell whether the run belongs to another experiment than the named one; a damaged journal tells nothing."""
+        try:
+            start = self.last("start")
+        except JournalError:  # nothing to lose where the cell is finished; who goes on from it is told
+            return False
         return start is not None and start["experiment"] != experiment
 
     def move(self, experiment: str) -> None:
@@ -172,8 +175,12 @@ class Journal:
         self.forget_delivery()
         beside = self.path.with_suffix(".partial")
         with storing(self.path):
-            beside.write_text("".join(json.dumps(event) + "\n" for event in events))
+            with beside.open("wb") as file:
+                file.write(b"".join(json.dumps(event).encode() + b"\n" for event in events))
+                file.flush()
+                os.fsync(file.fileno())
             beside.replace(self.path)
+            sync_folder(self.folder)
 
     def clear(self) -> None:
         """Forget everything, to train the cell from the start; the lock stays."""

@@ -106,6 +106,7 @@ class _Sender:
 
 def _work(suite: Suite, dataset: str, root: Path, cell: Cell, outbox: Connection) -> None:
     """Train one cell, in the worker. Its journal has all there is to tell; the pipe only says how it ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent passes it on as SIGTERM, once
     bench = replace(open_bench(suite, dataset, None, root, verify=False), listener=_Sender(outbox))
     outcome = ""
     try:

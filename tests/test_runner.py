@@ -285,3 +285,11 @@ def test_a_cell_begun_under_another_experiments_name_is_carried_on(bench: Bench)
     assert any("goes on after epoch 1" in note for note in heard.heard)
     (record,) = bench.tracker.records("renamed")
     assert [epoch for epoch, _ in bench.tracker.curves(record.run_id, ["test_top1"])["test_top1"]] == [1, 2]
+
+
+def test_a_damaged_journal_of_a_finished_cell_stops_nothing(bench: Bench) -> None:
+    run_cell(bench, SHUFFLENET)
+    bench.journal(SHUFFLENET).path.write_text("no json\n")
+    assert bench.is_finished(SHUFFLENET)
+    assert run_cells(bench, bench.suite.cells()) == []
+    assert {record.model for record in read_results(RESULTS)} == {"shufflenet", "starnet"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -78,10 +79,18 @@ def test_stopping_stops_the_workers_and_keeps_their_epochs(bench: Bench, project
     suite = grids.write(project, epochs=200)
     endless = open_bench(replace(suite, runtime=replace(suite.runtime, cells_per_device=2)), "blobs", bench.tracker)
 
+    pressed: list[threading.Thread] = []
+
+    def press() -> None:
+        time.sleep(0.1)
+        for process in [*(worker.pid for worker in multiprocessing.active_children()), os.getpid()]:
+            os.kill(process or 0, signal.SIGINT)  # a terminal's Ctrl-C goes to all of them
+
     class Stop(Silent):
         def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
-            if result.epoch == 2:
-                threading.Thread(target=lambda: (time.sleep(0.1), os.kill(os.getpid(), signal.SIGINT))).start()
+            if result.epoch == 2 and not pressed:
+                pressed.append(threading.Thread(target=press))
+                pressed[0].start()
 
     with pytest.raises(KeyboardInterrupt):
         run_cells(replace(endless, listener=Stop()), endless.suite.cells())

@@ -20,7 +20,7 @@ _HINTS = {
     "403": "Your account may not do this; ask who runs the server, or the server does not know the name it is called "
     "by (its --allowed-hosts)",
     "Invalid Host": "The server does not know the name it is called by: start it with --allowed-hosts",
-    "not found": "Run ids are in MLflow's UI (`mobilebench ui`); MLFLOW_TRACKING_URI names another store",
+    "not found": "Run ids are in MLflow's UI (`mobilebench ui`); MLFLOW_TRACKING_URI says which store is asked",
     "active": "It was deleted in MLflow: restore it there (`mlflow runs restore`, `mlflow experiments restore`), or "
     "train anew with --redo",
 }

@@ -99,7 +99,7 @@ def test_a_result_file_that_cannot_be_written_is_written_later(bench: Bench) -> 
     assert states(bench) == {"shufflenet": "FINISHED", "starnet": "FINISHED"}
 
 
-@pytest.mark.skipif(not REFUSED.is_dir() or os.access(REFUSED / "class", os.W_OK) is None, reason="no /sys here")
+@pytest.mark.skipif(not REFUSED.is_dir(), reason="no /sys here")
 @pytest.mark.parametrize("place", [RESULTS, STATE.parent])
 def test_a_place_nobody_may_write_to_is_named(bench: Bench, place: Path) -> None:
     place.symlink_to(REFUSED)
