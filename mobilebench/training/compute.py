@@ -19,26 +19,33 @@ if TYPE_CHECKING:
     from mobilebench.training.recipe import Recipe
     from mobilebench.training.runtime import Runtime
 
-# torch.compile of the network is left to GPUs: on a CPU it takes a minute or two and gains about a tenth.
-# Of the whole recipe, not of what is left of it, so that a resumed run computes with the same kernels as before.
-_COMPILE_STEPS = 20_000
-# Pixels through the colour jitter from which compiling it pays on a CPU (about 20 s, saves about 30 ns per pixel).
-_COMPILE_PIXELS = 4e9
+# What compiling costs against what it saves, both measured, gives the size of a recipe from which it pays. Of the whole
+# recipe, not of what is left of it, so that a resumed run computes with the same kernels as before.
+# A network on a GPU: training steps.
+_NETWORK_STEPS = 20_000
+# On a CPU pixels into the network count: a network takes 40 to 270 s and saves 40 to 200 ns per pixel.
+_NETWORK_PIXELS = 8e9
+# The colour jitter takes about 20 s and saves about 30 ns per pixel.
+_COLOUR_PIXELS = 4e9
+# The gradient of large depthwise kernels takes 2 s and saves, where a network has any, 10 to 150 ns per pixel.
+_DEPTHWISE_PIXELS = 1e9
 
 
 @dataclass(frozen=True)
 class Plan:
     """What was decided.
 
-    compile_network, compile_colour: whether torch.compile is used; graph: whether a CUDA graph replays the step; bf16:
-    whether the network runs under autocast; reasons: the decisions in words.
+    reasons: the decisions in words. compile_network, compile_colour: whether torch.compile is used. own_depthwise:
+    whether large depthwise kernels learn from `depthwise`'s gradient. graph: whether a CUDA graph replays the step.
+    bf16: whether the network runs under autocast.
     """
 
-    compile_network: bool
-    compile_colour: bool
-    graph: bool
-    bf16: bool
     reasons: tuple[str, ...]
+    compile_network: bool = False
+    compile_colour: bool = False
+    own_depthwise: bool = False
+    graph: bool = False
+    bf16: bool = False
 
 
 def pick_device(name: str) -> torch.device:
@@ -60,34 +67,41 @@ def make_plan(recipe: Recipe, runtime: Runtime, device: torch.device, steps: int
         if recipe.precision != "fp32":
             raise TrainingError(f"runtime.path plain is fp32, the recipe's precision {recipe.precision}; use path fast")
         why = "plain path: torchvision per image, eager fp32"
-        return Plan(compile_network=False, compile_colour=False, graph=False, bf16=False, reasons=(why,))
-    network, why_network = _network(runtime, device, steps)
-    colour, why_colour = _colour(recipe, runtime, device, steps)
+        return Plan((why,))
+    pixels = steps * recipe.batch_size * recipe.resolution**2
+    network, why_network = _network(runtime, device, steps, pixels)
+    colour, why_colour = _colour(recipe, runtime, device, pixels)
     reasons = [why_network, why_colour]
     if recipe.precision == "bf16" and not has_bf16(device):
         reasons.append(f"bf16 is emulated: {device.type} here has no bf16 arithmetic, fp32 would be faster")
     bf16 = recipe.precision == "bf16"
-    return Plan(network, colour, graph=device.type == "cuda", bf16=bf16, reasons=tuple(reasons))
+    wanted = runtime.compile == "on" or (runtime.compile == "auto" and pixels >= _DEPTHWISE_PIXELS)
+    own_depthwise = wanted and device.type == "cpu" and not bf16
+    return Plan(tuple(reasons), network, colour, own_depthwise, graph=device.type == "cuda", bf16=bf16)
 
 
-def _network(runtime: Runtime, device: torch.device, steps: int) -> tuple[bool, str]:
+def _network(runtime: Runtime, device: torch.device, steps: int, pixels: int) -> tuple[bool, str]:
+    if device.type == "cuda":
+        return _decide("network", runtime, device, "steps", steps, _NETWORK_STEPS)
+    return _decide("network", runtime, device, "pixels", pixels, _NETWORK_PIXELS)
+
+
+def _colour(recipe: Recipe, runtime: Runtime, device: torch.device, pixels: int) -> tuple[bool, str]:
+    if runtime.compile == "auto" and not any(recipe.augment.color_jitter):
+        return False, "colour eager: the recipe has no colour jitter"
+    return _decide("colour", runtime, device, "pixels", pixels, _COLOUR_PIXELS)
+
+
+def _decide(
+    what: str, runtime: Runtime, device: torch.device, unit: str, size: float, pays_from: float
+) -> tuple[bool, str]:
     if runtime.compile != "auto":
-        return runtime.compile == "on", f"network {'compiled' if runtime.compile == 'on' else 'eager'}: as asked"
-    if device.type != "cuda":
-        return False, f"network eager: compiling does not pay on {device.type}"
-    pays = steps >= _COMPILE_STEPS
-    return pays, f"network {'compiled' if pays else 'eager'}: {steps} steps, pays from {_COMPILE_STEPS}"
-
-
-def _colour(recipe: Recipe, runtime: Runtime, device: torch.device, steps: int) -> tuple[bool, str]:
-    if runtime.compile != "auto":
-        return runtime.compile == "on", f"colour {'compiled' if runtime.compile == 'on' else 'eager'}: as asked"
-    pixels = steps * recipe.batch_size * recipe.resolution**2
-    if not any(recipe.augment.color_jitter) or pixels < _COMPILE_PIXELS:
-        return False, f"colour eager: {pixels:.1e} pixels, compiling pays from {_COMPILE_PIXELS:.1e}"
+        return runtime.compile == "on", f"{what} {'compiled' if runtime.compile == 'on' else 'eager'}: as asked"
+    if size < pays_from:
+        return False, f"{what} eager: {size:.1e} {unit}, compiling pays from {pays_from:.1e}"
     if device.type == "mps" or (device.type == "cpu" and not (which("g++") or which("clang++"))):
-        return False, f"colour eager: no compiler for {device.type}"
-    return True, f"colour compiled: {pixels:.1e} pixels, pays from {_COMPILE_PIXELS:.1e}"
+        return False, f"{what} eager: no compiler for {device.type}"
+    return True, f"{what} compiled: {size:.1e} {unit}, pays from {pays_from:.1e}"
 
 
 def has_bf16(device: torch.device) -> bool:

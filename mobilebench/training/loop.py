@@ -17,6 +17,7 @@ from mobilebench.training.augment import Augmenter
 from mobilebench.training.batches import Batch, Batches
 from mobilebench.training.batchnorm import fold_batch_norms
 from mobilebench.training.compute import autocast, is_out_of_memory, make_optimizer, make_plan, pick_device
+from mobilebench.training.depthwise import NoCompilerError, quicken
 from mobilebench.training.errors import DivergedError, TrainingError
 from mobilebench.training.graph import GraphedStep
 from mobilebench.training.loss import mixed_cross_entropy
@@ -71,8 +72,6 @@ class Trainer:
         plain = runtime.path == "plain"
         layout = torch.contiguous_format if plain else torch.channels_last
         self.model = model.to(self.device).to(memory_format=layout)
-        if not plain and self.device.type == "cpu":
-            fold_batch_norms(self.model)
         self.optimizer = make_optimizer(self.model, recipe, self.device, plain=plain)
         self._rate = self.optimizer.param_groups[0]["lr"]
         self._augmenter = (PlainAugmenter if plain else Augmenter)(recipe, data, self.device)
@@ -80,6 +79,8 @@ class Trainer:
         self._batches = Batches(self._train_store, self._augmenter, recipe, seed, self.device)
         self._plan = make_plan(recipe, runtime, self.device, len(self._batches.sizes) * recipe.epochs)
         self.decisions += self._plan.reasons
+        if self._plan.own_depthwise:
+            self._quicken_depthwise()
         if not plain and self.device.type == "cpu" and memory.keep_freed_memory():
             self.decisions.append("allocator: freed memory is kept between steps")
         self._use(compiled=True, graphed=self._plan.graph)
@@ -93,10 +94,21 @@ class Trainer:
         where = f"on {self.device}" if self._train_store.resident else "memory-mapped on the host"
         self.decisions.append(f"images: {self._train_store.size / 2**20:.0f} MB {where}")
 
+    def _quicken_depthwise(self) -> None:
+        try:
+            layers = quicken(self.model)
+        except NoCompilerError as error:
+            self._tell(f"depthwise gradients: PyTorch's, {error}")
+        else:
+            if layers:
+                self.decisions.append(f"depthwise gradients: our own in {layers} layer{'s' if layers > 1 else ''}")
+
     def _use(self, *, compiled: bool, graphed: bool) -> None:
         """Chooses how the network and the step run from the next step on."""
         self._compiled = compiled and (self._plan.compile_network or self._plan.compile_colour)
         network, colour = self._compiled and self._plan.compile_network, self._compiled and self._plan.compile_colour
+        if not network and self.runtime.path == "fast" and self.device.type == "cpu":
+            fold_batch_norms(self.model)  # a compiled network has its own way
         self._forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if network else self.model
         self._augmenter.compile_colour(self._batches.block_images if colour else None)
         self._graphed = GraphedStep(self._step) if graphed else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from shutil import which
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobilebench.training import VERSION, DivergedError, EpochResult, Split, TrainData, Trainer, TrainingError, loop
+from mobilebench.training import (
+    VERSION,
+    DivergedError,
+    EpochResult,
+    Split,
+    TrainData,
+    Trainer,
+    TrainingError,
+    compute,
+    depthwise,
+    loop,
+)
 from mobilebench.training.recipe import Augment, Recipe
 from mobilebench.training.runtime import Runtime
 from mobilebench.training.schedule import learning_rate
@@ -286,6 +298,61 @@ def test_bf16_runs_and_stays_near_fp32(data: TrainData) -> None:
     assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
     with pytest.raises(TrainingError, match="plain is fp32"):
         train(data, replace(RECIPE, precision="bf16"), replace(CPU, path="plain"))
+
+
+@pytest.mark.skipif(which("g++") is None, reason="no g++ here")
+def test_a_compiled_network_learns_the_same_and_resumes_bit_for_bit(
+    data: TrainData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def net() -> nn.Module:
+        plain = make_net(dropout=0.0)
+        torch.manual_seed(1)
+        wide = nn.Conv2d(8, 8, 5, padding=2, groups=8)
+        return nn.Sequential(plain[:3], wide, plain[3:])
+
+    def compiled() -> Trainer:
+        return Trainer(net(), data, recipe, 0, replace(CPU, compile="on"))
+
+    monkeypatch.setattr(depthwise, "_LEAST", 0)
+    recipe = replace(RECIPE, epochs=2)
+    eager = list(Trainer(net(), data, recipe, 0, CPU).epochs())
+    whole, halved, resumed = compiled(), compiled(), compiled()
+    assert {"network compiled: as asked", "depthwise gradients: our own in 1 layer"} <= set(whole.decisions)
+    for mine, theirs in zip(whole.epochs(), eager, strict=True):
+        assert (mine.train_loss, mine.test_loss) == pytest.approx((theirs.train_loss, theirs.test_loss), rel=1e-4)
+    next(halved.epochs())
+    resumed.load_state_dict(halved.state_dict())
+    next(resumed.epochs())
+    assert_same_bits(weights(resumed), weights(whole))
+    assert not any("failed" in line for line in whole.decisions)
+
+
+def test_without_a_compiler_depthwise_gradients_are_pytorchs(
+    data: TrainData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(compute, "_DEPTHWISE_PIXELS", 0)
+    depthwise._native.cache_clear()
+    net = nn.Sequential(nn.Conv2d(3, 3, 5, padding=2, groups=3), *make_net())
+    with pytest.warns(UserWarning, match="depthwise gradients: PyTorch's, no C\\+\\+ compiler"):
+        trainer = Trainer(net, data, RECIPE, 0, replace(CPU, compile="auto"))
+    assert "network eager: 1.1e+05 pixels, compiling pays from 8.0e+09" in trainer.decisions
+    next(trainer.epochs())
+
+
+def test_a_long_run_is_compiled_where_that_can_be(
+    data: TrainData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size in ("_NETWORK_PIXELS", "_COLOUR_PIXELS"):
+        monkeypatch.setattr(compute, size, 0)
+    asked = replace(CPU, compile="auto")
+    if which("g++"):
+        plan = compute.make_plan(RECIPE, asked, torch.device("cpu"), 100)
+        assert (plan.compile_network, plan.compile_colour) == (True, True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    plan = compute.make_plan(RECIPE, asked, torch.device("cpu"), 100)
+    assert (plan.compile_network, plan.compile_colour) == (False, False)
+    assert "network eager: no compiler for cpu" in plan.reasons
 
 
 def test_a_failed_compilation_is_told_and_the_run_goes_on_eagerly(

@@ -1,0 +1,70 @@
+"""The layers that are ours on a CPU, there and back, against PyTorch's: batch normalisation and depthwise convolution.
+
+`python -m benchmarks.layers [--threads N] [--rounds N] [--write FILE]`; see `training/batchnorm.py` and
+`training/depthwise.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from copy import deepcopy
+from statistics import median
+
+import torch
+from torch import nn
+
+from benchmarks.results import arguments, publish
+from mobilebench.training import memory
+from mobilebench.training.batchnorm import fold_batch_norms
+from mobilebench.training.depthwise import quicken
+
+# (channels, side, kernel, stride) of layers of the eleven networks at 224 px; no kernel: batch normalisation.
+LAYERS = (
+    (8, 112), (12, 56), (24, 112), (24, 56), (36, 56), (40, 28), (58, 28),
+    (24, 56, 7, 1), (48, 28, 7, 1), (96, 14, 7, 1), (192, 7, 7, 1), (240, 14, 5, 1), (240, 28, 5, 2), (672, 7, 5, 1),
+    (608, 32, 5, 1),
+)  # fmt: skip
+
+
+def layer(channels: int, kernel: int = 0, stride: int = 1) -> nn.Module:
+    """PyTorch's layer."""
+    if not kernel:
+        return nn.BatchNorm2d(channels)
+    convolution = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels)
+    return convolution.to(memory_format=torch.channels_last)
+
+
+def seconds(module: nn.Module, batch: torch.Tensor, slope: torch.Tensor) -> float:
+    """One forward and backward pass."""
+    images = batch.detach().requires_grad_()
+    start = time.perf_counter()
+    torch.autograd.backward(module(images), slope)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Parses the arguments, measures in turns, prints and, if asked, writes the section of the results file."""
+    parser = arguments(__doc__)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=20)
+    settings = parser.parse_args()
+    torch.set_num_threads(settings.threads)
+    memory.keep_freed_memory()
+    lines = ["| layer | channels, side | PyTorch, ms | ours, ms | ratio |", "|-|-|-|-|-|"]
+    for channels, side, *kernel in LAYERS:
+        batch = torch.randn(settings.batch, channels, side, side).contiguous(memory_format=torch.channels_last)
+        theirs = layer(channels, *kernel)
+        ours = deepcopy(theirs)
+        fold_batch_norms(ours)
+        quicken(ours)
+        slope = torch.randn_like(theirs(batch))
+        turns = [(seconds(theirs, batch, slope), seconds(ours, batch, slope)) for _ in range(settings.rounds + 1)][1:]
+        a, b = (1000 * median(times) for times in zip(*turns, strict=True))
+        what = "depthwise {0} x {0}, stride {1}".format(*kernel) if kernel else "batch normalisation"
+        ratio = median(x / y for x, y in turns)
+        lines.append(f"| {what} | {channels}, {side} | {a:.2f} | {b:.2f} | {ratio:.2f} |")
+    publish([*lines, "", f"Medians of n = {settings.rounds} turns."], settings, f"batch {settings.batch}")
+
+
+if __name__ == "__main__":
+    main()
