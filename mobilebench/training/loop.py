@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mobilebench.training import VERSION, memory
+from mobilebench.training.activation import copy_nothing
 from mobilebench.training.augment import Augmenter
 from mobilebench.training.batches import Batch, Batches
 from mobilebench.training.batchnorm import fold_batch_norms
@@ -72,6 +73,8 @@ class Trainer:
         plain = runtime.path == "plain"
         layout = torch.contiguous_format if plain else torch.channels_last
         self.model = model.to(self.device).to(memory_format=layout)
+        if not plain:
+            copy_nothing(self.model)
         self.optimizer = make_optimizer(self.model, recipe, self.device, plain=plain)
         self._rate = self.optimizer.param_groups[0]["lr"]
         self._augmenter = (PlainAugmenter if plain else Augmenter)(recipe, data, self.device)
