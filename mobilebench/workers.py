@@ -7,7 +7,6 @@ result files, so a store sees one writer however many cells are trained. A worke
 
 from __future__ import annotations
 
-import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -45,14 +44,13 @@ class _Worker:
 def run_side_by_side(bench: Bench, cells: Iterable[Cell], workers: int, root: Path = Path()) -> Failures:
     """Bring every cell to its end, `workers` at a time, and return those that failed and why."""
     context = fork_server()
-    suite = _shared_out(bench.suite, workers)
     waiting, running, failed = list(cells), dict[Any, _Worker](), Failures()
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 cell = waiting.pop(0)
                 if not _is_taken_over(bench, cell, failed):
-                    worker = _start(context, suite, bench.dataset, root, cell)
+                    worker = _start(context, bench.suite, bench.dataset, root, cell)
                     running[worker.inbox] = worker
             for inbox in wait(list(running)):
                 if not _hear(bench, running[inbox]):
@@ -61,12 +59,6 @@ def run_side_by_side(bench: Bench, cells: Iterable[Cell], workers: int, root: Pa
         _stop(bench, list(running.values()))
         raise
     return failed
-
-
-def _shared_out(suite: Suite, workers: int) -> Suite:
-    """Return the suite with the machine's threads shared out among the workers, unless it says how many each has."""
-    threads = suite.runtime.threads or max(1, len(os.sched_getaffinity(0)) // workers)
-    return replace(suite, runtime=replace(suite.runtime, threads=threads))
 
 
 def _is_taken_over(bench: Bench, cell: Cell, failed: Failures) -> bool:

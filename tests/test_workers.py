@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import grids
 import pytest
+import torch
 
 from mobilebench.bench import Silent, open_bench
 from mobilebench.paths import RESULTS
@@ -72,6 +73,17 @@ def test_a_dying_worker_fails_its_cell_and_no_other_and_the_next_call_goes_on(be
     assert {r.model: r.status for r in bench.tracker.records("tiny")} == {"starnet": "FAILED", "shufflenet": "FINISHED"}
     assert run_cells(bench, bench.suite.cells()) == []
     assert len(bench.tracker.records("tiny")) == 2
+
+
+def test_a_cell_left_alone_keeps_its_share_of_the_threads(bench: Bench) -> None:
+    cores, before = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    shared = replace(bench.suite.runtime, threads=None, cells_per_device=2)
+    assert run_cells(replace(bench, suite=replace(bench.suite, runtime=shared)), list(bench.suite.cells())[:1]) == []
+    used = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert used == max(1, cores // 2)
+    assert replace(shared, cells_per_device=1).cell_threads() is None
+    assert replace(shared, threads=3).cell_threads() == 3
 
 
 @pytest.mark.usefixtures("heard_ctrl_c")

@@ -41,14 +41,13 @@ def quicken(model: nn.Module) -> int:
 
 
 def _is_large_depthwise(layer: nn.Conv2d) -> bool:
-    side, stride = layer.kernel_size[0], layer.stride[0]
+    side = layer.weight.shape[-1]
     return (
         layer.groups == layer.in_channels == layer.out_channels
-        and layer.kernel_size == (side, side)
         and side in _KERNELS
-        and layer.stride == (stride, stride)
-        and stride in _STRIDES
-        and (layer.padding == "same" or layer.padding == (side // 2, side // 2))
+        and layer.kernel_size == (side, side)
+        and layer.stride in [(stride, stride) for stride in _STRIDES]
+        and layer.padding in ("same", (side // 2, side // 2))
         and layer.padding_mode == "zeros"
         and layer.dilation == (1, 1)
     )
@@ -105,15 +104,18 @@ _SCHEMA = "(Tensor images, Tensor grad, int side, int stride) -> Tensor"
 
 
 # An operator of PyTorch's, so that torch.compile takes it as it is.
-@torch.library.custom_op("mobilebench::depthwise_weight_grad", mutates_args=(), schema=_SCHEMA)
+@torch.library.custom_op("mobilebench::depthwise_weight_grad", mutates_args=(), device_types="cpu", schema=_SCHEMA)
 def depthwise_weight_grad(images: Tensor, grad: Tensor, side: int, stride: int) -> Tensor:
     """The gradient [C, 1, side, side] of a depthwise convolution's weights, zero-padded by side // 2.
 
-    images [N, C, H, W] and grad [N, C, H', W'], both fp32 and channels last, on the CPU.
+    images [N, C, H, W] and grad [N, C, H', W'], both fp32, on the CPU. Raises ValueError for anything else.
     """
+    shape = (*images.shape[:2], *((length - 1) // stride + 1 for length in images.shape[2:]))
+    if grad.shape != shape or not images.dtype == grad.dtype == torch.float32:
+        raise ValueError(f"gradients are {tuple(grad.shape)}, {grad.dtype}; expected {shape}, torch.float32")
     images, grad = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (images, grad))
     threads, channels = min(torch.get_num_threads(), len(images)), images.shape[1]
-    sums = torch.zeros(threads, side, side, channels)
+    sums = torch.zeros(threads, side, side, channels, dtype=torch.float32, device="cpu")
     sizes = (threads, *images.shape, *grad.shape[2:], side, stride)
     if not _native()(images.data_ptr(), grad.data_ptr(), sums.data_ptr(), *sizes):
         raise ValueError(f"no code for kernels of {side} at stride {stride}; there is for {_KERNELS} at {_STRIDES}")
@@ -125,30 +127,38 @@ def _(images: Tensor, grad: Tensor, side: int, stride: int) -> Tensor:  # noqa: 
     return images.new_empty(images.shape[1], 1, side, side)
 
 
-@cache
 def _native() -> Any:
     """The compiled function. Raises NoCompilerError."""
-    compiler = which("g++") or which("clang++")
+    found = _compiled_once()
+    if isinstance(found, NoCompilerError):
+        raise found
+    return found
+
+
+@cache
+def _compiled_once() -> Any:
+    compiler = which("g++")
     if compiler is None:
-        raise NoCompilerError("no C++ compiler")
-    with TemporaryDirectory(prefix="mobilebench") as folder:
-        try:
-            function = ctypes.CDLL(_compiled(compiler, Path(folder))).depthwise_weight_grad
-        except (subprocess.SubprocessError, OSError) as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-            raise NoCompilerError(f"{compiler}: {said[0] if said else error}") from error
+        return NoCompilerError("there is no g++")
+    try:
+        with TemporaryDirectory(prefix="mobilebench", ignore_cleanup_errors=True) as folder:
+            function = ctypes.CDLL(_compile(compiler, Path(folder))).depthwise_weight_grad
+    except subprocess.CalledProcessError as error:
+        return NoCompilerError(f"{compiler} says {(error.stderr.strip().splitlines() or ['nothing'])[0]}")
+    except (subprocess.TimeoutExpired, OSError) as error:
+        return NoCompilerError(str(error))
     function.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 9
     function.restype = ctypes.c_int
     return function
 
 
-def _compiled(compiler: str, folder: Path) -> str:
-    """The library, linked without an OpenMP of its own: it finds PyTorch's, which is loaded for all to see."""
+def _compile(compiler: str, folder: Path) -> str:
+    """The library's path. Linked without an OpenMP of its own, it finds PyTorch's, which is loaded for all to see."""
     parts, library = str(folder / "depthwise.o"), str(folder / "depthwise.so")
     source = str(Path(__file__).with_suffix(".cpp"))
     for how in (
         ["-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-c", source, "-o", parts],
         ["-shared", parts, "-o", library],
     ):
-        subprocess.run([compiler, *how], check=True, capture_output=True, text=True, timeout=300)  # noqa: S603 - our file
+        subprocess.run([compiler, *how], check=True, capture_output=True, text=True, timeout=60)  # noqa: S603 - our file
     return library

@@ -59,16 +59,18 @@ class EpochResult:
 class Trainer:
     """Trains `model` in place.
 
-    Same arguments, same machine, same thread count: the same weights, bit for bit on a CPU, also when stopped after any
-    epoch and carried on from `state_dict()`. `decisions` says in words what was decided for this machine.
+    Same arguments, same machine with the same compiler, same thread count: the same weights, bit for bit on a CPU, also
+    when stopped after any epoch and carried on from `state_dict()`. `decisions` says in words what was decided for this
+    machine.
     """
 
     def __init__(self, model: nn.Module, data: TrainData, recipe: Recipe, seed: int, runtime: Runtime) -> None:
         self.recipe, self.seed, self.runtime = recipe, seed, runtime
         self.epoch = 0  # finished epochs
         self.decisions: list[str] = []
-        if runtime.threads is not None:
-            torch.set_num_threads(runtime.threads)
+        threads = runtime.cell_threads()
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.device = pick_device(runtime.device)
         plain = runtime.path == "plain"
         layout = torch.contiguous_format if plain else torch.channels_last
@@ -112,7 +114,9 @@ class Trainer:
         network, colour = self._compiled and self._plan.compile_network, self._compiled and self._plan.compile_colour
         if not network and self.runtime.path == "fast" and self.device.type == "cpu":
             fold_batch_norms(self.model)  # a compiled network has its own way
-        self._forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if network else self.model
+        self._forward: Callable[[Tensor], Tensor] = (
+            torch.compile(self.model, options={"fallback_random": True}) if network else self.model  # eager's dropout
+        )
         self._augmenter.compile_colour(self._batches.block_images if colour else None)
         self._graphed = GraphedStep(self._step) if graphed else None
 

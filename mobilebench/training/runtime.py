@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -11,12 +12,13 @@ from typing import Any, ClassVar, Literal
 class Runtime:
     """Machine settings.
 
-    device: auto (cuda, else mps, else cpu) or a torch device. threads: CPU threads, null for torch's choice. path:
-    `fast` (batched on the device) or `plain` (an eager fp32 loop to check the fast one against). compile: torch.compile
-    when it pays (auto), always (on) or never (off). eval_every: epochs between readings of the test curve, 0 for the
-    last epoch only (the reported value is always the last epoch's). eval_batch_size: images per evaluation batch.
-    cells_per_device: cells trained at once, each in its own process, null for one. prepare_workers: decoding processes,
-    null for one per core. Raises ValueError, naming the key and what is allowed.
+    device: auto (cuda, else mps, else cpu) or a torch device. threads: CPU threads of a cell, null for torch's choice,
+    or for an equal share of the cores where cells_per_device is more than one. path: `fast` (batched on the device) or
+    `plain` (an eager fp32 loop to check the fast one against). compile: torch.compile when it pays (auto), always (on)
+    or never (off). eval_every: epochs between readings of the test curve, 0 for the last epoch only (the reported value
+    is always the last epoch's). eval_batch_size: images per evaluation batch. cells_per_device: cells trained at once,
+    each in its own process, null for one. prepare_workers: decoding processes, null for one per core.
+    Raises ValueError, naming the key and what is allowed.
     """
 
     device: str = "auto"
@@ -40,6 +42,17 @@ class Runtime:
             raise ValueError(f"runtime.eval_every is {self.eval_every}; allowed: 0 (last epoch only) or more")
         if self.eval_batch_size < 1:
             raise ValueError(f"runtime.eval_batch_size is {self.eval_batch_size}; allowed: 1 or more")
+
+    def cell_threads(self) -> int | None:
+        """Return the CPU threads of each cell, None for torch's choice.
+
+        However few cells are left to train: the number of threads decides how sums are rounded, and a cell that was
+        killed beside others has to end with the same bits when it is carried on alone.
+        """
+        if self.threads is not None or (self.cells_per_device or 1) == 1:
+            return self.threads
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, cores // (self.cells_per_device or 1))
 
     def workers(self, cells: int) -> int:
         """Return how many processes train this many cells, 1 for none beside this one."""

@@ -117,6 +117,12 @@ def test_other_layers_are_left_alone(conv: nn.Conv2d) -> None:
     assert type(conv) is nn.Conv2d
 
 
+def test_a_layer_with_plain_numbers_is_left_alone() -> None:
+    conv = layer(8, 5)
+    conv.stride = 1  # type: ignore[assignment] # PyTorch takes it
+    assert quicken(conv) == 0
+
+
 @needs_compiler
 @pytest.mark.parametrize("where", ["eval", "contiguous", "double", "bf16", "small"])
 def test_elsewhere_it_is_pytorchs_own(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,23 +144,34 @@ def test_elsewhere_it_is_pytorchs_own(where: str, monkeypatch: pytest.MonkeyPatc
 
 
 @needs_compiler
-def test_a_kernel_without_code_is_refused() -> None:
+def test_what_there_is_no_code_for_is_refused() -> None:
+    images = last(1, 8, 5, 5)
     with pytest.raises(ValueError, match="no code for kernels of 3"):
-        depthwise.depthwise_weight_grad(last(1, 8, 5, 5), last(1, 8, 5, 5), 3, 1)
+        depthwise.depthwise_weight_grad(images, images, 3, 1)
+    with pytest.raises(ValueError, match=r"expected \(1, 8, 3, 3\)"):
+        depthwise.depthwise_weight_grad(images, images, 5, 2)
+    with pytest.raises(ValueError, match="float64; expected"):
+        depthwise.depthwise_weight_grad(images.double(), images.double(), 5, 1)
+
+
+@needs_compiler
+def test_the_default_dtype_does_not_matter() -> None:
+    images, slope = last(2, 8, 9, 9), last(2, 8, 9, 9, seed=1)
+    expected = depthwise.depthwise_weight_grad(images, slope, 5, 1)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(depthwise.depthwise_weight_grad(images, slope, 5, 1), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("trouble", ["absent", "broken"])
-def test_a_machine_that_cannot_compile_it_says_why(
-    trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiler = tmp_path / "g++"
+def test_a_machine_that_cannot_compile_it_says_why(trouble: str, hidden_compiler: Path) -> None:
+    compiler = hidden_compiler / "g++"
     if trouble == "broken":
         compiler.write_text("#!/bin/sh\necho 'unknown machine' >&2\nexit 1\n")
         compiler.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    depthwise._native.cache_clear()
     conv = layer(8, 5)
-    with pytest.raises(NoCompilerError, match="no C\\+\\+ compiler" if trouble == "absent" else "unknown machine"):
+    with pytest.raises(NoCompilerError, match="there is no g" if trouble == "absent" else "unknown machine"):
         quicken(conv)
     assert type(conv) is nn.Conv2d
-    depthwise._native.cache_clear()
