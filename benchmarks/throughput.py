@@ -62,15 +62,19 @@ def work(pipe: Connection, contender: str, model_id: str, settings: argparse.Nam
     next(steps)
     pipe.send(time.perf_counter() - start)
     loaders(signal.SIGSTOP)
-    while count := pipe.recv():
+    try:
+        while count := pipe.recv():
+            loaders(signal.SIGCONT)
+            start = time.perf_counter()
+            for _ in range(count):
+                next(steps)
+            seconds = time.perf_counter() - start
+            loaders(signal.SIGSTOP)
+            pipe.send((seconds, peak_mb()))
+    except (EOFError, BrokenPipeError):  # the parent was killed
+        pass
+    finally:
         loaders(signal.SIGCONT)
-        start = time.perf_counter()
-        for _ in range(count):
-            next(steps)
-        seconds = time.perf_counter() - start
-        loaders(signal.SIGSTOP)
-        pipe.send((seconds, peak_mb()))
-    loaders(signal.SIGCONT)
 
 
 def loaders(number: signal.Signals) -> None:
