@@ -4,7 +4,7 @@
 
 FOLDER is a packed dataset (`mobilebench prepare` makes it). Both paths draw the same random numbers, so that they begin
 alike; rounding then drives them apart, as two seeds would be, and the ends show whether one of them learns worse. With
-`--paths fast bf16` the precisions are compared instead.
+`--paths fast bf16` the precisions are compared instead, with `--paths compiled plain` what long runs do.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
     from mobilebench.training import EpochResult
 
-# Name: the path and the precision of its recipe.
-PATHS: dict[str, tuple[Literal["fast", "plain"], Literal["fp32", "bf16"]]] = {
-    "fast": ("fast", "fp32"),
-    "plain": ("plain", "fp32"),
-    "bf16": ("fast", "bf16"),
+# Name: the path, the precision of its recipe, and whether what can be compiled is.
+PATHS: dict[str, tuple[Literal["fast", "plain"], Literal["fp32", "bf16"], Literal["on", "off"]]] = {
+    "fast": ("fast", "fp32", "off"),
+    "compiled": ("fast", "fp32", "on"),
+    "plain": ("plain", "fp32", "off"),
+    "bf16": ("fast", "bf16", "off"),
 }
 Curves = dict[tuple[str, str], list["EpochResult"]]
 
@@ -54,10 +55,10 @@ def curves(packed: Packed, settings: argparse.Namespace) -> Curves:
     found: Curves = {}
     for model_id in settings.models:
         for name in settings.paths:
-            path, precision = PATHS[name]
+            path, precision, compiled = PATHS[name]
             torch.manual_seed(0)
             model = create(model_id, len(meta.classes))
-            runtime = Runtime(path=path, threads=settings.threads)
+            runtime = Runtime(path=path, threads=settings.threads, compile=compiled)
             trainer = Trainer(model, data, replace(recipe, precision=precision), 0, runtime)
             found[model_id, name] = []
             for result in trainer.epochs():
@@ -83,8 +84,8 @@ def table(found: Curves, settings: argparse.Namespace) -> list[str]:
     return [*rows, "", note]
 
 
-def plot(found: Curves, title: str, file: Path) -> None:
-    """Three panels: train loss, test loss and test top-1 by epoch; lines fast, rings plain, a colour per network."""
+def plot(found: Curves, dataset: str, settings: argparse.Namespace) -> None:
+    """Train loss, test loss and test top-1 by epoch: lines the first path, rings the others; a colour per network."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -94,7 +95,7 @@ def plot(found: Curves, title: str, file: Path) -> None:
     models = list(dict.fromkeys(model for model, _ in found))
     for (model_id, path), epochs in found.items():
         style: dict[str, Any] = (
-            {"linestyle": "-"} if path == "fast" else {"linestyle": "", "marker": "o", "mfc": "none"}
+            {"linestyle": "-"} if path == settings.paths[0] else {"linestyle": "", "marker": "o", "mfc": "none"}
         )
         style["color"] = f"C{models.index(model_id)}"
         for panel, key in zip(panels, ("train_loss", "test_loss", "test_top1"), strict=True):
@@ -103,8 +104,9 @@ def plot(found: Curves, title: str, file: Path) -> None:
             )
             panel.set(title=key.replace("_", " "), xlabel="epoch")
     panels[0].legend(frameon=False)
-    figure.suptitle(title)
-    figure.savefig(file, dpi=80)
+    rings = " and ".join(settings.paths[1:])
+    figure.suptitle(f"{dataset}, {settings.resolution} px: {settings.paths[0]} lines, {rings} rings")
+    figure.savefig(settings.plot, dpi=80)
 
 
 def main() -> None:
@@ -124,7 +126,7 @@ def main() -> None:
     sizes = f"{len(found)} runs, {min(settings.train, len(packed.rows('train')))} training images"
     publish(table(found, settings), settings, f"{packed.meta.id}, {sizes}")
     if settings.plot:
-        plot(found, f"{packed.meta.id}, {settings.resolution} px: fast path lines, plain path rings", settings.plot)
+        plot(found, packed.meta.id, settings)
 
 
 if __name__ == "__main__":
