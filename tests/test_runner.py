@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grids
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
 from mobilebench import runner
 from mobilebench.journal import Delivery
@@ -293,3 +295,19 @@ def test_a_damaged_journal_of_a_finished_cell_stops_nothing(bench: Bench) -> Non
     assert bench.is_finished(SHUFFLENET)
     assert run_cells(bench, bench.suite.cells()) == []
     assert {record.model for record in read_results(RESULTS)} == {"shufflenet", "starnet"}
+
+
+def test_a_dataset_that_another_worker_is_logging_too_is_logged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bench.tracker is not None
+    log, refusals = MlflowClient.log_inputs, ["UniqueViolation: duplicate key"]
+
+    def crowded(*arguments: Any) -> None:
+        if refusals:
+            raise MlflowException(refusals.pop())
+        log(*arguments)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", crowded)
+    run_cell(bench, SHUFFLENET)
+    (record,) = bench.tracker.records("tiny")
+    (logged,) = MlflowClient(bench.tracker.uri).get_run(record.run_id).inputs.dataset_inputs
+    assert (logged.dataset.name, record.status) == ("blobs", "FINISHED")

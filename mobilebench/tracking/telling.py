@@ -84,10 +84,19 @@ class Teller:
         self.client.log_batch(run_id, params=params)
         data = event["dataset"]
         dataset = Dataset(data["name"], data["digest"], "local", data["source"], profile=data["profile"])
-        self.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+        self._log_dataset(run_id, DatasetInput(dataset, [InputTag("mlflow.data.context", "training")]))
         if event.get("redo"):
             self.supersede(event["experiment"], event["tags"]["identity"], keep=run_id)
         return run_id
+
+    def _log_dataset(self, run_id: str, dataset: DatasetInput) -> None:
+        """Log a run's dataset. MLflow looks for it and then inserts it: of two workers at once one fails, once."""
+        try:
+            self.client.log_inputs(run_id, [dataset])
+        except MlflowException as error:
+            if not any(word in str(error).lower() for word in ("unique", "duplicate")):
+                raise
+            self.client.log_inputs(run_id, [dataset])
 
     def supersede(self, experiment: str, identity: str, *, keep: str | None = None) -> int:
         """Mark the cell runs of an identity, all but `keep`, as superseded; return how many were marked."""
