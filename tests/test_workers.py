@@ -20,6 +20,7 @@ from mobilebench.records import read_results
 from mobilebench.runner import run_cells
 from mobilebench.suites import Cell
 from mobilebench.tracking import Tracker
+from mobilebench.training.runtime import cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,12 +77,12 @@ def test_a_dying_worker_fails_its_cell_and_no_other_and_the_next_call_goes_on(be
 
 
 def test_a_cell_left_alone_keeps_its_share_of_the_threads(bench: Bench) -> None:
-    cores, before = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    before = torch.get_num_threads()
     shared = replace(bench.suite.runtime, threads=None, cells_per_device=2)
     assert run_cells(replace(bench, suite=replace(bench.suite, runtime=shared)), list(bench.suite.cells())[:1]) == []
     used = torch.get_num_threads()
     torch.set_num_threads(before)
-    assert used == max(1, cores // 2)
+    assert used == max(1, cores() // 2)
     assert replace(shared, cells_per_device=1).cell_threads() is None
     assert replace(shared, threads=3).cell_threads() == 3
 

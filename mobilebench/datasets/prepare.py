@@ -15,9 +15,9 @@ from filelock import FileLock
 from mobilebench.datasets import raw, registry
 from mobilebench.datasets.pack import Label, pack
 from mobilebench.datasets.packed import FORMAT, META, open_packed, read_meta
-from mobilebench.datasets.pool import cores
 from mobilebench.datasets.spec import DataError, DatasetSpec, Reading
 from mobilebench.datasets.splits import cut_val, manifest_digest
+from mobilebench.training.runtime import cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

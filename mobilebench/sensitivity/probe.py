@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -148,9 +147,7 @@ class Runner:
         )
 
     def _runtime(self, bed: Bed) -> Runtime:
-        runtime = bed.suite.runtime
-        if runtime.threads is None and self.jobs > 1:
-            runtime = replace(runtime, threads=max(1, (os.cpu_count() or 1) // self.jobs))
+        runtime = replace(bed.suite.runtime, cells_per_device=self.jobs)  # trials share the machine as cells would
         return replace(runtime, eval_every=1) if self.settings.prune else runtime
 
     def _start(self, bed: Bed, study: ProbeStudy, claim: Claim, recipe: Recipe) -> dict[str, object]:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Runtime:
     """Machine settings.
@@ -51,8 +56,7 @@ class Runtime:
         """
         if self.threads is not None or (self.cells_per_device or 1) == 1:
             return self.threads
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // (self.cells_per_device or 1))
+        return max(1, cores() // (self.cells_per_device or 1))
 
     def workers(self, cells: int) -> int:
         """Return how many processes train this many cells, 1 for none beside this one."""
