@@ -15,10 +15,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from benchmarks.contenders import CLASSES, paper_transform, stored_images
+from mobilebench.config.recipe import Augment, Recipe
 from mobilebench.training import Split, TrainData
 from mobilebench.training.augment import Augmenter
 from mobilebench.training.data import IMAGENET
-from mobilebench.training.recipe import Augment, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -39,10 +39,10 @@ from mlflow.store.tracking import sqlalchemy_store  # noqa: F401
 from mlflow.tracking import MlflowClient
 from torch.utils import flop_counter  # noqa: F401
 
-from mobilebench import runner  # noqa: F401
 from mobilebench.cli import main as mobilebench
-from mobilebench.journal import Journal
-from mobilebench.records import read_results
+from mobilebench.execution import cell_run as runner  # noqa: F401
+from mobilebench.runs.journal import Journal
+from mobilebench.runs.records import read_results
 from mobilebench.tracking import Tracker, uri
 
 if TYPE_CHECKING:

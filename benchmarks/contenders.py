@@ -18,14 +18,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from mobilebench.config.runtime import Runtime
 from mobilebench.training import Split, TrainData, Trainer
 from mobilebench.training.data import IMAGENET
-from mobilebench.training.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mobilebench.training.recipe import Recipe
+    from mobilebench.config.recipe import Recipe
 
 CONTENDERS = ("paper", "timm", "timm_bf16", "ours", "ours_bf16", "ours_compiled")
 CLASSES = 10

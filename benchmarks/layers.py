@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from benchmarks.results import arguments, publish
-from mobilebench.training import memory
-from mobilebench.training.batchnorm import fold_batch_norms
-from mobilebench.training.depthwise import quicken
+from mobilebench.training.accel import allocator as memory
+from mobilebench.training.accel.batchnorm import fold_batch_norms
+from mobilebench.training.accel.depthwise import quicken
 
 # (channels, side, kernel, stride) of layers of the eleven networks at 224 px; no kernel: batch normalisation.
 LAYERS = (

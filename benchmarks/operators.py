@@ -12,8 +12,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.contenders import CLASSES, steps_of
 from benchmarks.results import arguments, publish
+from mobilebench.config.recipe import Recipe
 from mobilebench.models import create
-from mobilebench.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import argparse

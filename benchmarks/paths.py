@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from benchmarks.results import arguments, publish
-from mobilebench.datasets.packed import Packed, open_packed
+from mobilebench.config.recipe import Recipe
+from mobilebench.config.runtime import Runtime
+from mobilebench.datasets.packing.packed import Packed, open_packed
 from mobilebench.models import create
 from mobilebench.training import Split, TrainData, Trainer
-from mobilebench.training.recipe import Recipe
-from mobilebench.training.runtime import Runtime
 
 if TYPE_CHECKING:
     import argparse

@@ -26,11 +26,11 @@ import numpy as np
 import psutil
 from PIL import Image, features
 
-from mobilebench.datasets.own import OwnData
-from mobilebench.datasets.packed import open_packed
-from mobilebench.datasets.pool import cores
-from mobilebench.datasets.prepare import prepare
-from mobilebench.training.recipe import DataPolicy
+from mobilebench.config.recipe import DataPolicy
+from mobilebench.config.runtime import cores
+from mobilebench.datasets.custom import OwnData
+from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.datasets.packing.prepare import prepare
 
 SIDE = 256
 DISTINCT = 64

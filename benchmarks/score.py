@@ -10,8 +10,8 @@ from typing import get_args
 
 import numpy as np
 
-from mobilebench.score import Matrix
-from mobilebench.score.uncertainty import Source, draw_accuracies, scores_of
+from mobilebench.scoring import Matrix
+from mobilebench.scoring.uncertainty import Source, draw_accuracies, scores_of
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ import torch
 
 from benchmarks.contenders import CLASSES, steps_of
 from benchmarks.results import arguments, publish
+from mobilebench.config.recipe import Recipe
 from mobilebench.models import create
-from mobilebench.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import argparse

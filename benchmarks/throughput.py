@@ -25,8 +25,8 @@ import torch
 from benchmarks import augmentation, machine
 from benchmarks.contenders import CLASSES, CONTENDERS, steps_of
 from benchmarks.results import arguments, publish
+from mobilebench.config.recipe import Recipe
 from mobilebench.models import PAPER_MODELS, create
-from mobilebench.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import argparse
@@ -137,7 +137,7 @@ def measure(model_id: str, settings: argparse.Namespace) -> Measured:
 
 def bounds(model_id: str, peak: machine.Peak, resolution: int) -> tuple[float, float]:
     """Images/s that the machine's peak product rate and its bandwidth would allow (3 MACs per forward MAC)."""
-    from mobilebench.models.cost import static_cost
+    from mobilebench.models.cost.counts import static_cost
 
     model = create(model_id, CLASSES)
     macs = 3 * static_cost(model, resolution).macs

@@ -23,9 +23,9 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilebench.journal import Journal
-from mobilebench.scoring import score_experiment
-from mobilebench.suites import Cell, packaged_text, parse_suite
+from mobilebench.analysis.collect import score_experiment
+from mobilebench.config.suite import Cell, packaged_text, parse_suite
+from mobilebench.runs.journal import Journal
 from mobilebench.tracking import Tracker
 
 if TYPE_CHECKING:

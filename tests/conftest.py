@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from torch import nn
 
 # Before anything imports them: no telemetry, no address of the machine's own tracking server, and few threads, because
 # several test processes share the cores.
@@ -51,3 +54,36 @@ def heard_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def _empty_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mobilebench.search.studies import Studies
+
+    path = tmp_path_factory.mktemp("studies") / "sensitivity.db"
+    Studies(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def studies_file(project: Path, _empty_studies: Path) -> Path:
+    """An empty study database in the project folder, where the default address finds it."""
+    (project / ".mobilebench").mkdir()
+    return shutil.copy(_empty_studies, project / ".mobilebench/sensitivity.db")
+
+
+@cache
+def _built(model_id: str, seed: int = 0) -> nn.Module:
+    import torch
+
+    from mobilebench import models
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return models.create(model_id, 10)
+
+
+@pytest.fixture(scope="session")
+def built() -> Callable[..., nn.Module]:
+    """Return a model with 10 classes by id (and seed), built once: tests read it and leave it as it was."""
+    return _built

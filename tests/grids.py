@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench import suites
+from mobilebench.config import suite as suites
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mobilebench.suites import Suite
+    from mobilebench.config.suite import Suite
 
 PARAMS = """
 suite: tiny
@@ -37,7 +37,7 @@ def write(folder: Path, *, epochs: int = 2, per_class: int = 16) -> Suite:
     (folder / "params.yaml").write_text(PARAMS.format(epochs=epochs))
     _images(folder / "source", per_class)
     suite = suites.load(folder / "params.yaml")
-    from mobilebench.datasets.prepare import prepare
+    from mobilebench.datasets.packing.prepare import prepare
 
     prepare(
         "blobs",

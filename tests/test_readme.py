@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from mobilebench import suites
 from mobilebench.cli import COMMANDS
+from mobilebench.config import suite as suites
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
 def test_the_model_table_is_the_one_printed() -> None:
-    from mobilebench.models.table import readme_table
+    from mobilebench.models.model_table import readme_table
 
     block = README.split("<!-- models:begin -->")[1].split("<!-- models:end -->")[0]
     assert block.strip() == readme_table().strip()

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mobilebench.report.grid import Table as Grid
-    from mobilebench.score.claims import Claim
+    from mobilebench.report.table import Table as Grid
+    from mobilebench.studies.beyond_imagenet.claims import Claim
 
 _COLOURS = {
     "supported": "green", "leans for": "green", "leans against": "yellow", "contradicted": "red",
@@ -34,9 +34,9 @@ _lambda_option = click.option(
 def claims(source: str, lam: float, anchors: str) -> None:
     """Hold the paper's claims against a matrix and print the evidence on both sides."""
     from mobilebench.cli.console import console
-    from mobilebench.reference.audit import CAVEATS
-    from mobilebench.reference.context import PUBLISHED, load_context
-    from mobilebench.score.claims import check_claims
+    from mobilebench.studies.beyond_imagenet.audit import CAVEATS
+    from mobilebench.studies.beyond_imagenet.claims import check_claims
+    from mobilebench.studies.beyond_imagenet.context import PUBLISHED, load_context
 
     context = load_context(source, lam=lam, paper_anchors=anchors == "paper")
     matrix = context.matrix
@@ -66,7 +66,7 @@ def _lines(console: Console, label: str, lines: Iterable[str]) -> None:
 def audit_paper(folder: str | None) -> None:
     """Recompute the paper's tables from each other and print every disagreement."""
     from mobilebench.cli.console import console
-    from mobilebench.report.paper import findings_table, what_if_table
+    from mobilebench.report.published import findings_table, what_if_table
 
     for table in (findings_table(), what_if_table()):
         _print(console, table, len(table.rows))
@@ -75,8 +75,8 @@ def audit_paper(folder: str | None) -> None:
 
 
 def _write(console: Console, folder: str) -> None:
-    from mobilebench.reference.context import published_inputs
     from mobilebench.report import write_report
+    from mobilebench.studies.beyond_imagenet.context import published_inputs
 
     paths = write_report(folder, published_inputs())
     console.print(f"{paths[0]} and {len(paths) - 1} more files are written", soft_wrap=True)
@@ -91,11 +91,11 @@ def _write(console: Console, folder: str) -> None:
 def subsets(source: str, lam: float, size: int, top: int, output: str | None) -> None:
     """Rank every subset of datasets by how well it stands in for all of them."""
     from mobilebench.cli.console import console
-    from mobilebench.reference.context import load_matrix
-    from mobilebench.report import grid
+    from mobilebench.report import table as grid
     from mobilebench.report.analysis import proxy_scores_table, subsets_table
-    from mobilebench.score.files import write_text
-    from mobilebench.score.subsets import complete
+    from mobilebench.scoring.subsets import complete
+    from mobilebench.studies.beyond_imagenet.context import load_matrix
+    from mobilebench.system.files import write_text
 
     matrix = complete(load_matrix(source))
     table = subsets_table(matrix, size, lam=lam)
@@ -116,8 +116,8 @@ def subsets(source: str, lam: float, size: int, top: int, output: str | None) ->
 def predict(source: str, known: str, lam: float) -> None:
     """Score new models from a few datasets, and predict their xScore over all of a reference grid's."""
     from mobilebench.cli.console import console
-    from mobilebench.reference.context import load_matrix
     from mobilebench.report.analysis import prediction_table
+    from mobilebench.studies.beyond_imagenet.context import load_matrix
 
     table = prediction_table(load_matrix(source), load_matrix(known), lam=lam)
     _print(console, table, len(table.rows))

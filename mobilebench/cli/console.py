@@ -13,7 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mobilebench.suites import Cell
+    from mobilebench.config.suite import Cell
     from mobilebench.training import EpochResult
 
 console = Console(highlight=False)

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mobilebench.datasets.audit import Finding
-    from mobilebench.datasets.own import OwnData
+    from mobilebench.datasets.custom import OwnData
     from mobilebench.datasets.spec import DatasetSpec
-    from mobilebench.datasets.state import State
+    from mobilebench.datasets.status import State
 
 _RAW = click.option("--raw", type=click.Path(path_type=Path), help="Folder of official files [data/raw].")
 _PACKED = click.option("--packed", type=click.Path(path_type=Path), help="Folder of packed datasets [data/packed].")
@@ -21,7 +21,7 @@ _PACKED = click.option("--packed", type=click.Path(path_type=Path), help="Folder
 
 def _own() -> dict[str, OwnData]:
     """Return the data_sources of params.yaml; none without one, for these commands work in any folder."""
-    from mobilebench import suites
+    from mobilebench.config import suite as suites
 
     return dict(suites.load().data_sources) if suites.PARAMS.exists() else {}
 
@@ -41,9 +41,9 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
 
     from mobilebench.cli.console import console, plain_table
     from mobilebench.datasets import DATASETS
-    from mobilebench.datasets.prepare import find
-    from mobilebench.datasets.state import state_of
-    from mobilebench.paths import PACKED, RAW
+    from mobilebench.datasets.packing.prepare import find
+    from mobilebench.datasets.status import state_of
+    from mobilebench.system.layout import PACKED, RAW
 
     own = _own()
     if dataset is not None:
@@ -93,8 +93,8 @@ def fetch(dataset: str, raw: Path | None) -> None:
     """Download and unpack DATASET's official files; an interrupted download is taken up again."""
     from mobilebench.cli.console import console
     from mobilebench.datasets import get
-    from mobilebench.datasets.raw import fetch as fetch_raw
-    from mobilebench.paths import RAW
+    from mobilebench.datasets.acquire.official_files import fetch as fetch_raw
+    from mobilebench.system.layout import RAW
 
     spec = get(dataset)
     if spec.generated:
@@ -121,11 +121,11 @@ def prepare(
     incomplete_ok: bool,
 ) -> None:
     """Fetch DATASET if needed and pack it, under the protocol of params.yaml, or the default one without it."""
-    from mobilebench import suites
     from mobilebench.cli.console import console
-    from mobilebench.datasets.prepare import prepare as pack
-    from mobilebench.paths import PACKED, RAW
-    from mobilebench.training.recipe import DataPolicy
+    from mobilebench.config import suite as suites
+    from mobilebench.config.recipe import DataPolicy
+    from mobilebench.datasets.packing.prepare import prepare as pack
+    from mobilebench.system.layout import PACKED, RAW
 
     suite = suites.load() if suites.PARAMS.exists() else None
     folder = pack(
@@ -150,10 +150,10 @@ def audit(datasets: tuple[str, ...], out: Path | None, packed: Path | None) -> N
     from mobilebench.cli.console import console
     from mobilebench.datasets.audit import Finding, Pair, write_csv
     from mobilebench.datasets.audit import audit as run_audit
-    from mobilebench.datasets.packed import META, open_packed
-    from mobilebench.datasets.prepare import find
-    from mobilebench.datasets.sheet import write_sheet
-    from mobilebench.paths import PACKED, RESULTS
+    from mobilebench.datasets.contact_sheet import write_sheet
+    from mobilebench.datasets.packing.packed import META, open_packed
+    from mobilebench.datasets.packing.prepare import find
+    from mobilebench.system.layout import PACKED, RESULTS
 
     folder, results = packed or PACKED, out or RESULTS
     names = datasets or tuple(sorted(path.parent.name for path in folder.glob(f"[!.]*/{META}")))

@@ -12,9 +12,9 @@ import click
 @click.option("--force", is_flag=True, help="Replace a params.yaml whose changes git does not have.")
 def init(suite: str | None, *, force: bool) -> None:
     """Write params.yaml from a packaged SUITE; without one, list the suites."""
-    from mobilebench import suites
     from mobilebench.cli.console import console
-    from mobilebench.workspace import write_params
+    from mobilebench.cli.params_file import write_params
+    from mobilebench.config import suite as suites
 
     if suite is None:
         for name, line in suites.packaged().items():
@@ -32,9 +32,9 @@ def init(suite: str | None, *, force: bool) -> None:
 @click.command()
 def status() -> None:
     """Print the grid of params.yaml with the state of every cell, from this folder's files alone."""
-    from mobilebench import suites
     from mobilebench.cli.console import console, plain_table
-    from mobilebench.states import COLOURS, grid_states
+    from mobilebench.config import suite as suites
+    from mobilebench.runs.status import COLOURS, grid_states
 
     suite = suites.load()
     states = grid_states(suite)
@@ -68,11 +68,11 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     """Train the suite's cells on DATASET that are not finished yet."""
     from dataclasses import replace
 
-    from mobilebench import suites
-    from mobilebench.bench import open_bench
     from mobilebench.cli.console import console, grid_progress
-    from mobilebench.forks import fork_server
-    from mobilebench.signals import termination_as_interrupt
+    from mobilebench.config import suite as suites
+    from mobilebench.execution.context import open_bench
+    from mobilebench.execution.fork_server import fork_server
+    from mobilebench.system.signals import termination_as_interrupt
 
     suite = suites.load()
     wanted = suites.select(suite, dataset, models, seeds)
@@ -85,7 +85,7 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         fork_server()  # it loads PyTorch while this process does
     try:
         with console.status(f"loading PyTorch and {dataset}"):
-            from mobilebench import runner
+            from mobilebench.execution import cell_run as runner
             from mobilebench.tracking import Tracker
 
             bench.packed.verify()
@@ -110,8 +110,8 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
 def sync(folder: Path | None) -> None:
     """Deliver what waits in the journals of this folder (or of FOLDER, brought from another machine)."""
     from mobilebench.cli.console import console
-    from mobilebench.paths import RESULTS, STATE
-    from mobilebench.sync import sync_journals
+    from mobilebench.execution.delivery import sync_journals
+    from mobilebench.system.layout import RESULTS, STATE
     from mobilebench.tracking import Tracker
 
     done = sync_journals(folder or STATE, RESULTS, Tracker())
@@ -127,7 +127,7 @@ def sync(folder: Path | None) -> None:
 def ui(port: int) -> None:
     """Open MLflow's UI on the store that the runs are in."""
     from mobilebench.cli.console import console
-    from mobilebench.server import serve_ui
+    from mobilebench.tracking.server import serve_ui
 
     console.print(f"MLflow's UI: http://127.0.0.1:{port} (Ctrl-C ends it)")
     serve_ui(port)

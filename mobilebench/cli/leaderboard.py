@@ -10,7 +10,7 @@ from mobilebench.cli.console import console, plain_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mobilebench.score import Matrix, ScoreTable
+    from mobilebench.scoring import Matrix, ScoreTable
 
 
 def show(table: ScoreTable, matrix: Matrix, title: str) -> None:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from mobilebench.models.profile import ProfileRow
-    from mobilebench.models.table import Line
+    from mobilebench.models.cost.profile import ProfileRow
+    from mobilebench.models.model_table import Line
 
 CLASSES = click.option("--classes", default=10, show_default=True, type=click.IntRange(1), help="Number of classes.")
 RESOLUTION = click.option(
@@ -33,7 +33,8 @@ def models() -> None:
 def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
     """Print every model with its parameters, its MACs and what it is."""
     from mobilebench.cli.console import console
-    from mobilebench.models import MODELS, table
+    from mobilebench.models import MODELS
+    from mobilebench.models import model_table as table
     from mobilebench.models.external import entry_points
 
     if markdown:
@@ -57,8 +58,9 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
 def check(model: str, classes: int, resolution: int | None) -> None:
     """Check that MODEL can be trained in a grid: forward at the size, gradients everywhere, budget."""
     from mobilebench.cli.console import console
-    from mobilebench.models import checks, create, table
-    from mobilebench.models.cost import static_cost
+    from mobilebench.models import checks, create
+    from mobilebench.models import model_table as table
+    from mobilebench.models.cost.counts import static_cost
 
     size = _resolution(resolution)
     network = create(model, classes)
@@ -84,7 +86,7 @@ def profile(names: str | None, classes: int, resolution: int | None, output: Pat
     from rich.progress import track
 
     from mobilebench.cli.console import console
-    from mobilebench.models import profile as profiling
+    from mobilebench.models.cost import profile as profiling
 
     ids, size = _names(names), _resolution(resolution)
     known = profiling.read_rows(output)  # refuse a foreign file before the work, not after it
@@ -105,7 +107,7 @@ def profile(names: str | None, classes: int, resolution: int | None, output: Pat
 def _names(names: str | None) -> list[str]:
     """Return the models asked for, else those of params.yaml, else the paper's; each once, all known by name."""
     from mobilebench import models as registry
-    from mobilebench import suites
+    from mobilebench.config import suite as suites
 
     if names is None:
         found = suites.load().models if suites.PARAMS.exists() else registry.PAPER_MODELS
@@ -118,7 +120,7 @@ def _names(names: str | None) -> list[str]:
 
 def _resolution(resolution: int | None) -> int:
     """Return the input size asked for, else that of params.yaml, else the paper's 224 px."""
-    from mobilebench import suites
+    from mobilebench.config import suite as suites
 
     if resolution is not None:
         return resolution
@@ -138,7 +140,7 @@ def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Tab
 
 
 def _costs(lines: Sequence[Line], title: str) -> Table:
-    from mobilebench.models import table
+    from mobilebench.models import model_table as table
 
     shown = _table(title, ["model"], table.NUMBERS)
     for line in lines:
@@ -147,7 +149,7 @@ def _costs(lines: Sequence[Line], title: str) -> Table:
 
 
 def _designs(lines: Sequence[Line]) -> Table:
-    from mobilebench.models.table import design
+    from mobilebench.models.model_table import design
 
     shown = _table("", ["model", "what it is"])
     for line in lines:
@@ -157,7 +159,7 @@ def _designs(lines: Sequence[Line]) -> Table:
 
 def _profiles(rows: Sequence[ProfileRow]) -> Table:
     """Return what a person wants to see of the rows: size, work, time, memory, and how far Table 1 is off."""
-    from mobilebench.models.table import millions
+    from mobilebench.models.model_table import millions
 
     headings = ("params", "MACs", "ms", "deployed", "images/s", "GB", "vs Table 1")
     shown = _table(f"{rows[0].num_classes} classes, {rows[0].resolution} px", ["model"], headings)

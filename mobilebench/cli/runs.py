@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from mobilebench.compare import Comparison, Difference
+    from mobilebench.analysis.compare import Comparison, Difference
 
 
 @click.command()
@@ -25,12 +25,12 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
 
     Differences are B - A over the cells that both have, paired over seeds. Writes a CSV and a slope chart to --out.
     """
+    from mobilebench.analysis.compare import compare as compare_matrices
+    from mobilebench.analysis.run_sets import changes, match_models, read_side, unknown
     from mobilebench.cli.console import console
-    from mobilebench.compare import compare as compare_matrices
-    from mobilebench.reference import paper_anchors
-    from mobilebench.report.slopes import slopes
-    from mobilebench.score.files import write_bytes, write_text
-    from mobilebench.sides import changes, match_models, read_side, unknown
+    from mobilebench.report.slope_chart import slopes
+    from mobilebench.studies.beyond_imagenet.published import paper_anchors
+    from mobilebench.system.files import write_bytes, write_text
     from mobilebench.tracking import Tracker
 
     tracker = Tracker()
@@ -87,10 +87,10 @@ def _line(row: Difference, scale: float, digits: int) -> list[str]:
 @click.option("--force", is_flag=True, help="Replace a params.yaml whose changes git does not have.")
 def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
     """Print the commands that make RUN_ID's number again, and check whether this checkout can; exit 1 if not."""
+    from mobilebench.analysis.reproduce import as_yaml, plan, suite_of
     from mobilebench.cli.console import console, plain_table
-    from mobilebench.reproduce import as_yaml, plan, suite_of
+    from mobilebench.cli.params_file import replace_params
     from mobilebench.tracking import Tracker
-    from mobilebench.workspace import replace_params
 
     tracker = Tracker()
     if write_params:
@@ -120,15 +120,15 @@ def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
 @click.option("--seed", "seeds", multiple=True, type=int, help="Only this seed; may be given several times.")
 def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> None:
     """Make the finished cells of params.yaml on DATASET versions of registered models, with aliases."""
-    from mobilebench import suites
     from mobilebench.cli.console import console
+    from mobilebench.config import suite as suites
 
     suite = suites.load()
     wanted = set(suites.select(suite, dataset, models, seeds))
     with console.status("loading PyTorch"):
-        from mobilebench.datasets.packed import open_packed
-        from mobilebench.paths import PACKED
-        from mobilebench.registry import register as register_all
+        from mobilebench.datasets.packing.packed import open_packed
+        from mobilebench.execution.model_versions import register as register_all
+        from mobilebench.system.layout import PACKED
         from mobilebench.tracking import Tracker
 
     tracker = Tracker()
@@ -153,8 +153,8 @@ def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> N
 def server(host: str, port: int, allowed_hosts: str | None, database: str | None, folder: Path) -> None:
     """Run a tracking server for many workers: MLflow on PostgreSQL, artifacts in a folder, accounts required."""
     from mobilebench.cli.console import console
-    from mobilebench.server import ADMIN, Server
-    from mobilebench.signals import termination_as_interrupt
+    from mobilebench.system.signals import termination_as_interrupt
+    from mobilebench.tracking.server import ADMIN, Server
 
     wanted = Server(folder, host, port, allowed_hosts, database)
     console.print("starting PostgreSQL and MLflow (half a minute)")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from mobilebench.suites import Suite
+    from mobilebench.config.suite import Suite
 
 
 def _settings(experiment: str | None) -> tuple[str, Suite | None]:
     """Return the experiment to score and the suite of params.yaml when it is that suite's."""
-    from mobilebench import suites
+    from mobilebench.config import suite as suites
 
     here = suites.load() if suites.PARAMS.exists() else None
     if experiment is None and here is None:
@@ -28,12 +28,12 @@ def _settings(experiment: str | None) -> tuple[str, Suite | None]:
 @click.option("--allow-partial", is_flag=True, help="Score what is there and print what is absent.")
 def score(experiment: str | None, anchors: str | None, lam: float | None, *, allow_partial: bool) -> None:
     """Build the accuracy matrix from the tracking server and compute xScore."""
+    from mobilebench.analysis.collect import score_experiment, write_scores
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
-    from mobilebench.paths import RESULTS
-    from mobilebench.records import in_words
-    from mobilebench.scoring import score_experiment, write_scores
-    from mobilebench.suites import ScoreSettings
+    from mobilebench.config.suite import ScoreSettings
+    from mobilebench.runs.records import in_words
+    from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
     name, suite = _settings(experiment)
@@ -60,13 +60,13 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
 @click.command()
 def leaderboard() -> None:
     """Print the leaderboard of results/accuracy.csv again."""
+    from mobilebench.analysis.collect import refuse_stale
     from mobilebench.cli.leaderboard import show
-    from mobilebench.paths import RESULTS
-    from mobilebench.records import read_results
-    from mobilebench.reference import paper_anchors
-    from mobilebench.score import Matrix, compute_scores
-    from mobilebench.score.files import read_rows
-    from mobilebench.scoring import refuse_stale
+    from mobilebench.runs.records import read_results
+    from mobilebench.scoring import Matrix, compute_scores
+    from mobilebench.studies.beyond_imagenet.published import paper_anchors
+    from mobilebench.system.files import read_rows
+    from mobilebench.system.layout import RESULTS
 
     name, suite = _settings(None)
     assert suite is not None
@@ -82,11 +82,11 @@ def leaderboard() -> None:
 @click.command()
 def report() -> None:
     """Write results/report.md with its figures and tables from the score's results and the runs."""
-    from mobilebench import suites
     from mobilebench.cli.console import console
-    from mobilebench.paths import RESULTS
+    from mobilebench.config import suite as suites
     from mobilebench.report import write_report
-    from mobilebench.reporting import keep_report, report_inputs
+    from mobilebench.report.collect import keep_report, report_inputs
+    from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
     suite, tracker = suites.load(), Tracker()

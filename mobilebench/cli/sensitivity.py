@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mobilebench.suites import Suite
+    from mobilebench.config.suite import Suite
 
     Command = Callable[..., None]
 
@@ -57,9 +57,9 @@ def run(*, storage: str | None, jobs: int, retry_failed: bool, take_over: bool, 
 
     from mobilebench.cli.console import console
     from mobilebench.cli.trials import show_regrets, trial_progress
-    from mobilebench.sensitivity.beds import beds, collect
-    from mobilebench.sensitivity.space import plan
-    from mobilebench.sensitivity.study import DEFAULT_STORAGE, Studies
+    from mobilebench.search.space import plan
+    from mobilebench.search.studies import DEFAULT_STORAGE, Studies
+    from mobilebench.sensitivity.cells import beds, collect
 
     suite = _suite(**options)
     probed = beds(suite, suite.sensitivity)
@@ -67,7 +67,7 @@ def run(*, storage: str | None, jobs: int, retry_failed: bool, take_over: bool, 
         plan(bed.recipe, suite.sensitivity)
     studies = Studies(storage or DEFAULT_STORAGE)
     with console.status("loading PyTorch"):
-        from mobilebench.sensitivity.probe import Runner
+        from mobilebench.sensitivity.run import Runner
         from mobilebench.tracking import Tracker
 
         tracker = Tracker()
@@ -86,11 +86,11 @@ def report(*, storage: str | None, **options: Any) -> None:
     from pathlib import Path
 
     from mobilebench.cli.console import console
-    from mobilebench.paths import RESULTS
     from mobilebench.report.sensitivity import write_sensitivity
-    from mobilebench.sensitivity.beds import beds, collect, parent_run
-    from mobilebench.sensitivity.findings import findings
-    from mobilebench.sensitivity.study import DEFAULT_STORAGE, Studies
+    from mobilebench.search.studies import DEFAULT_STORAGE, Studies
+    from mobilebench.sensitivity.cells import beds, collect, parent_run
+    from mobilebench.sensitivity.results import findings
+    from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
     suite = _suite(**options)
@@ -118,8 +118,8 @@ def _suite(
     """Return the suite of params.yaml with what the options change of its sensitivity section."""
     from dataclasses import replace
 
-    from mobilebench import suites
-    from mobilebench.sensitivity.space import parse_space
+    from mobilebench.config import suite as suites
+    from mobilebench.search.space import parse_space
 
     suite = suites.load()
     given: dict[str, Any] = {"models": models, "datasets": datasets, "seeds": seeds}

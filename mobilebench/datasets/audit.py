@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from mobilebench.datasets.packed import Packed
+    from mobilebench.datasets.packing.packed import Packed
 
 _RANK = {"train": 0, "val": 1, "test": 2}
 

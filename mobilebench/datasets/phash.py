@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobilebench.datasets.progress import progress
+from mobilebench.system.progress import progress
 
 SIDE, BAND = 64, 16
 WORDS = BAND * BAND // 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from mobilebench.datasets import (
+from mobilebench.datasets.catalog import (
     cifar,
     digits,
     dogs,

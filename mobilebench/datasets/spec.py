@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
-    from mobilebench.training.recipe import DataPolicy
+    from mobilebench.config.recipe import DataPolicy
 
 Pixels = npt.NDArray[np.uint8]
 

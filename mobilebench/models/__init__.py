@@ -43,7 +43,7 @@ def create(model_id: str, num_classes: int, **options: object) -> nn.Module:
     spec = get(model_id)
     spec.check_options(options)
     network = spec.builder()(num_classes, **options)
-    from mobilebench.models.strided import subsample_strided_pointwise
+    from mobilebench.models.workarounds import subsample_strided_pointwise
 
     return subsample_strided_pointwise(network)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from mobilebench.models.cost import evaluating, forward
+from mobilebench.models.cost.counts import evaluating, forward
 from mobilebench.models.spec import ModelError
 
 if TYPE_CHECKING:

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench.report.grid import Cell, Table, number, text
-from mobilebench.score.claims import check_claims
-from mobilebench.score.design import element_effects, lambda_swaps, pareto_front
-from mobilebench.score.proxy import all_proxies
-from mobilebench.score.subsets import FOUR, all_subsets, direct_scores, held_out_scores, predict_new, predicted_scores
-from mobilebench.score.uncertainty import dataset_bootstrap, interval, leave_one_dataset_out, ranks_of
-from mobilebench.score.xscore import xscore
+from mobilebench.report.table import Cell, Table, number, text
+from mobilebench.scoring.effects import element_effects, lambda_swaps, pareto_front
+from mobilebench.scoring.proxy import all_proxies
+from mobilebench.scoring.subsets import FOUR, all_subsets, direct_scores, held_out_scores, predict_new, predicted_scores
+from mobilebench.scoring.uncertainty import dataset_bootstrap, interval, leave_one_dataset_out, ranks_of
+from mobilebench.scoring.xscore import xscore
+from mobilebench.studies.beyond_imagenet.claims import check_claims
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mobilebench.report.inputs import CostRow, ReportInputs
-    from mobilebench.score import Matrix, ScoreTable
-    from mobilebench.score.claims import Context
-    from mobilebench.score.correlation import Fit
+    from mobilebench.scoring import Matrix, ScoreTable
+    from mobilebench.scoring.correlation import Fit
+    from mobilebench.studies.beyond_imagenet.claims import Context
 
 
 def between(low: float, high: float, digits: int = 3) -> Cell:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mobilebench.report.inputs import ReportInputs
-    from mobilebench.score import ScoreTable
+    from mobilebench.scoring import ScoreTable
 
 WIDTH = 5.2  # inches: as wide as a phone's screen at the size of its text
 

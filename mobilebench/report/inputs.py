@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import UserError
-from mobilebench.score.files import read_rows
+from mobilebench.system.files import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from mobilebench.score import Matrix, ScoreTable
-    from mobilebench.score.matrix import CellKey
+    from mobilebench.scoring import Matrix, ScoreTable
+    from mobilebench.scoring.matrix import CellKey
 
 
 @dataclass(frozen=True)

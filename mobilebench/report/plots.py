@@ -10,11 +10,11 @@ import numpy as np
 
 from mobilebench.report.analysis import cost_columns
 from mobilebench.report.figures import WIDTH, runs_line
-from mobilebench.report.labels import apart, label_points
+from mobilebench.report.label_placement import apart, label_points
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, ORANGE, Picture, canvas, styled
-from mobilebench.score.design import element_effects, lambda_sweep, pareto_front
-from mobilebench.score.proxy import proxy_fit
-from mobilebench.score.subsets import FOUR, all_subsets
+from mobilebench.scoring.effects import element_effects, lambda_sweep, pareto_front
+from mobilebench.scoring.proxy import proxy_fit
+from mobilebench.scoring.subsets import FOUR, all_subsets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mobilebench.report.inputs import CostRow, Curve, ReportInputs
-    from mobilebench.score import Matrix, ScoreTable
+    from mobilebench.scoring import Matrix, ScoreTable
 
     Floats = NDArray[np.float64]
 

@@ -10,16 +10,16 @@ import numpy as np
 from mobilebench.errors import UserError
 from mobilebench.report import analysis, figures, plots
 from mobilebench.report.analysis import between
-from mobilebench.report.grid import Cell, Table, number, text
-from mobilebench.score.claims import Context
-from mobilebench.score.subsets import complete
+from mobilebench.report.table import Cell, Table, number, text
+from mobilebench.scoring.subsets import complete
+from mobilebench.studies.beyond_imagenet.claims import Context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from mobilebench.report.inputs import ReportInputs
     from mobilebench.report.style import Picture
-    from mobilebench.score import ScoreRow
+    from mobilebench.scoring import ScoreRow
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import jinja2
 import numpy as np
 
-from mobilebench.report import grid
 from mobilebench.report import sensitivity_figures as figures
-from mobilebench.report.grid import Cell, Table, number, text
+from mobilebench.report import table as grid
 from mobilebench.report.sections import Section
-from mobilebench.score.files import write_bytes, write_text
+from mobilebench.report.table import Cell, Table, number, text
+from mobilebench.system.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from mobilebench.sensitivity.analysis import Probe, Ranking
-    from mobilebench.sensitivity.findings import Findings
+    from mobilebench.sensitivity.results import Findings
 
 MANY = 3  # models from which an order is more than "one of two is ahead"
 

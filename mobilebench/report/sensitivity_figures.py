@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.report.style import BLUE, GREEN, INK, LINE, MUTED, ORANGE, PINK, Picture, canvas, styled
+from mobilebench.search.space import SETTINGS
 from mobilebench.sensitivity.analysis import axis_values, coordinates, slice_of
-from mobilebench.sensitivity.space import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
+    from mobilebench.config.sensitivity import Value
     from mobilebench.sensitivity.analysis import Probe, SlicePoint
-    from mobilebench.sensitivity.findings import Findings, Importances
-    from mobilebench.sensitivity.settings import Value
+    from mobilebench.sensitivity.results import Findings, Importances
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from mobilebench.report import grid
-from mobilebench.report.dvcfiles import write_metrics, write_plots
+from mobilebench.report import table as grid
+from mobilebench.report.dvc_outputs import write_metrics, write_plots
 from mobilebench.report.sections import build, proxy_dataset
-from mobilebench.score.files import write_bytes, write_text
+from mobilebench.system.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from mobilebench.report.inputs import ReportInputs

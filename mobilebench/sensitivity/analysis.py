@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mobilebench.protocol import digest
-from mobilebench.score.uncertainty import ranks_of
-from mobilebench.score.xscore import xscore
-from mobilebench.sensitivity.space import SETTINGS
+from mobilebench.config.protocol import digest
+from mobilebench.scoring.uncertainty import ranks_of
+from mobilebench.scoring.xscore import xscore
+from mobilebench.search.space import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from mobilebench.sensitivity.settings import Value
+    from mobilebench.config.sensitivity import Value
 
     Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mobilebench.sensitivity.worker import Outcome, Progress, join
+from mobilebench.sensitivity.trial import Outcome, Progress, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

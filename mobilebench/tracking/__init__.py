@@ -13,9 +13,9 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 from mobilebench.errors import TrackingError
-from mobilebench.journal import now_ms
+from mobilebench.runs.journal import now_ms
 from mobilebench.tracking.address import DEFAULT_URI, shown, uri
-from mobilebench.tracking.reading import Details, as_record
-from mobilebench.tracking.tracker import Tracker
+from mobilebench.tracking.client import Tracker
+from mobilebench.tracking.reader import Details, as_record
 
 __all__ = ["DEFAULT_URI", "Details", "Tracker", "TrackingError", "as_record", "now_ms", "shown", "uri"]

@@ -1,7 +1,7 @@
 """Training: batches, augmentation, schedule, loop, checkpoint. Plain torch: no mlflow, no dvc, no pydantic.
 
 `from mobilebench.training import Split, TrainData, Trainer, EpochResult, DivergedError, VERSION`. Names are resolved on
-first use, so that reading a recipe (`mobilebench.training.recipe`) does not import torch.
+first use, so that reading a recipe (`mobilebench.config.recipe`) does not import torch.
 """
 
 from __future__ import annotations

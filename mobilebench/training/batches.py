@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from mobilebench.config.recipe import Recipe
     from mobilebench.training.augment import Augmenter
-    from mobilebench.training.recipe import Recipe
-    from mobilebench.training.store import Store
+    from mobilebench.training.image_store import Store
 
 # Batches augmented together. A GPU is idle most of the time on one batch of 32; a CPU's caches want small blocks.
 _BLOCK = {"cuda": 8}

@@ -12,27 +12,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mobilebench.training import VERSION, memory
-from mobilebench.training.activation import copy_nothing
+from mobilebench.training import VERSION
+from mobilebench.training.accel import allocator as memory
+from mobilebench.training.accel.activation import copy_nothing
+from mobilebench.training.accel.batchnorm import fold_batch_norms
+from mobilebench.training.accel.cuda_graph import GraphedStep
+from mobilebench.training.accel.depthwise import NoCompilerError, quicken
+from mobilebench.training.accel.plan import autocast, is_out_of_memory, make_optimizer, make_plan, pick_device
 from mobilebench.training.augment import Augmenter
 from mobilebench.training.batches import Batch, Batches
-from mobilebench.training.batchnorm import fold_batch_norms
-from mobilebench.training.compute import autocast, is_out_of_memory, make_optimizer, make_plan, pick_device
-from mobilebench.training.depthwise import NoCompilerError, quicken
 from mobilebench.training.errors import DivergedError, TrainingError
-from mobilebench.training.graph import GraphedStep
+from mobilebench.training.image_store import Store, free_bytes
 from mobilebench.training.loss import mixed_cross_entropy
 from mobilebench.training.plain import PlainAugmenter
 from mobilebench.training.rng import network_rng
 from mobilebench.training.schedule import learning_rate
-from mobilebench.training.store import Store, free_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mobilebench.config.recipe import Recipe
+    from mobilebench.config.runtime import Runtime
     from mobilebench.training.data import TrainData
-    from mobilebench.training.recipe import Recipe
-    from mobilebench.training.runtime import Runtime
 
 # Images per evaluation batch on a CPU at 224 px: larger ones only leave the caches and fill the memory.
 _CPU_EVAL_PIXELS = 32 * 224 * 224

@@ -17,8 +17,8 @@ from mobilebench.training.augment.pipeline import Augmenter, Draws
 from mobilebench.training.augment.policy import OPERATIONS
 
 if TYPE_CHECKING:
+    from mobilebench.config.recipe import Recipe
     from mobilebench.training.data import TrainData
-    from mobilebench.training.recipe import Recipe
 
 _JITTER = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mobilebench.training.recipe import Recipe
+    from mobilebench.config.recipe import Recipe
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mobilebench import reference
 from mobilebench.cli import claims as commands
 from mobilebench.errors import UserError
-from mobilebench.score import Matrix
+from mobilebench.scoring import Matrix
+from mobilebench.studies.beyond_imagenet import published as reference
 
 
 def run(command: object, *arguments: str) -> Result:

@@ -80,7 +80,7 @@ def test_fetch_of_a_generated_set_says_so(call: Call) -> None:
 def test_own_data_from_params_yaml(call: Call, project: Path) -> None:
     from PIL import Image
 
-    from mobilebench.suites import packaged_text
+    from mobilebench.config.suite import packaged_text
 
     for name in ("a", "b"):
         (project / "mine" / name).mkdir(parents=True)

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mobilebench.cli import COMMANDS, main
-from mobilebench.suites import packaged_text
+from mobilebench.config.suite import packaged_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,7 +117,7 @@ def test_a_name_the_suite_lacks_is_refused(project: Path, arguments: tuple[str, 
 def test_a_failed_cell_is_seen_in_status_and_in_the_exit_code(
     project: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mobilebench import runner
+    from mobilebench.execution import cell_run as runner
 
     def broken(*_: object) -> None:
         raise RuntimeError("a shape does not fit")

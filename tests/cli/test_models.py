@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mobilebench.cli import main
-from mobilebench.models import MODELS, PAPER_MODELS, table
-from mobilebench.models import profile as profiling
+from mobilebench.models import MODELS, PAPER_MODELS
+from mobilebench.models import model_table as table
+from mobilebench.models.cost import profile as profiling
 
 Call = Callable[..., Result]
 LINES = table.lines
@@ -130,8 +131,8 @@ def test_check_says_the_size_and_warns_of_the_budget(call: Call) -> None:
 
 def test_the_suite_in_params_yaml_gives_resolution_and_models(call: Call, tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["init", "demo"]).exit_code == 0
-    from mobilebench import suites
     from mobilebench.cli.models import _names, _resolution
+    from mobilebench.config import suite as suites
 
     suite = suites.load()
     assert _resolution(None) == suite.protocol.resolution == 32

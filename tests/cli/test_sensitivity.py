@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from click.testing import Result
     from torch import nn
 
-    from mobilebench.suites import Cell
-    from mobilebench.training.recipe import Recipe
+    from mobilebench.config.recipe import Recipe
+    from mobilebench.config.suite import Cell
 
 
 def call(*arguments: str) -> Result:
@@ -39,7 +39,7 @@ def small(cell: Cell, num_classes: int, recipe: Recipe) -> nn.Module:
 
 
 def test_the_simplest_form_runs_and_the_report_shows_it(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mobilebench.runner.build", small)
+    monkeypatch.setattr("mobilebench.execution.cell_run.build", small)
     space = ("--space", "lr=0.0001:0.01,cutmix=0.5", "--samples", "6")
     for model in ("shufflenet", "starnet"):
         done = call("--model", model, "--dataset", "blobs", *space)

@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilebench.datasets import DATASETS, imagenette, registry
-from mobilebench.datasets.prepare import prepare
-from mobilebench.training.recipe import DataPolicy
+from mobilebench.config.recipe import DataPolicy
+from mobilebench.datasets import DATASETS, registry
+from mobilebench.datasets.catalog import imagenette
+from mobilebench.datasets.packing.prepare import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -13,16 +13,16 @@ from PIL import Image
 
 from mobilebench.datasets import DataError
 from mobilebench.datasets.audit import Audit, Finding, audit, write_csv
-from mobilebench.datasets.own import OwnData
-from mobilebench.datasets.packed import open_packed
+from mobilebench.datasets.contact_sheet import worst, write_sheet
+from mobilebench.datasets.custom import OwnData
+from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.datasets.phash import NEAR, hashes, near_pairs
-from mobilebench.datasets.sheet import worst, write_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mobilebench.datasets.packed import Packed
+    from mobilebench.datasets.packing.packed import Packed
 
 
 def value(found: Audit, check: str, where: str = "all") -> float:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, DataError, get
-from mobilebench.datasets.packed import open_packed
-from mobilebench.training.recipe import DataPolicy
+from mobilebench.datasets.packing.packed import open_packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +127,7 @@ def test_the_spec_says_all_that_a_user_must_know(dataset_id: str) -> None:
 
 
 def test_the_seven_have_the_papers_sizes() -> None:
-    table = resources.files("mobilebench.reference") / "table2_datasets.csv"
+    table = resources.files("mobilebench.studies.beyond_imagenet") / "table2_datasets.csv"
     for line in csv.DictReader(table.read_text().splitlines()):
         spec = get(line["dataset"])
         assert spec.classes == int(line["classes"])
@@ -170,9 +170,9 @@ def test_each_of_the_seven_trains(dataset_id: str, ready: Callable[..., Path]) -
     import torch
     from torch import nn
 
+    from mobilebench.config.recipe import Augment, Recipe
+    from mobilebench.config.runtime import Runtime
     from mobilebench.training import Split, TrainData, Trainer
-    from mobilebench.training.recipe import Augment, Recipe
-    from mobilebench.training.runtime import Runtime
 
     p = open_packed(ready(dataset_id))
     splits = [Split(p.images, p.labels, p.rows(split)) for split in ("train", "test")]

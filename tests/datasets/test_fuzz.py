@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mobilebench.datasets import DataError
-from mobilebench.datasets.decode import ImageError, decode
-from mobilebench.datasets.packed import open_packed
+from mobilebench.datasets.packing.decode import ImageError, decode
+from mobilebench.datasets.packing.packed import open_packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

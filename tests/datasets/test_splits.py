@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
+from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DataError
-from mobilebench.datasets.packed import open_packed
+from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.datasets.spec import Entry
 from mobilebench.datasets.splits import cut_val, holdout, manifest_digest
-from mobilebench.training.recipe import DataPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +100,7 @@ def test_no_lesion_crosses_the_grouped_split_and_some_cross_the_papers(
 def test_the_order_of_the_metadata_is_of_no_consequence(
     official: dict[str, dict[str, bytes]], packed_at: Callable[..., Path], tmp_path: Path
 ) -> None:
-    from mobilebench.datasets.archive import unpack
+    from mobilebench.datasets.acquire.archive import unpack
 
     digests = []
     for name, turn in (("one", False), ("two", True)):

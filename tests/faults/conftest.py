@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import grids
 import pytest
 
-from mobilebench import suites
-from mobilebench.runner import open_bench
+from mobilebench.config import suite as suites
+from mobilebench.execution.cell_run import open_bench
 from mobilebench.tracking import Tracker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mobilebench.runner import Bench
+    from mobilebench.execution.cell_run import Bench
 
 
 @pytest.fixture(scope="session")

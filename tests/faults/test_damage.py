@@ -15,21 +15,22 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from mobilebench import cli, runner
+from mobilebench import cli
+from mobilebench.config.suite import Cell
 from mobilebench.datasets.spec import DataError
-from mobilebench.journal import CellBusyError
-from mobilebench.paths import PACKED, RESULTS
-from mobilebench.records import read_results, result_path
-from mobilebench.runner import open_bench, run_cells
-from mobilebench.signals import termination_as_interrupt, undisturbed
-from mobilebench.suites import Cell
+from mobilebench.execution import cell_run as runner
+from mobilebench.execution.cell_run import open_bench, run_cells
+from mobilebench.runs.journal import CellBusyError
+from mobilebench.runs.records import read_results, result_path
+from mobilebench.system.layout import PACKED, RESULTS
+from mobilebench.system.signals import termination_as_interrupt, undisturbed
 from mobilebench.tracking import Tracker, TrackingError
 from mobilebench.training import checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mobilebench.runner import Bench
+    from mobilebench.execution.cell_run import Bench
     from mobilebench.training import EpochResult
 
 SHUFFLENET, STARNET = Cell("shufflenet", "blobs", 0), Cell("starnet", "blobs", 0)
@@ -145,7 +146,7 @@ def test_a_damaged_journal_is_its_own_cells_trouble(bench: Bench) -> None:
 
 HOLD = """
 import pathlib, sys
-from mobilebench.journal import Journal
+from mobilebench.runs.journal import Journal
 with Journal(pathlib.Path(sys.argv[1])).locked():
     print("held", flush=True)
     sys.stdin.read()

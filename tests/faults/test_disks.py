@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from mobilebench import cli, runner
-from mobilebench.journal import Journal
-from mobilebench.paths import RESULTS, STATE
-from mobilebench.records import read_results
-from mobilebench.runner import run_cells
-from mobilebench.storage import StorageError
-from mobilebench.suites import Cell
+from mobilebench import cli
+from mobilebench.config.suite import Cell
+from mobilebench.execution import cell_run as runner
+from mobilebench.execution.cell_run import run_cells
+from mobilebench.runs.journal import Journal
+from mobilebench.runs.records import read_results
+from mobilebench.system.disk import StorageError
+from mobilebench.system.layout import RESULTS, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import torch
 
-    from mobilebench.runner import Bench
+    from mobilebench.execution.cell_run import Bench
 
 FULL, REFUSED = Path("/dev/full"), Path("/sys")
 SHUFFLENET, STARNET = Cell("shufflenet", "blobs", 0), Cell("starnet", "blobs", 0)
@@ -75,7 +76,7 @@ def test_a_journal_on_a_full_disk_says_so_and_goes_on_when_there_is_space(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("mobilebench.journal.os.fsync", full)
+        patched.setattr("mobilebench.runs.journal.os.fsync", full)
         failed = run_cells(bench, [SHUFFLENET])
     ((_, error),) = failed
     assert isinstance(error, StorageError)
@@ -124,7 +125,7 @@ def test_the_end_of_a_run_that_cannot_be_kept_is_no_traceback(bench: Bench, monk
 
 def test_a_clock_that_jumps_back_orders_nothing_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([2_000_000_000.0, 1_000_000_000.0, 1.0] + [1_500_000_000.0 + n for n in range(1000)])
-    monkeypatch.setattr("mobilebench.journal.time.time", lambda: next(times))
+    monkeypatch.setattr("mobilebench.runs.journal.time.time", lambda: next(times))
     assert run_cells(bench, [SHUFFLENET]) == []
     (path,) = STATE.glob("*/journal.jsonl")
     moments = [event["time"] for event in Journal(path.parent).events()]

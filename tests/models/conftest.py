@@ -1,26 +1,7 @@
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import nn
-
-from mobilebench import models
-
-Built = Callable[..., nn.Module]
-
-
-@cache
-def _built(model_id: str, seed: int = 0) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return models.create(model_id, 10)
-
-
-@pytest.fixture(scope="session")
-def built() -> Built:
-    """Return a model with 10 classes by id (and seed), built once: tests read it and leave it as it was."""
-    return _built
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ from torch import nn
 
 from mobilebench import models
 from mobilebench.models import ModelError, checks
-from mobilebench.models.cost import forward, static_cost
+from mobilebench.models.cost.counts import forward, static_cost
 
 Built = Callable[..., nn.Module]
 

@@ -23,13 +23,13 @@ def made_project(store: Path) -> Path:
     """A project of the demo suite whose runs are made: known numbers under the identity that `score` asks for."""
     from mlflow.tracking import MlflowClient
 
-    from mobilebench import suites
-    from mobilebench.paths import RESULTS
-    from mobilebench.scoring import score_experiment, write_scores
+    from mobilebench.analysis.collect import score_experiment, write_scores
+    from mobilebench.config import suite as suites
+    from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
     folder = store.parent
-    shutil.copy(Path(str(resources.files("mobilebench") / "suites" / "demo.yaml")), folder / "params.yaml")
+    shutil.copy(Path(str(resources.files("mobilebench.config") / "presets" / "demo.yaml")), folder / "params.yaml")
     suite = suites.load()
     client = MlflowClient(f"sqlite:///{store}")
     experiment = client.create_experiment(suite.experiment)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mobilebench.report import CostRow, Curve, ReportInputs, RunRef, write_report
-from mobilebench.score import Matrix, compute_scores
+from mobilebench.scoring import Matrix, compute_scores
 
 MODELS, DATASETS = ("alpha_net", "beta_net", "gamma_net", "delta_net"), ("digits", "toy_shapes", "toy_textures")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mobilebench.report import ReportInputs, write_report
-from mobilebench.score import Matrix, compute_scores
+from mobilebench.scoring import Matrix, compute_scores
 
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page was not opened")

@@ -20,14 +20,14 @@ import grids
 import pytest
 from torch import nn
 
+from mobilebench.analysis.collect import score_experiment
+from mobilebench.config.suite import packaged, packaged_text, parse_suite
+from mobilebench.execution.cell_run import Bench, Silent, open_bench, run_cells
+from mobilebench.execution.delivery import sync_journals
 from mobilebench.models.registry import MODELS
 from mobilebench.models.spec import ModelSpec
-from mobilebench.records import read_results
-from mobilebench.runner import Bench, Silent, open_bench, run_cells
-from mobilebench.scoring import score_experiment
-from mobilebench.states import grid_states
-from mobilebench.suites import packaged, packaged_text, parse_suite
-from mobilebench.sync import sync_journals
+from mobilebench.runs.records import read_results
+from mobilebench.runs.status import grid_states
 from mobilebench.tracking import Tracker
 
 EARLIER = Path(__file__).parent / "earlier_version"

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from mobilebench.config.recipe import Recipe
 from mobilebench.report.sensitivity import _moves
+from mobilebench.search.space import SETTINGS, protocol_values
 from mobilebench.sensitivity.analysis import Probe, TrialRow, noise_gain, ranking, regret, slice_of
-from mobilebench.sensitivity.space import SETTINGS, protocol_values
-from mobilebench.training.recipe import Recipe
 
 OWN = protocol_values(Recipe())
 

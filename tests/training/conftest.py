@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mobilebench.training import depthwise
+from mobilebench.training.accel import depthwise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

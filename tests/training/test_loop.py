@@ -12,22 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobilebench.training import (
-    VERSION,
-    DivergedError,
-    EpochResult,
-    Split,
-    TrainData,
-    Trainer,
-    TrainingError,
-    compute,
-    depthwise,
-    loop,
-)
-from mobilebench.training.recipe import Augment, Recipe
-from mobilebench.training.runtime import Runtime
+from mobilebench.config.recipe import Augment, Recipe
+from mobilebench.config.runtime import Runtime
+from mobilebench.training import VERSION, DivergedError, EpochResult, Split, TrainData, Trainer, TrainingError, loop
+from mobilebench.training.accel import depthwise
+from mobilebench.training.accel import plan as compute
+from mobilebench.training.image_store import Store
 from mobilebench.training.schedule import learning_rate
-from mobilebench.training.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from mobilebench.config.recipe import Recipe
 from mobilebench.training import DivergedError, TrainingError, checkpoint
 from mobilebench.training.loss import mixed_cross_entropy
-from mobilebench.training.recipe import Recipe
 from mobilebench.training.rng import derived_seed, generator, network_rng
 from mobilebench.training.schedule import learning_rate
 
@@ -129,7 +129,7 @@ def test_a_diverged_error_survives_a_process_border() -> None:
 
 
 def test_reading_a_recipe_does_not_import_torch() -> None:
-    code = "import sys, mobilebench.training.recipe, mobilebench.training.runtime; assert 'torch' not in sys.modules"
+    code = "import sys, mobilebench.config.recipe, mobilebench.config.runtime; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mobilebench.training.recipe import Augment
+    from mobilebench.config.recipe import Augment
 
 
 def draw_cutmix(

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mobilebench.config.recipe import Recipe
     from mobilebench.training.data import TrainData
-    from mobilebench.training.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Questions asked of finished runs: scores of an experiment, comparisons, reproductions."""

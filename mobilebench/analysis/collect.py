@@ -1,0 +1,114 @@
+"""From the tracking server to the score: the grid's records, checked, as one accuracy matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobilebench.config import suite as suites
+from mobilebench.errors import UserError
+from mobilebench.runs.records import Checked, RecordsError, check, compare_files, read_results, refuse
+from mobilebench.scoring import Matrix, compute_scores
+from mobilebench.studies.beyond_imagenet.published import paper_anchors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from mobilebench.config.suite import Cell, Suite
+    from mobilebench.runs.records import Record
+    from mobilebench.scoring import ScoreTable
+    from mobilebench.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What `score` makes: the checked records, their matrix and the table of scores."""
+
+    experiment: str
+    protocol_hash: str
+    checked: Checked
+    matrix: Matrix
+    table: ScoreTable
+
+
+def score_experiment(
+    tracker: Tracker,
+    experiment: str,
+    *,
+    lam: float,
+    anchors: str,
+    allow_partial: bool = False,
+    results: Path | None = None,
+) -> Scored:
+    """Return the scores of an experiment; `anchors` is `grid` or `paper`, `results` has files the runs must agree with.
+
+    Raises RecordsError naming every cell that is missing, doubled, unfinished, of another protocol or in disagreement;
+    with allow_partial only the last of these.
+    """
+    found = tracker.records(experiment)
+    cells, protocol_hash = _grid(experiment, found)
+    checked = check(found, cells, protocol_hash)
+    if results is not None:
+        wrong = compare_files(checked.records, [r for r in read_results(results) if r.protocol_hash == protocol_hash])
+        checked = Checked(checked.records, (*checked.problems, *wrong), checked.ignored)
+    refuse(checked, allow_partial=allow_partial)
+    matrix = to_matrix(checked.records, cells)
+    table = compute_scores(matrix, lam=lam, anchors=paper_anchors() if anchors == "paper" else None)
+    return Scored(experiment, protocol_hash, checked, matrix, table)
+
+
+def _grid(experiment: str, found: list[Record]) -> tuple[list[Cell], str]:
+    """Return the cells the experiment should have and its protocol.
+
+    They are the suite's that runs under this name, in params.yaml or packaged; for an unknown name, the product of
+    whatever models, datasets and seeds the records name, if all are of one protocol.
+    """
+    suite = suites.by_experiment(experiment)
+    if suite is not None:
+        return list(suite.cells()), suite.protocol.hash
+    hashes = sorted({record.protocol_hash for record in found})
+    if len(hashes) != 1:
+        raise RecordsError(
+            f"experiment {experiment!r} has runs of {len(hashes)} protocols ({', '.join(hashes) or 'none'}) and no "
+            "suite of that name says which counts; run score in the project folder whose params.yaml names it"
+        )
+    axes = [dict.fromkeys(getattr(record, key) for record in found) for key in ("dataset", "seed", "model")]
+    return [suites.Cell(m, d, s) for d in axes[0] for s in axes[1] for m in axes[2]], hashes[0]
+
+
+def refuse_stale(records: Iterable[Record], suite: Suite) -> None:
+    """Raise RecordsError when scored runs are of another protocol than the suite's: params.yaml has changed since."""
+    others = sorted({record.protocol_hash for record in records} - {suite.protocol.hash})
+    if others:
+        raise RecordsError(
+            f"the scored runs are of protocol {', '.join(others)}, params.yaml has {suite.protocol.hash}; run "
+            "`mobilebench score` (or `dvc repro`) again"
+        )
+
+
+def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:
+    """Return the accuracy matrix of checked records over the whole grid, NaN where a cell is absent.
+
+    Raises UserError when the runs on a dataset were read on different numbers of test images.
+    """
+    sizes: dict[str, int] = {}
+    for record in records:
+        if sizes.setdefault(record.dataset, record.n_test or 0) != record.n_test:
+            usual = sizes[record.dataset]
+            raise UserError(f"{record.cell.name} was read on {record.n_test} test images, others on {usual}")
+    models, datasets = (tuple(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("model", "dataset"))
+    seeds = tuple(sorted({cell.seed for cell in cells}))
+    top1 = np.full((len(models), len(datasets), len(seeds)), np.nan)
+    for r in records:
+        top1[models.index(r.model), datasets.index(r.dataset), seeds.index(r.seed)] = r.test_top1
+    return Matrix(models, datasets, seeds, top1, np.array([sizes.get(d, 0) for d in datasets], dtype=np.int64))
+
+
+def write_scores(scored: Scored, results: Path) -> tuple[Path, Path]:
+    """Write accuracy.csv and xscore.csv, each replaced in one step, and return their paths."""
+    runs = {(r.model, r.dataset, r.seed): r.run_id for r in scored.checked.records}
+    accuracy = scored.matrix.to_csv(results / "accuracy.csv", runs)
+    return accuracy, scored.table.to_csv(results / "xscore.csv")

@@ -1,0 +1,169 @@
+"""How to make a run's number again: the exact commands, and whether this checkout is able to."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import subprocess
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from mobilebench import training
+from mobilebench.config import suite as suites
+from mobilebench.datasets.packing.packed import read_meta
+from mobilebench.errors import UserError
+from mobilebench.system.layout import PACKED
+from mobilebench.system.provenance import PACKAGES, PATCH, SUITE, environment
+
+if TYPE_CHECKING:
+    from mobilebench.config.suite import Suite
+    from mobilebench.tracking import Details, Tracker
+
+# The code that makes numbers.
+_NUMBERS = (
+    "mobilebench/config/recipe.py",
+    "mobilebench/datasets",
+    "mobilebench/models",
+    "mobilebench/training",
+    "mobilebench/execution/cell_run.py",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was so then and is so or not here. needed: without it the number can't be expected again."""
+
+    name: str
+    then: str
+    here: str
+    same: bool
+    needed: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The commands that make the number again from nothing, and the checks of this checkout."""
+
+    commands: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def is_able(self) -> bool:
+        """Whether this checkout, as it is, can make the number again."""
+        return all(check.same for check in self.checks if check.needed)
+
+
+def plan(tracker: Tracker, run_id: str) -> Plan:
+    """Return how to reproduce a run. Raises TrackingError when there is no such run of a cell."""
+    run = tracker.run(run_id)
+    return Plan(tuple(_commands(run, tracker)), tuple(_checks(run)))
+
+
+def suite_of(tracker: Tracker, run_id: str) -> Suite:
+    """Return the suite a run was part of, cut to its cell and under an experiment of its own.
+
+    Under its old experiment the cell would count as finished and not be trained. Raises UserError when the run has not
+    kept its suite.
+    """
+    run = tracker.run(run_id)
+    with TemporaryDirectory() as folder:
+        path = tracker.artifact(run_id, SUITE, Path(folder))
+        if path is None:
+            raise UserError(f"run {run_id} has no artifact {SUITE}: it did not end, or an older version wrote it")
+        whole = suites.parse_suite(path.read_text(), f"{SUITE} of run {run_id}")
+    cell = run.record.cell
+    return replace(
+        whole, models=(cell.model,), datasets=(cell.dataset,), seeds=(cell.seed,), experiment=_experiment(run)
+    )
+
+
+def as_yaml(suite: Suite) -> str:
+    """Return a suite as the text of a params.yaml (JSON, which is YAML)."""
+    return json.dumps(asdict(suite), indent=2) + "\n"
+
+
+def _experiment(run: Details) -> str:
+    return f"reproduction of {run.record.run_id[:12]}"
+
+
+def _commands(run: Details, tracker: Tracker) -> list[str]:
+    record, folder = run.record, f"../mobilebench-{run.record.run_id[:8]}"
+    commit = run.tags.get("git_commit", "unknown")
+    steps = [f"git worktree add {folder} {shlex.quote(commit)}", f"cd {folder}", "make setup", ". .venv/bin/activate"]
+    steps.append(f"export MLFLOW_TRACKING_URI={shlex.quote(tracker.store)}")
+    if run.tags.get("git_dirty") == "true":
+        get = f"mlflow artifacts download --run-id {record.run_id} --artifact-path {PATCH} --dst-path ."
+        steps += [get, f"git apply {PATCH}"]
+    chosen = f"--model {shlex.quote(record.model)} --seed {record.seed}"
+    return [
+        *steps,
+        f"mobilebench reproduce {record.run_id} --write-params",
+        f"mobilebench prepare {record.dataset}",
+        f"mobilebench train {record.dataset} {chosen}",
+        f"mobilebench compare {record.run_id} {shlex.quote('experiment:' + _experiment(run))}",
+    ]
+
+
+def _checks(run: Details) -> list[Check]:
+    record, tags = run.record, run.tags
+    checks = [
+        _commit(tags),
+        _equal("numerics version", str(record.code_version), str(training.VERSION)),
+        _equal("python", _minor(tags.get("python", "unknown")), _minor(platform.python_version())),
+        *(_equal(name, tags.get(name, "unknown"), _installed(name)) for name in PACKAGES),
+        _equal(f"data of {record.dataset}", record.data_digest[:12], _data(record.dataset)),
+    ]
+    here: dict[str, Any] = environment()
+    checks.append(replace(_equal("processor", tags.get("cpu", "unknown"), here["cpu"]), needed=False))
+    if "gpu" in tags:
+        checks.append(replace(_equal("gpu", tags["gpu"], _gpu()), needed=False))
+    return checks
+
+
+def _commit(tags: Any) -> Check:
+    """Compare the code that makes numbers, by git: an edit to the report changes none."""
+    then, here = str(tags.get("git_commit", "unknown")), environment()["git_commit"]
+    shown = then[:12] + (" with uncommitted changes" if tags.get("git_dirty") == "true" else "")
+    if tags.get("git_dirty") == "true" or not _git("cat-file", "-e", f"{then}^{{commit}}"):
+        return Check("code", shown, here[:12], same=False)
+    same = _git("diff", "--quiet", then, "--", *_NUMBERS)
+    return Check("code", shown, here[:12] + (" (same training, models, datasets)" if same else ""), same=same)
+
+
+def _equal(name: str, then: str, here: str) -> Check:
+    return Check(name, then, here, same=then == here)
+
+
+def _minor(full: str) -> str:
+    return ".".join(full.split(".")[:2])
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _data(dataset: str) -> str:
+    try:
+        return read_meta(PACKED / dataset).digest[:12]
+    except UserError:
+        return "not prepared"
+
+
+def _gpu() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+
+
+def _git(*arguments: str) -> bool:
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, check=False).returncode == 0  # noqa: S603, S607 - checked words
+    except OSError:
+        return False

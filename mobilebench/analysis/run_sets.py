@@ -1,0 +1,218 @@
+"""What can be compared: an experiment, a run, a model version or a git revision, read as one side."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from mobilebench.config import suite as suites
+from mobilebench.config.protocol import flatten
+from mobilebench.config.suite import Cell
+from mobilebench.errors import UserError
+from mobilebench.runs.records import check
+from mobilebench.scoring import Matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mobilebench.tracking import Details, Tracker
+
+T = TypeVar("T")
+CODE = ("git_commit", "git_dirty", "code_version", "python", "torch", "torchvision", "timm", "numpy", "device", "gpu")
+_RUN = re.compile(r"(run:)?([0-9a-f]{32})")
+_VERSION = re.compile(r"(?:models:/)?(mobilebench\.[a-z0-9_.]+)(?:/([0-9]+)|@([A-Za-z0-9_-]+))")
+_SAFE_REVISION = re.compile(r"[A-Za-z0-9_./~^@{}][A-Za-z0-9_./~^@{}-]*")
+_NOT_SETTINGS = {"model", "dataset", "seed", "num_classes"}
+
+
+class SideError(UserError):
+    """A name stands for nothing that can be compared, or for two things; the message says what was looked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side: accuracies, and per cell its settings, data digests and code, as far as they are known."""
+
+    name: str
+    cells: Mapping[Cell, float]
+    n_test: Mapping[str, int]
+    settings: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
+    data: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
+    code: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def matrix(self) -> Matrix:
+        """The accuracies as a matrix."""
+        cells = {(c.model, c.dataset, c.seed): value for c, value in self.cells.items()}
+        return Matrix.from_cells(cells, self.n_test)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that differs in `count` pairs of cells. kind: protocol, data or code."""
+
+    kind: str
+    name: str
+    a: str
+    b: str
+    count: int
+
+
+def read_side(name: str, tracker: Tracker) -> Side:
+    """Return what `name` stands for.
+
+    A run's id, a model version (`mobilebench.model.dataset/3` or `...@best`), an experiment, or a git revision that
+    has results/accuracy.csv; `run:`, `experiment:` and `git:` before it say which where it could be two.
+    """
+    if match := _RUN.fullmatch(name):
+        return _of_runs(name, [tracker.run(match[2])])
+    if match := _VERSION.fullmatch(name):
+        return _of_runs(name, [tracker.run(tracker.registry.run_of(match[1], match[2], match[3]))])
+    kind, _, rest = name.rpartition(":")
+    if kind == "experiment":
+        return _of_experiment(rest, tracker)
+    if kind == "git":
+        return _of_revision(rest)
+    is_experiment, is_revision = name in tracker.experiments(), _resolve(name) is not None
+    if is_experiment and is_revision:
+        raise SideError(f"{name!r} is an experiment and a git revision; write experiment:{name} or git:{name}")
+    if is_experiment:
+        return _of_experiment(name, tracker)
+    if is_revision:
+        return _of_revision(name)
+    known = ", ".join(tracker.experiments()) or "none"
+    raise SideError(
+        f"{name!r} is no run id, model version, git revision or experiment; experiments in {tracker.store}: {known}"
+    )
+
+
+def match_models(a: Side, b: Side) -> tuple[Side, Side]:
+    """Let two sides of one model each be compared although the models differ, under both names."""
+    first, second = ({cell.model for cell in side.cells} for side in (a, b))
+    if len(first) != 1 or len(second) != 1 or first == second:
+        return a, b
+    label = f"{first.pop()} > {second.pop()}"
+    return _renamed(a, label), _renamed(b, label)
+
+
+def changes(a: Side, b: Side) -> list[Change]:
+    """Return what differs in protocol, data and code between the cells that both sides have, most frequent first."""
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    for cell in a.cells.keys() & b.cells.keys():
+        for kind, key in (("protocol", "settings"), ("data", "data"), ("code", "code")):
+            left, right = getattr(a, key).get(cell, {}), getattr(b, key).get(cell, {})
+            both = left.keys() & right.keys()
+            counts.update((kind, name, left[name], right[name]) for name in both if left[name] != right[name])
+    order = ("protocol", "data", "code")
+    ranked = sorted(counts.items(), key=lambda item: (order.index(item[0][0]), -item[1], item[0]))
+    return [Change(kind, name, x, y, count) for (kind, name, x, y), count in ranked]
+
+
+def unknown(a: Side, b: Side) -> list[str]:
+    """Return the kinds of which one side says nothing, so that "no difference" is not read into silence."""
+    names = {"settings": "protocol", "data": "data", "code": "code"}
+    return [kind for key, kind in names.items() if not (getattr(a, key) and getattr(b, key))]
+
+
+def _of_experiment(name: str, tracker: Tracker) -> Side:
+    found = tracker.runs(name)
+    suite = suites.by_experiment(name)
+    hashes = sorted({d.record.protocol_hash for d in found if d.record.status == "FINISHED"})
+    if suite is None and len(hashes) != 1:
+        raise SideError(
+            f"experiment {name!r} has finished runs of {len(hashes)} protocols and no suite says which counts"
+        )
+    wanted = suite.protocol.hash if suite and suite.protocol.hash in hashes else (hashes or [""])[0]
+    if len(hashes) > 1 and wanted not in hashes:
+        raise SideError(
+            f"experiment {name!r} has finished runs of protocols {', '.join(hashes)}; compare run ids instead"
+        )
+    checked = check([d.record for d in found], sorted({d.record.cell for d in found}), wanted)
+    doubled = [p for p in checked.problems if p.kind in {"duplicate", "damaged", "disagrees"}]
+    if doubled:
+        raise SideError(f"experiment {name!r} cannot be compared:\n" + "\n".join(f"  {p}" for p in doubled))
+    taken = {record.run_id for record in checked.records}
+    if not taken:
+        raise SideError(f"experiment {name!r} has no finished cell")
+    return _of_runs(name, [d for d in found if d.record.run_id in taken])
+
+
+def _of_runs(name: str, found: Iterable[Details]) -> Side:
+    cells: dict[Cell, float] = {}
+    sizes: dict[str, int] = {}
+    parts: dict[str, dict[Cell, dict[str, str]]] = defaultdict(dict)
+    for run in found:
+        record, cell = run.record, run.record.cell
+        if record.test_top1 is None:
+            raise SideError(f"run {record.run_id} is {record.status}: it has no final test_top1 to compare")
+        cells[cell], sizes[cell.dataset] = record.test_top1, record.n_test or 0
+        parts["settings"][cell] = {key: value for key, value in run.params.items() if key not in _NOT_SETTINGS}
+        parts["data"][cell] = {f"{cell.dataset} digest": record.data_digest}
+        if "dvc_data" in run.tags:
+            parts["data"][cell][f"{cell.dataset} dvc"] = run.tags["dvc_data"]
+        parts["code"][cell] = {key: run.tags[key] for key in CODE if key in run.tags}
+    return Side(name, cells, sizes, parts["settings"], parts["data"], parts["code"])
+
+
+def _of_revision(name: str) -> Side:
+    commit = _resolve(name)
+    if commit is None:
+        raise SideError(f"{name!r} is no revision of this repository")
+    table = _git("show", f"{commit}:./results/accuracy.csv")
+    if table is None:
+        raise SideError(f"git revision {name!r} has no results/accuracy.csv; commit it there, or compare experiments")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"accuracy of {name.replace('/', '_')}.csv"
+        path.write_text(table)
+        matrix = Matrix.from_csv(path)
+    keys = [Cell(m, d, s) for m in matrix.models for d in matrix.datasets for s in matrix.seeds]
+    flat = dict(zip(keys, matrix.top1.ravel(), strict=True))
+    cells = {cell: float(value) for cell, value in flat.items() if value == value}  # noqa: PLR0124 - NaN: absent
+    sizes = dict(zip(matrix.datasets, map(int, matrix.n_test), strict=True))
+    code = {"git_commit": commit, "git_dirty": "false"}
+    return Side(name, cells, sizes, _settings_at(commit, cells), {}, dict.fromkeys(cells, code))
+
+
+def _settings_at(commit: str, cells: Iterable[Cell]) -> dict[Cell, dict[str, str]]:
+    """Return the settings of cells as params.yaml said at a commit, none when there was none that can be read now."""
+    text = _git("show", f"{commit}:./params.yaml")
+    try:
+        protocol = suites.parse_suite(text or "", f"params.yaml at {commit[:12]}").protocol
+    except UserError:  # of another version of the program: `unknown` says that the protocol was not compared
+        return {}
+    recipes = {(c.model, c.dataset): protocol.recipe_for(c.model, c.dataset) for c in cells}
+    flat = {key: {k: str(v) for k, v in flatten(asdict(recipe)).items()} for key, recipe in recipes.items()}
+    return {cell: flat[cell.model, cell.dataset] for cell in cells}
+
+
+def _resolve(name: str) -> str | None:
+    """Return the commit of a revision; only what can be one reaches git, whose options begin with a dash."""
+    if not _SAFE_REVISION.fullmatch(name):
+        return None
+    found = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    return found.strip() if found else None
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 - checked words
+    except (OSError, subprocess.CalledProcessError):  # no git, no repository, no such file there: None says so
+        return None
+
+
+def _renamed(side: Side, model: str) -> Side:
+    def over(part: Mapping[Cell, T]) -> dict[Cell, T]:
+        return {replace(cell, model=model): value for cell, value in part.items()}
+
+    return replace(
+        side,
+        cells=over(side.cells),
+        settings=over(side.settings),
+        data=over(side.data),
+        code=over(side.code),
+    )

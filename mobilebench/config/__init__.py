@@ -1,0 +1,1 @@
+"""What params.yaml says, as frozen values: recipe, protocol, suite, machine settings."""

@@ -1,0 +1,153 @@
+"""Every setting that gives one cell's accuracy its meaning, as plain frozen dataclasses.
+
+They live beside the training loop and use the standard library only, so that the loop and the benchmarks run on a bare
+GPU machine. `config.protocol` reads them strictly (no unknown keys, no wrong types) from `params.yaml`; the range
+checks are here, because a recipe made in Python must be as sound as one read from a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+# Read by pydantic on standard dataclasses; a plain dict, so nothing needs pydantic to import this module.
+_STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
+
+Scalar = int | float | str | bool
+
+
+def _require(ok: bool, key: str, found: object, allowed: str) -> None:  # noqa: FBT001 - the condition checked
+    if not ok:
+        raise ValueError(f"{key} is {found!r}; allowed: {allowed}")
+
+
+@dataclass(frozen=True)
+class DataPolicy:
+    """How a dataset is split and stored before training; what `prepare` depends on.
+
+    short_side: pixels of the stored squares' side, or the dataset's median shorter side where that is less; a
+    stored image is the centre square of its original. split_seed: seed of splits that no official list fixes.
+    val_fraction: share of the training part cut out as the validation part, in [0, 1).
+    """
+
+    short_side: int = 256
+    split_seed: int = 42
+    val_fraction: float = 0.0
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    def __post_init__(self) -> None:
+        _require(self.short_side >= 8, "data.short_side", self.short_side, "8 or more pixels")
+        _require(self.split_seed >= 0, "data.split_seed", self.split_seed, "0 or more")
+        _require(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 <= fraction < 1")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Training-time augmentation, each image drawing its own parameters.
+
+    crop_scale, crop_ratio: area fraction and aspect ratio of the random resized crop (torchvision's RandomResizedCrop);
+    null takes the whole image. hflip: probability. color_jitter: brightness, contrast, saturation, hue as in
+    torchvision's ColorJitter, in random order. randaugment: (operations, magnitude of 30) or null. random_erasing:
+    probability. cutmix_alpha: Beta(alpha, alpha) of the pasted area, 0 switches CutMix off; cutmix_prob: share of
+    batches; cutmix_box: one box per image or one per batch; cutmix_weight: labels weighted by the area really kept
+    or by the area drawn before the box was clipped at the border.
+    """
+
+    crop_scale: tuple[float, float] | None = (0.9, 1.0)
+    crop_ratio: tuple[float, float] = (1.0, 1.0)
+    hflip: float = 0.5
+    color_jitter: tuple[float, float, float, float] = (0.2, 0.3, 0.3, 0.2)
+    randaugment: tuple[int, int] | None = None
+    trivialaugment: bool = False
+    random_erasing: float = 0.0
+    cutmix_alpha: float = 1.0
+    cutmix_prob: float = 1.0
+    cutmix_box: Literal["image", "batch"] = "image"
+    cutmix_weight: Literal["area", "drawn"] = "area"
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    def __post_init__(self) -> None:
+        for key in ("hflip", "random_erasing", "cutmix_prob"):
+            value = getattr(self, key)
+            _require(0 <= value <= 1, f"augment.{key}", value, "a probability in [0, 1]")
+        if self.crop_scale is not None:
+            low, high = self.crop_scale
+            _require(0 < low <= high, "augment.crop_scale", self.crop_scale, "null or [low, high] with 0 < low <= high")
+        low, high = self.crop_ratio
+        _require(0 < low <= high, "augment.crop_ratio", self.crop_ratio, "[low, high] with 0 < low <= high")
+        _require(
+            min(self.color_jitter) >= 0 and self.color_jitter[3] <= 0.5,
+            "augment.color_jitter",
+            self.color_jitter,
+            "[brightness, contrast, saturation, hue], none negative, hue at most 0.5",
+        )
+        _require(self.cutmix_alpha >= 0, "augment.cutmix_alpha", self.cutmix_alpha, "0 (off) or more")
+        if self.randaugment is not None:
+            ops, magnitude = self.randaugment
+            _require(
+                ops >= 1 and 0 <= magnitude <= 30,
+                "augment.randaugment",
+                self.randaugment,
+                "null or [operations >= 1, magnitude 0..30]",
+            )
+        _require(
+            self.randaugment is None or not self.trivialaugment,
+            "augment.trivialaugment",
+            self.trivialaugment,
+            "false when randaugment is set: one policy at a time",
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is trained and read on one dataset.
+
+    Units: resolution in pixels, lr per step of the named optimiser, epochs and batches as counts. The learning rate
+    rises linearly over warmup_epochs, then falls along a cosine to min_lr at the last epoch, constant within an epoch.
+    selection says which epoch is reported; only the last is allowed, because choosing on test data is not honest.
+    eval_resize: side in pixels to which a stored image is resized before the centre crop of `resolution` is read at
+    evaluation; null means `resolution` itself, i.e. the whole image. model_options go to the network's builder.
+
+    Raises ValueError, naming the key and what is allowed, for values that cannot be trained.
+    """
+
+    epochs: int = 100
+    warmup_epochs: int = 5
+    batch_size: int = 32
+    drop_last: bool = False
+    resolution: int = 224
+    eval_resize: int | None = None
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = 1e-3
+    min_lr: float = 1e-5
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.05
+    augment: Augment = field(default_factory=Augment)
+    normalize: Literal["dataset", "imagenet", "half"] = "imagenet"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    init: Literal["scratch"] = "scratch"
+    selection: Literal["last_epoch"] = "last_epoch"
+    model_options: dict[str, Scalar] = field(default_factory=dict)
+    data: DataPolicy = field(default_factory=DataPolicy)
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        _require(
+            0 <= self.warmup_epochs < self.epochs,
+            "warmup_epochs",
+            self.warmup_epochs,
+            f"0 or more and fewer than epochs ({self.epochs})",
+        )
+        _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (batch norm needs two images)")
+        _require(self.resolution >= 8, "resolution", self.resolution, "8 or more pixels")
+        _require(
+            self.eval_resize is None or self.eval_resize >= self.resolution,
+            "eval_resize",
+            self.eval_resize,
+            f"null or at least resolution ({self.resolution})",
+        )
+        _require(self.lr > 0, "lr", self.lr, "more than 0")
+        _require(0 <= self.min_lr <= self.lr, "min_lr", self.min_lr, f"0 or more and at most lr ({self.lr})")
+        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 <= value < 1")

@@ -1,0 +1,49 @@
+"""The `sensitivity` section of params.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+Value = int | float | str
+Name = Literal["lr", "warmup", "batch", "label_smoothing", "cutmix", "weight_decay", "precision"]
+
+
+@dataclass(frozen=True)
+class SensitivitySettings:
+    """What a probe of the protocol tries.
+
+    models, datasets, seeds: the probed cells, null for all models and datasets of the suite and its first seed. space:
+    the settings, see `mobilebench.search.space.SETTINGS`. values: a setting's own list of values instead of the
+    default ones around the protocol's. samples: quasi-random points over all settings at once, null for 16 when more
+    than one setting is probed and none otherwise. val_fraction: share of the train split to choose on, unless the
+    packed data has a validation part already. prune: give up bad trials early; they then enter no importance.
+    """
+
+    models: tuple[str, ...] | None = None
+    datasets: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    space: tuple[Name, ...] = ("lr",)
+    values: dict[Name, tuple[Value, ...]] = field(default_factory=dict)
+    samples: int | None = None
+    val_fraction: float = 0.2
+    prune: Literal["asha", "hyperband"] | None = None
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    def __post_init__(self) -> None:
+        if not self.space or len(set(self.space)) < len(self.space):
+            raise ValueError("sensitivity.space is empty or names a setting twice; allowed: one or more, each once")
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(f"sensitivity.val_fraction is {self.val_fraction}; allowed: 0 < fraction < 1")
+        if self.samples is not None and self.samples < 0:
+            raise ValueError(f"sensitivity.samples is {self.samples}; allowed: null, or 0 or more")
+        unused = sorted(set(self.values) - set(self.space))
+        if unused:
+            raise ValueError(f"sensitivity.values has {', '.join(unused)}, which sensitivity.space does not probe")
+
+    @property
+    def sample_count(self) -> int:
+        """How many quasi-random points are tried."""
+        if self.samples is not None:
+            return self.samples
+        return 16 if len(self.space) > 1 else 0

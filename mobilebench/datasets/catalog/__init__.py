@@ -1,0 +1,1 @@
+"""The packaged datasets, one short module each."""

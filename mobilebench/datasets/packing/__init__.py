@@ -1,0 +1,1 @@
+"""From image files to packed arrays, and the packed arrays read back."""

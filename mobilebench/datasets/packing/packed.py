@@ -1,0 +1,187 @@
+"""The packed dataset: one folder of arrays that training maps into memory, and the only way to write one.
+
+`images.npy` uint8 [N, H, W, 3], `labels.npy` int64 [N], `index.csv` (path, label, split, group, sha1 of the stored
+pixels; one line per row) and `meta.json`. The digest covers labels, index and shape, and through the index's sha1
+column every pixel: opening checks all but the pixels, `verify()` checks those too.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mobilebench.config.recipe import DataPolicy
+from mobilebench.datasets.spec import SPLITS, DataError, Pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FORMAT = 1
+IMAGES, LABELS, INDEX, META = "images.npy", "labels.npy", "index.csv", "meta.json"
+
+Int64s = npt.NDArray[np.int64]
+
+
+class IndexRow(NamedTuple):
+    """One line of index.csv; its number is the row in the arrays."""
+
+    path: str
+    label: int
+    split: str
+    group: str
+    sha1: str
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What meta.json says.
+
+    mean, std: per channel over the train split, in [0, 1]. digest: hex identity of the content. identity: hex of what
+    it was made from (dataset, policy, code version), by which `prepare` knows that nothing is to be done. counts:
+    images per split. official: whether the counts are those of the official distribution. storage: how the images were
+    resized, in words, and how many were enlarged. provenance: licence, citation, where it came from.
+    """
+
+    id: str
+    classes: tuple[str, ...]
+    counts: Mapping[str, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    hflip: bool
+    policy: DataPolicy
+    digest: str
+    split_digest: str
+    identity: str
+    official: bool
+    shape: tuple[int, int, int, int]
+    storage: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Return the text of meta.json."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+def read_meta(folder: Path) -> Meta:
+    """Return meta.json of a packed folder. Raises DataError when it is absent, damaged or of another format."""
+    path = folder / META
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if raw["format"] != FORMAT:
+            raise DataError(f"{path} has format {raw['format']!r}, this version reads {FORMAT}: prepare it again.")
+        raw["policy"] = DataPolicy(**raw["policy"])
+        for key in ("classes", "mean", "std", "shape"):
+            raw[key] = tuple(raw[key])
+        return Meta(**raw)
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder} holds no packed dataset ({META} is missing): run `mobilebench prepare {folder.name}`,"
+            " or `dvc pull`."
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path} is damaged ({error}): delete the folder and prepare it again.") from error
+
+
+def index_text(rows: list[IndexRow]) -> str:
+    """Return the text of index.csv."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(IndexRow._fields)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def content_digest(shape: tuple[int, ...], classes: tuple[str, ...], labels: Int64s, index: bytes) -> str:
+    """Return the sha256 (hex) that names a packed dataset's content: shape, classes, labels, index with pixel sha1s."""
+    header = json.dumps([FORMAT, list(shape), list(classes)], ensure_ascii=False)
+    content = hashlib.sha256(header.encode())
+    content.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
+    content.update(index)
+    return content.hexdigest()
+
+
+class Packed:
+    """A packed dataset, opened. Arrays stay on disk until they are touched."""
+
+    def __init__(self, path: Path, meta: Meta, images: np.memmap[Any, np.dtype[np.uint8]], labels: Int64s) -> None:
+        self.path = path
+        self.meta = meta
+        self.images = images
+        self.labels = labels
+
+    @cached_property
+    def index(self) -> list[IndexRow]:
+        """The lines of index.csv, in row order."""
+        with (self.path / INDEX).open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            next(lines)
+            return [IndexRow(path, int(label), split, group, sha1) for path, label, split, group, sha1 in lines]
+
+    @cached_property
+    def _splits(self) -> npt.NDArray[np.str_]:
+        return np.array([row.split for row in self.index])
+
+    def rows(self, split: str) -> Int64s:
+        """Return the row numbers (int64, ascending) of "train", "val" or "test"; empty when the split has none."""
+        if split not in SPLITS:
+            raise ValueError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
+        return np.flatnonzero(self._splits == split).astype(np.int64)
+
+    def verify(self) -> None:
+        """Read every pixel and compare with the index. Raises DataError naming the rows that changed."""
+        starts = range(0, len(self.images), 256)
+        with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock
+            bad = [row for rows in pool.map(self._changed, starts) for row in rows]
+        if bad:
+            shown = ", ".join(f"{row} ({self.index[row].path})" for row in bad[:5])
+            raise DataError(
+                f"{self.path / IMAGES} is damaged: {len(bad)} of {len(self.images)} images do not match their sha1,"
+                f" rows {shown}{', ...' if len(bad) > 5 else ''}. Delete {self.path} and prepare or pull it again."
+            )
+
+    def _changed(self, start: int) -> list[int]:
+        block = np.ascontiguousarray(self.images[start : start + 256])
+        return [start + i for i, image in enumerate(block) if pixel_sha1(image) != self.index[start + i].sha1]
+
+
+def pixel_sha1(image: Pixels) -> str:
+    """Return the sha1 (hex) of one image's stored pixels. It names content; nothing secret rests on it."""
+    return hashlib.sha1(image.tobytes(), usedforsecurity=False).hexdigest()
+
+
+def open_packed(path: Path | str) -> Packed:
+    """Open a packed dataset. Checks sizes, headers, labels and index (milliseconds), not the pixels (`verify`).
+
+    Raises DataError when the folder is absent, incomplete or damaged.
+    """
+    folder = Path(path)
+    meta = read_meta(folder)
+    try:
+        images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / LABELS, allow_pickle=False)
+        index = (folder / INDEX).read_bytes()
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{folder} is damaged ({error}): delete it and prepare or pull it again.") from error
+    for problem in _problems(meta, images, labels, index):
+        raise DataError(f"{folder} is damaged: {problem}. Delete it and prepare or pull it again.")
+    return Packed(folder, meta, images, labels)
+
+
+def _problems(meta: Meta, images: npt.NDArray[Any], labels: npt.NDArray[Any], index: bytes) -> Iterator[str]:
+    if not isinstance(images, np.memmap) or images.dtype != np.uint8 or images.shape != meta.shape:
+        yield f"{IMAGES} holds {images.dtype} {images.shape}, {META} says uint8 {meta.shape}"
+    elif labels.dtype != np.int64 or labels.shape != meta.shape[:1]:
+        yield f"{LABELS} holds {labels.dtype} {labels.shape}, expected int64 {meta.shape[:1]}"
+    elif content_digest(meta.shape, meta.classes, labels, index) != meta.digest:
+        yield f"{LABELS} or {INDEX} do not match the digest {meta.digest[:12]} in {META}"

@@ -1,0 +1,165 @@
+"""One call from a dataset's name to its packed arrays; calling it again does nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from mobilebench.config.runtime import cores
+from mobilebench.datasets import registry
+from mobilebench.datasets.acquire import official_files as raw
+from mobilebench.datasets.packing.pack import Label, pack
+from mobilebench.datasets.packing.packed import FORMAT, META, open_packed, read_meta
+from mobilebench.datasets.spec import DataError, DatasetSpec, Reading
+from mobilebench.datasets.splits import cut_val, manifest_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mobilebench.config.recipe import DataPolicy
+    from mobilebench.datasets.custom import OwnData
+
+
+def prepare(
+    dataset_id: str,
+    *,
+    policy: DataPolicy,
+    raw_dir: Path,
+    out_dir: Path,
+    workers: int | None = None,
+    own: Mapping[str, OwnData] | None = None,
+    source: Path | None = None,
+    incomplete_ok: bool = False,
+) -> Path:
+    """Return `out_dir/dataset_id`, the packed dataset, having fetched, unpacked and decoded what was missing.
+
+    A dataset already packed under the same policy is left alone. source: a local folder or archive to use instead of
+    the internet. own: datasets of your own by id. incomplete_ok: accept other counts than the official ones (recorded
+    as `official: false`). Killed at any point, it leaves no half-written dataset. Raises DataError.
+    """
+    spec = find(dataset_id, own or {})
+    identity = _identity(spec, policy)
+    final = out_dir / spec.id
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(out_dir / f".{spec.id}.lock"):
+        if not _current(final, spec, identity):
+            reading = _read(spec, policy, place := _raw(spec, policy, raw_dir, source))
+            official = _check_counts(spec, reading, place, incomplete_ok=incomplete_ok)
+            if official:
+                _check_split(spec, reading, policy)
+            label = Label(spec.id, spec.hflip, policy, identity, official, _provenance(spec, source))
+            _publish(reading, label, final, workers or cores())
+    return final
+
+
+def find(dataset_id: str, own: Mapping[str, OwnData]) -> DatasetSpec:
+    """Return the spec of a built-in dataset or of one's own. Raises DataError with near matches."""
+    if dataset_id in own and dataset_id not in registry.DATASETS:
+        from mobilebench.datasets.custom import spec_of
+
+        return spec_of(dataset_id, own[dataset_id])
+    if dataset_id in own:
+        raise DataError(f"data_sources names {dataset_id!r}, which is a built-in dataset: give yours another id.")
+    if dataset_id in registry.DATASETS:
+        return registry.DATASETS[dataset_id]
+    raise registry.unknown(dataset_id, [*registry.DATASETS, *own])
+
+
+def _identity(spec: DatasetSpec, policy: DataPolicy) -> str:
+    """Return the hex name of what the packed files are made from, known before anything is fetched."""
+    facts = {"format": FORMAT, "id": spec.id, "version": spec.version, "hflip": spec.hflip, "policy": asdict(policy)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _current(folder: Path, spec: DatasetSpec, identity: str) -> bool:
+    if not (folder / META).exists():
+        return False
+    meta = read_meta(folder)
+    now = spec.fingerprint() if spec.fingerprint else ""
+    if meta.identity != identity or (now and now != meta.provenance.get("fingerprint")):
+        return False
+    open_packed(folder)
+    return True
+
+
+def _raw(spec: DatasetSpec, policy: DataPolicy, raw_dir: Path, source: Path | None) -> Path:
+    if spec.generated:
+        if source is not None:
+            raise DataError(f"{spec.id} is generated or named in data_sources: it takes no --from.")
+        return raw_dir
+    if source is None:
+        return raw.fetch(spec, raw_dir)
+    return raw.local(spec, raw_dir, source, partial(_readable, spec, policy))
+
+
+def _readable(spec: DatasetSpec, policy: DataPolicy, folder: Path) -> bool:
+    try:
+        spec.read(folder, policy)
+    except DataError:
+        return False
+    return True
+
+
+def _read(spec: DatasetSpec, policy: DataPolicy, raw: Path) -> Reading:
+    reading = spec.read(raw, policy)
+    return replace(reading, entries=cut_val(reading.entries, policy.val_fraction, policy.split_seed))
+
+
+def _check_counts(spec: DatasetSpec, reading: Reading, place: Path, *, incomplete_ok: bool) -> bool:
+    """Return whether the reading is the complete official set. Raises DataError when it is not and must be."""
+    found = Counter(entry.split for entry in reading.entries)
+    if not found["train"] or not found["test"]:
+        raise DataError(f"{spec.id}: {place} gives {dict(found)} images; a dataset needs train and test images.")
+    if "val" not in spec.counts:
+        found["train"] += found.pop("val", 0)
+    if not spec.counts or spec.counts in (found, {"all": found.total()}):
+        return bool(spec.counts)
+    if incomplete_ok:
+        return False
+    raise DataError(
+        f"{spec.id} is not complete: {place} holds {dict(sorted(found.items()))} images, the official set has"
+        f" {dict(spec.counts)}. Remove that folder and fetch or unpack it again; to go on with what is there, pass"
+        " --incomplete-ok."
+    )
+
+
+def _check_split(spec: DatasetSpec, reading: Reading, policy: DataPolicy) -> None:
+    """Raise DataError when a drawn split is not the one that everybody else draws from this seed."""
+    if not spec.split_digest or (policy.split_seed, policy.val_fraction) != (42, 0):
+        return
+    found = manifest_digest(reading.entries)
+    if found != spec.split_digest:
+        raise DataError(
+            f"{spec.id}: the split drawn from seed 42 has digest {found[:12]}, expected {spec.split_digest[:12]}: this"
+            " copy lists other images, or this scikit-learn draws otherwise than 1.9: results would not be comparable."
+        )
+
+
+def _provenance(spec: DatasetSpec, source: Path | None) -> dict[str, str]:
+    origin = "a local copy" if source else "generated" if spec.generated else "the official source"
+    said = {key: getattr(spec, key) for key in ("title", "licence", "citation", "homepage")}
+    return {**said, "raw": spec.raw_name, "from": origin, "fingerprint": spec.fingerprint() if spec.fingerprint else ""}
+
+
+def _publish(reading: Reading, label: Label, final: Path, workers: int) -> None:
+    """Pack beside the final place and rename; an older packed set stays whole until then."""
+    new, old = final.with_name(f".{final.name}.partial"), final.with_name(f".{final.name}.old")
+    for left_behind in (new, old):
+        shutil.rmtree(left_behind, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        pack(reading, label, new, workers=workers)
+        if final.exists():
+            final.rename(old)
+        new.rename(final)
+    finally:
+        for left_behind in (new, old):
+            shutil.rmtree(left_behind, ignore_errors=True)

@@ -1,0 +1,50 @@
+"""What of a dataset is on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mobilebench.datasets.packing.packed import META, read_meta
+from mobilebench.datasets.spec import SPLITS, DataError, DatasetSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class State:
+    """name: packed, fetched, downloading, no download, not here, or damaged. sizes: of train, val, test, as text."""
+
+    name: str
+    classes: int
+    sizes: tuple[str, str, str]
+
+
+def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> State:
+    """Return a dataset's state and sizes: as packed where it is, else as its official distribution says."""
+    folder = out_dir / spec.id
+    if (folder / META).exists():
+        try:
+            meta = read_meta(folder)
+        except DataError:
+            return State("damaged", spec.classes, _sizes(spec.counts))
+        complete = "" if meta.official or not spec.counts else ", incomplete"
+        return State(f"packed{complete}", len(meta.classes), _sizes(meta.counts))
+    return State(_raw_state(spec, raw_dir / spec.raw_name), spec.classes, _sizes(spec.counts))
+
+
+def _raw_state(spec: DatasetSpec, home: Path) -> str:
+    if spec.generated:
+        return "no download"
+    if (home / "files").is_dir() or (home / "local").is_dir():
+        return "fetched"
+    return "downloading" if any((home / "archives").glob("*.part")) else "not here"
+
+
+def _sizes(counts: Mapping[str, int]) -> tuple[str, str, str]:
+    if "all" in counts:
+        return "", "", f"of {counts['all']:,}"
+    train, val, test = (f"{counts.get(split, 0):,}" if counts else "?" for split in SPLITS)
+    return train, val, test

@@ -1,0 +1,136 @@
+"""Deliver journals later, or on another machine: what was trained while no tracking server could be reached."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mobilebench.errors import TrackingError, UserError
+from mobilebench.runs.identity import record_identity
+from mobilebench.runs.journal import CellBusyError, Journal, JournalError
+from mobilebench.runs.records import read_result, result_path, write_result
+from mobilebench.system.layout import STATE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mobilebench.runs.journal import Event
+    from mobilebench.runs.records import Record
+    from mobilebench.tracking import Tracker
+
+_HEX = re.compile(r"[0-9a-f]{8,64}")
+
+
+@dataclass
+class Synced:
+    """What `sync` did: runs delivered, runs still in training, and what could not be delivered and why."""
+
+    delivered: int = 0
+    waiting: int = 0
+    failed: list[tuple[str, UserError]] = field(default_factory=list)
+
+
+def sync_journals(folder: Path, results: Path, tracker: Tracker) -> Synced:
+    """Deliver every journal below `folder` (cells, or a project that has them) and write finished cells' result files.
+
+    What cannot be delivered is named in the answer and stops no other; those of living processes are left to them.
+    """
+    cells = folder / STATE if (folder / STATE).is_dir() else folder
+    done = Synced()
+    for path in sorted(cells.glob("*/journal.jsonl")):
+        journal = Journal(path.parent)
+        try:
+            refuse_foreign(journal)
+            with journal.locked():
+                done.delivered += _sync_one(journal, results, tracker)
+                done.waiting += journal.last("finish") is None
+        except CellBusyError:
+            done.waiting += 1
+        except UserError as error:
+            done.failed.append((path.parent.name, error))
+    return done
+
+
+def deliver_whole(tracker: Tracker, journal: Journal) -> Record:
+    """Deliver a finished journal and return the record of its cell: its own, or an earlier one of the same identity.
+
+    A store that no longer has the run it was told of is told again: the journal still has it all. Raises TrackingError
+    when the store does not show the cell as finished in spite of that.
+    """
+    start = journal.last("start")
+    assert start is not None, "only a journal that was started can be finished"
+    if journal.is_delivered(tracker.store) and not tracker.has_run(journal):
+        journal.forget_delivery()
+    run_id = tracker.deliver(journal)
+    record = tracker.settle(start["experiment"], start["tags"]["identity"])
+    if record is None:
+        raise TrackingError(
+            f"{journal.folder.name} was delivered as run {run_id}, but {tracker.store} does not show it as finished: "
+            "it was superseded or changed there. Train it anew with `mobilebench train --redo`"
+        )
+    return record
+
+
+def refuse_foreign(journal: Journal) -> None:
+    """Raise JournalError for a journal that may not be trusted with this machine's files or with a store's queries.
+
+    A folder brought from elsewhere may hold links, by which files of this machine would be sent to the server or
+    written over, and ids that are more than ids.
+    """
+    links = [path for path in (journal.folder, *journal.folder.rglob("*")) if path.is_symlink()]
+    if links:
+        raise JournalError(f"{links[0]} is a link; a journal holds plain files only. Remove it to sync this cell")
+    start = journal.last("start")
+    if start is not None and not _is_sound(start):
+        raise JournalError(f"the start of {journal.path} has no usable identity; it was not written by this program")
+
+
+def _is_sound(start: Event) -> bool:
+    tags = start.get("tags", {})
+    ids = all(_HEX.fullmatch(str(tags.get(key, ""))) for key in ("identity", "journal"))
+    return ids and bool(re.fullmatch(r"[a-z0-9_]+", str(tags.get("dataset", "")))) and tags.get("kind") == "cell"
+
+
+def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
+    start = journal.last("start")
+    if start is None:
+        return False
+    finished = journal.last("finish") is not None
+    told = journal.is_delivered(tracker.store)
+    if not finished:
+        if not told:
+            tracker.deliver(journal)
+        return not told
+    if told and _has_result(start, results) and tracker.has_run(journal):
+        return False
+    if not told and not start.get("redo"):
+        theirs = tracker.finished(start["experiment"], start["tags"]["identity"])
+        if theirs is not None and theirs.run_id != journal.delivery.run_id:
+            _keep(results, theirs)
+            return False
+    _keep(results, deliver_whole(tracker, journal))
+    return True
+
+
+def _keep(results: Path, record: Record) -> None:
+    """Write the cell's result file, unless one of another identity is there.
+
+    Which of the two counts is for params.yaml to say; `mobilebench train` takes the right one from the server.
+    """
+    try:
+        present = read_result(result_path(results, record.cell))
+    except UserError:  # damaged: it is written again
+        present = None
+    if present is None or record_identity(present) == record_identity(record):
+        write_result(results, record)
+
+
+def _has_result(start: Event, results: Path) -> bool:
+    from mobilebench.config.suite import Cell
+
+    tags = start["tags"]
+    try:
+        return read_result(result_path(results, Cell(tags["model"], tags["dataset"], int(tags["seed"])))) is not None
+    except UserError:  # damaged: it is written again
+        return False

@@ -1,0 +1,126 @@
+"""Finished cells as versions of registered models, each a classifier that works on plain images."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mobilebench.config import suite as suites
+from mobilebench.config.suite import file_id
+from mobilebench.errors import UserError
+from mobilebench.execution.cell_run import build, train_data
+from mobilebench.system.provenance import PACKAGES, packages
+from mobilebench.training import checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mobilebench.config.recipe import Recipe
+    from mobilebench.config.suite import Suite
+    from mobilebench.datasets.packing.packed import Packed
+    from mobilebench.runs.records import Record
+    from mobilebench.tracking import Tracker
+    from mobilebench.tracking.model_registry import Version
+
+BEST, PAPER, PAPER_SUITE = "best", "paper", "paper_v1"
+
+
+class RegistryError(UserError):
+    """A run cannot become a version; the message says what it lacks."""
+
+
+class Classifier(nn.Module):
+    """A trained network that normalises its input itself: RGB float32 [N, 3, R, R] in [0, 1] -> logits [N, classes]."""
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("scale", (1 / torch.tensor(std)).view(1, 3, 1, 1))
+        self.register_buffer("shift", -(torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of a batch of images."""
+        logits: Tensor = self.network(images * self.get_buffer("scale") + self.get_buffer("shift"))
+        return logits
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What happened to one run: its version, and whether it is new."""
+
+    version: Version
+    is_new: bool
+
+
+def model_name(record: Record) -> str:
+    """Return the name under which the versions of a cell's model on its dataset stand."""
+    return f"mobilebench.{file_id(record.model)}.{record.dataset}"
+
+
+def register(tracker: Tracker, suite: Suite, packed: Packed, records: Iterable[Record]) -> Iterator[Registered]:
+    """Make every finished record of one dataset a version, once, and yield what was done; then set the aliases.
+
+    `best` is the version with the highest test top-1: a pointer for users, not an estimate, because it was chosen on
+    the test split. `paper` is the version of the paper's protocol with its first seed. Raises RegistryError for a run
+    without weights or of other data than the packed.
+    """
+    names: dict[str, None] = {}
+    for record in records:
+        known = {version.run_id: version for version in tracker.registry.versions(model_name(record))}
+        version = known.get(record.run_id) or _add(tracker, suite, packed, record)
+        names[model_name(record)] = None
+        yield Registered(version, is_new=record.run_id not in known)
+    for name in names:
+        _set_aliases(tracker, name)
+
+
+def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Version:
+    recipe = suite.protocol.recipe_for(record.model, record.dataset)
+    if packed.meta.digest != record.data_digest:
+        raise RegistryError(
+            f"run {record.run_id} was trained on {record.dataset} {record.data_digest[:12]}, here is "
+            f"{packed.meta.digest[:12]}: its classes and statistics may differ. `dvc pull` or prepare that data"
+        )
+    return tracker.registry.add(
+        model_name(record),
+        record.run_id,
+        _classifier(tracker, packed, record, recipe),
+        example=np.zeros((2, 3, recipe.resolution, recipe.resolution), np.float32),
+        classes=packed.meta.classes,
+        requirements=[f"{name}=={version}" for name, version in packages().items() if name in {*PACKAGES, "mlflow"}],
+        tags={
+            "model": record.model,
+            "dataset": record.dataset,
+            "seed": str(record.seed),
+            "protocol_hash": record.protocol_hash,
+            "test_top1": repr(record.test_top1),
+            "n_test": str(record.n_test),
+        },
+    )
+
+
+def _classifier(tracker: Tracker, packed: Packed, record: Record, recipe: Recipe) -> Classifier:
+    with tempfile.TemporaryDirectory() as folder:
+        path = tracker.artifact(record.run_id, "model.pt", Path(folder))
+        weights = checkpoint.load(path) if path else None
+    if weights is None:
+        raise RegistryError(f"run {record.run_id} has no artifact model.pt; train the cell anew with --redo")
+    network = build(record.cell, len(packed.meta.classes), recipe)
+    network.load_state_dict(weights)
+    return Classifier(network, *train_data(packed).statistics(recipe.normalize)).eval()
+
+
+def _set_aliases(tracker: Tracker, name: str) -> None:
+    versions = tracker.registry.versions(name)
+    tracker.registry.alias(max(versions, key=lambda v: float(v.tags["test_top1"])), BEST)
+    paper = suites.parse_suite(suites.packaged_text(PAPER_SUITE), PAPER_SUITE)
+    wanted = (paper.protocol.hash, str(paper.seeds[0]))
+    for version in versions:
+        if (version.tags["protocol_hash"], version.tags["seed"]) == wanted:
+            tracker.registry.alias(version, PAPER)

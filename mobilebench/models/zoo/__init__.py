@@ -1,0 +1,1 @@
+"""The networks that neither timm nor torchvision has."""

@@ -1,0 +1,76 @@
+"""Gather what a report shows: the matrix from results/, runs, costs and learning curves from the tracking server."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from mobilebench.analysis.collect import refuse_stale
+from mobilebench.report import CostRow, Curve, ReportInputs, RunRef
+from mobilebench.report.inputs import read_costs
+from mobilebench.scoring import Matrix, compute_scores
+from mobilebench.studies.beyond_imagenet import published as reference
+from mobilebench.system.files import read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mobilebench.config.suite import Suite
+    from mobilebench.runs.records import Record
+    from mobilebench.tracking import Tracker
+
+
+def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs:
+    """Return the inputs of the report on the suite's scored experiment.
+
+    Raises UserError when `mobilebench score` has not written its tables yet.
+    """
+    matrix = Matrix.from_csv(results)
+    anchors = reference.paper_anchors() if suite.score.anchors == "paper" else None
+    scored = {row["run_id"] for row in read_rows(results / "accuracy.csv", ("run_id",))}
+    records = [record for record in tracker.records(suite.experiment) if record.run_id in scored]
+    refuse_stale(records, suite)
+    return ReportInputs(
+        matrix=matrix,
+        scores=compute_scores(matrix, lam=suite.score.lam, anchors=anchors),
+        suite=suite.suite,
+        experiment=suite.experiment,
+        protocol_hash=suite.protocol.hash,
+        protocol=asdict(suite.protocol),
+        dataset_digests={record.dataset: record.data_digest for record in records},
+        runs={(r.model, r.dataset, r.seed): RunRef(r.run_id, tracker.run_url(r.run_id)) for r in records},
+        curves=tuple(_curve(tracker, record) for record in records),
+        costs=_costs(results, records),
+        elements=reference.elements() if set(matrix.models) <= set(reference.matrix().models) else None,
+        source=f"Runs of MLflow experiment {suite.experiment!r}.",
+    )
+
+
+def keep_report(tracker: Tracker, experiment: str, results: Path, paths: Iterable[Path]) -> str:
+    """Keep the written report as artifacts of a run of kind `report`, which no score takes; return the run's id."""
+    with TemporaryDirectory() as folder:
+        for path in paths:
+            copy = Path(folder) / path.relative_to(results)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        return tracker.log_artifacts(experiment, "report", "report", Path(folder))
+
+
+def _curve(tracker: Tracker, record: Record) -> Curve:
+    points = tracker.curves(record.run_id, ["test_top1"])["test_top1"]
+    epochs, values = zip(*points, strict=True) if points else ((), ())
+    return Curve(record.model, record.dataset, record.seed, tuple(epochs), tuple(values))
+
+
+def _costs(results: Path, records: list[Record]) -> tuple[CostRow, ...] | None:
+    """Return each model's cost: from cost.csv where it was profiled (with its latency), else as its first run counted.
+
+    The head differs with the class count of the dataset, by under 5 % of the parameters.
+    """
+    profiled = {row.model: row for row in read_costs(results / "cost.csv")} if (results / "cost.csv").exists() else {}
+    counted = {r.model: CostRow(r.model, r.params, r.macs) for r in reversed(records) if r.params and r.macs}
+    rows = {model: profiled.get(model, row) for model, row in counted.items()}
+    return tuple(rows[model] for model in sorted(rows)) or None

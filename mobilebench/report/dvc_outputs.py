@@ -1,0 +1,67 @@
+"""Files for `dvc metrics show`, `dvc metrics diff` and `dvc plots show`: JSON of numbers, and CSV of points."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import TYPE_CHECKING
+
+from mobilebench.errors import UserError
+from mobilebench.scoring.proxy import proxy_fit
+from mobilebench.system.files import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from mobilebench.report.inputs import ReportInputs
+
+
+def write_metrics(path: Path, inputs: ReportInputs) -> Path:
+    """Write every model's xScore, G and V and the size of the grid; an undefined number is left out, JSON has none."""
+    scored = {
+        row.model: {"xscore": row.score, "g": row.g, "v": row.v}
+        for row in inputs.scores.rows
+        if math.isfinite(row.score)
+    }
+    matrix = inputs.matrix
+    grid = {
+        "models": len(matrix.models),
+        "datasets": len(matrix.datasets),
+        "seeds": len(matrix.seeds),
+        "cells_absent": len(matrix.absent),
+    }
+    return write_text(path, json.dumps({"grid": grid, "models": scored}, indent=2) + "\n")
+
+
+def write_plots(folder: Path, inputs: ReportInputs, dataset: str) -> tuple[Path, ...]:
+    """Write xscore.csv, curves.csv and proxy.csv (accuracy on `dataset` against xScore) under `folder`."""
+    scores = [(r.model, r.score, r.low, r.high) for r in inputs.scores.rows if math.isfinite(r.score)]
+    curves = [
+        (f"{c.model}.{c.dataset}.{c.seed}", c.model, c.dataset, c.seed, epoch, value)
+        for c in inputs.curves
+        for epoch, value in zip(c.epochs, c.test_top1, strict=True)
+    ]
+    return (
+        _csv(folder / "xscore.csv", ("model", "xscore", "low", "high"), scores),
+        _csv(folder / "curves.csv", ("cell", "model", "dataset", "seed", "epoch", "test_top1"), curves),
+        _csv(folder / "proxy.csv", ("model", "test_top1", "xscore"), _proxy(inputs, dataset)),
+    )
+
+
+def _proxy(inputs: ReportInputs, dataset: str) -> list[tuple[object, ...]]:
+    try:
+        found = proxy_fit(inputs.matrix, dataset, lam=inputs.scores.lam)
+    except UserError:
+        return []  # too few models: the file holds its header alone, the report says why
+    return list(zip(found.models, found.accuracy.tolist(), found.score.tolist(), strict=True))
+
+
+def _csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return write_text(path, out.getvalue())

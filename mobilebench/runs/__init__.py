@@ -1,0 +1,1 @@
+"""One cell's life on disk: journal, records, states."""

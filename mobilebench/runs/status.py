@@ -1,0 +1,96 @@
+"""The state of every cell of a grid, read from this folder's files alone: no server is asked, no torch imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.errors import UserError
+from mobilebench.runs.identity import identity, record_identity
+from mobilebench.runs.journal import Journal
+from mobilebench.runs.records import read_result, result_path
+from mobilebench.system.layout import PACKED, RESULTS, STATE
+
+if TYPE_CHECKING:
+    from mobilebench.config.suite import Cell, Suite
+
+Name = Literal[
+    "unprepared", "damaged", "waiting", "running", "interrupted", "failed", "undelivered", "finished", "outdated"
+]  # fmt: skip
+COLOURS: dict[Name, str] = {
+    "unprepared": "dim",
+    "damaged": "red",
+    "waiting": "default",
+    "running": "cyan",
+    "interrupted": "yellow",
+    "failed": "red",
+    "undelivered": "yellow",
+    "finished": "green",
+    "outdated": "dim",
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of one cell: a name, a short label (of a finished one its top-1) and, where a person must act, why."""
+
+    name: Name
+    label: str
+    detail: str = ""
+
+
+def grid_states(suite: Suite) -> dict[Cell, State]:
+    """Return the state of every cell of the suite, in the grid's order."""
+    digests = {dataset: _digest(dataset) for dataset in suite.datasets}
+    return {cell: _state(suite, cell, digests[cell.dataset]) for cell in suite.cells()}
+
+
+def _digest(dataset: str) -> str | State:
+    """Return the digest of a packed dataset after a check of all but its pixels, or the state of all its cells."""
+    if not (PACKED / dataset).exists():
+        return State("unprepared", "no data")
+    try:
+        return open_packed(PACKED / dataset).meta.digest
+    except UserError as error:
+        return State("damaged", "damaged data", str(error))
+
+
+def _state(suite: Suite, cell: Cell, digest: str | State) -> State:
+    if isinstance(digest, State):
+        return digest
+    try:
+        return _known(suite, cell, identity(cell, suite.protocol.hash, digest))
+    except UserError as error:  # of this cell only: its result file or its journal can't be read
+        return State("damaged", "damaged", str(error))
+
+
+def _known(suite: Suite, cell: Cell, wanted: str) -> State:
+    record = read_result(result_path(RESULTS, cell))
+    journal = Journal(STATE / f"{cell.name}-{wanted}")
+    if record is not None and record_identity(record) == wanted:
+        if journal.is_of_other(suite.experiment):
+            advice = f"`mobilebench train {cell.dataset}` tells {suite.experiment!r} of it and trains nothing"
+            return State("undelivered", "other experiment", f"finished under another experiment's name; {advice}")
+        top1 = "?" if record.test_top1 is None else f"{100 * record.test_top1:.1f} %"
+        return State("finished", top1)
+    if not journal.events():
+        return State("outdated", "outdated") if record is not None else State("waiting", "waiting")
+    return _unfinished(journal, suite.protocol.epochs, cell.dataset)
+
+
+def _unfinished(journal: Journal, epochs: int, dataset: str) -> State:
+    events = journal.events()
+    done = max((event["step"] for event in events if event["type"] == "epoch"), default=0)
+    kind = events[-1]["type"]
+    if journal.is_locked():
+        return State("running", f"running {done}/{epochs}")
+    if kind == "finish" and journal.is_delivered():
+        return State(
+            "undelivered", "no result file", f"trained and delivered; `mobilebench train {dataset}` writes its file"
+        )
+    if kind == "finish":
+        return State("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
+    if kind == "fail":
+        return State("failed", f"failed {done}/{epochs}", events[-1]["tags"]["reason"])
+    return State("interrupted", f"interrupted {done}/{epochs}")

@@ -1,0 +1,102 @@
+"""How two orders or two scales agree: rank correlations of whole stacks at once, and one fit with its intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobilebench.errors import UserError
+from mobilebench.scoring.uncertainty import ranks_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+def pearson(x: Floats, y: Floats) -> Floats:
+    """Pearson r along the last axis of two broadcastable arrays [..., M]; NaN where one of them is constant."""
+    a = x - x.mean(axis=-1, keepdims=True)
+    b = y - y.mean(axis=-1, keepdims=True)
+    scale = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
+    return np.asarray((a * b).sum(axis=-1) / np.where(scale > 0, scale, np.nan))
+
+
+def spearman(x: Floats, y: Floats) -> Floats:
+    """Spearman's rho along the last axis: Pearson r of the ranks, ties at their mean rank."""
+    return pearson(ranks_of(x), ranks_of(y))
+
+
+def kendall(x: Floats, y: Floats) -> Floats:
+    """Kendall's tau-b along the last axis of [..., M]; NaN where one of them is constant."""
+    a = np.sign(x[..., :, None] - x[..., None, :])
+    b = np.sign(y[..., :, None] - y[..., None, :])
+    scale = np.sqrt((a * a).sum(axis=(-2, -1)) * (b * b).sum(axis=(-2, -1)))
+    return np.asarray((a * b).sum(axis=(-2, -1)) / np.where(scale > 0, scale, np.nan))
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A straight line y = slope x + intercept through `n` models, each counted as one independent point.
+
+    `r` with its Fisher interval `r_low`..`r_high` and two-sided p; `rho`, Spearman's, with its interval (Fisher with
+    the 1.06 variance of Fieller, Hartley and Pearson 1957). `residuals` [n] are studentised with the point left out:
+    beyond about 2 to 3 a model departs from the line.
+    """
+
+    n: int
+    slope: float
+    intercept: float
+    r: float
+    r_low: float
+    r_high: float
+    p: float
+    rho: float
+    rho_low: float
+    rho_high: float
+    residuals: Floats
+
+    def band(self, x: Floats, at: Floats, level: float = 0.95) -> Floats:
+        """Half-width at `at` of the confidence band of the line fitted to `x` (the `x` given to `fit`)."""
+        from scipy import stats
+
+        spread = np.square(x - x.mean()).sum()
+        noise = self._noise
+        t = stats.t.ppf((1 + level) / 2, self.n - 2)
+        return np.asarray(t * noise * np.sqrt(1 / self.n + np.square(at - x.mean()) / spread))
+
+    _noise: float = 0.0
+
+
+def fit(x: Floats, y: Floats, level: float = 0.95) -> Fit:
+    """Fit y on x, both [n] without NaN; raises UserError for fewer than 4 points or a constant x or y."""
+    from scipy import stats
+
+    n = len(x)
+    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise UserError(f"a correlation needs at least 4 models that differ; found {n}")
+    line = stats.linregress(x, y)
+    rho = float(spearman(x, y))
+    r_low, r_high = fisher_interval(float(line.rvalue), n, level=level)
+    rho_low, rho_high = fisher_interval(rho, n, level=level, variance=1.06)
+    residual = y - (line.slope * x + line.intercept)
+    left = np.maximum(1 - (1 / n + np.square(x - x.mean()) / np.square(x - x.mean()).sum()), 1e-12)
+    total = np.square(residual).sum()
+    without = np.sqrt(np.maximum(total - np.square(residual) / left, 1e-30) / (n - 3))
+    return Fit(
+        n, float(line.slope), float(line.intercept), float(line.rvalue), r_low, r_high, float(line.pvalue),
+        rho, rho_low, rho_high, residual / (without * np.sqrt(left)), _noise=float(np.sqrt(total / (n - 2))),
+    )  # fmt: skip
+
+
+def fisher_interval(r: float, n: int, *, level: float = 0.95, variance: float = 1.0) -> tuple[float, float]:
+    """Interval of a correlation through Fisher's z with variance / (n - 3); (-1, 1) for n of 3 or less."""
+    from scipy import stats
+
+    if n <= 3:
+        return -1.0, 1.0
+    z = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
+    half = float(stats.norm.ppf((1 + level) / 2)) * np.sqrt(variance / (n - 3))
+    return float(np.tanh(z - half)), float(np.tanh(z + half))

@@ -1,0 +1,59 @@
+"""How well the accuracy on one dataset, ImageNet's stand-in above all, tells the cross-dataset score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mobilebench.errors import UserError
+from mobilebench.scoring.correlation import Fit, fit
+from mobilebench.scoring.subsets import complete
+from mobilebench.scoring.xscore import xscore
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mobilebench.scoring.matrix import Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Proxy:
+    """One dataset against the score: `whole` the xScore of all datasets, `rest` that of the other datasets only.
+
+    The dataset is itself a part of the whole score, which lifts the first correlation; the second is free of that.
+    `accuracy` and `score` [M] are the points of `whole`, in the order of `models`; `rest` is None below 3 datasets.
+    """
+
+    dataset: str
+    models: tuple[str, ...]
+    accuracy: NDArray[np.float64]
+    score: NDArray[np.float64]
+    whole: Fit
+    rest: Fit | None
+
+
+def proxy_fit(matrix: Matrix, dataset: str, *, lam: float = 0.5) -> Proxy:
+    """Fit the xScore on the accuracy of one dataset (fractions), models as points; takes one matrix, resamples nothing.
+
+    Models with an absent cell are left out. Raises UserError for fewer than 4 models or no spread.
+    """
+    whole = complete(matrix)
+    accuracy = whole.select(datasets=[dataset]).mean[:, 0]
+    score = xscore(whole.mean, lam=lam).score
+    others = [name for name in whole.datasets if name != dataset]
+    rest = None
+    if len(others) > 1:
+        rest = fit(accuracy, xscore(whole.select(datasets=others).mean, lam=lam).score)
+    return Proxy(dataset, whole.models, accuracy, score, fit(accuracy, score), rest)
+
+
+def all_proxies(matrix: Matrix, *, lam: float = 0.5) -> tuple[Proxy, ...]:
+    """Return the proxy of every dataset, highest Spearman with the rest first; those without spread are left out."""
+    found = []
+    for dataset in matrix.datasets:
+        try:
+            found.append(proxy_fit(matrix, dataset, lam=lam))
+        except UserError:
+            continue  # a dataset on which all models agree cannot be a proxy
+    return tuple(sorted(found, key=lambda p: -(p.rest or p.whole).rho))

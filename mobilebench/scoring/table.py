@@ -1,0 +1,213 @@
+"""The table of scores: every model's xScore with its interval, its rank and how sure its place is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobilebench.errors import UserError
+from mobilebench.scoring.uncertainty import (
+    RESAMPLED,
+    Source,
+    best_source,
+    draw_accuracies,
+    interval,
+    order_probability,
+    ranks_of,
+    scores_of,
+)
+from mobilebench.scoring.xscore import Anchors, XScore, anchors_from_matrix, xscore
+from mobilebench.system.files import write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from mobilebench.scoring.matrix import Matrix
+
+SCORE_COLUMNS = (
+    "rank", "model", "xscore", "low", "high", "g", "v", "seeds", "rank_low", "rank_high", "p_above_next",
+    "outside", "absent", "lambda", "anchors", "interval_over", "level",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One model. `low`..`high` is the interval of `score`, `rank_low`..`rank_high` that of the rank (1 = best).
+
+    `p_above_next` is the probability that it truly stands above the model of the next row. `seeds` is the smallest
+    number of runs in its cells (1 = single run). `outside` names datasets where it left the anchors' range, `absent`
+    those without a run. NaN where undefined.
+    """
+
+    rank: int | None
+    model: str
+    score: float
+    low: float
+    high: float
+    g: float
+    v: float
+    seeds: int
+    rank_low: float
+    rank_high: float
+    p_above_next: float
+    outside: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Scores of one matrix: `rows` best first (unscored models last), `xscore` in the matrix' own order.
+
+    `draws` is [draws, M] xScores in the matrix' order, or None where nothing can be resampled; `interval_over` says
+    what was. `notes` are plain sentences a reader must see.
+    """
+
+    rows: tuple[ScoreRow, ...]
+    models: tuple[str, ...]
+    datasets: tuple[str, ...]
+    lam: float
+    anchors_name: str
+    anchors: Anchors
+    xscore: XScore
+    draws: NDArray[np.float64] | None
+    source: Source | None
+    level: float
+    notes: tuple[str, ...]
+
+    @property
+    def interval_over(self) -> str:
+        """What the intervals resample, in words."""
+        return RESAMPLED[self.source] if self.source else "nothing: single runs and unknown test sizes"
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write `xscore.csv` (SCORE_COLUMNS; undefined numbers are empty) and replace `path` in one step."""
+        return write_rows(path, SCORE_COLUMNS, [self._record(row) for row in self.rows])
+
+    def _record(self, row: ScoreRow) -> dict[str, object]:
+        numbers = ("low", "high", "g", "v", "rank_low", "rank_high", "p_above_next")
+        return {
+            "rank": row.rank,
+            "model": row.model,
+            "xscore": _blank(row.score),
+            **{name: _blank(getattr(row, name)) for name in numbers},
+            "seeds": row.seeds,
+            "outside": " ".join(row.outside),
+            "absent": " ".join(row.absent),
+            "lambda": self.lam,
+            "anchors": self.anchors_name,
+            "interval_over": self.source,
+            "level": self.level,
+        }
+
+
+def compute_scores(
+    matrix: Matrix,
+    *,
+    lam: float = 0.5,
+    anchors: Mapping[str, tuple[float, float]] | None = None,
+    draws: int = 4000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> ScoreTable:
+    """Score one matrix. `anchors` {dataset: (low, high)} fixes the scale; without it the grid's own extrema do.
+
+    The intervals resample what the matrix allows (`uncertainty.best_source`). Nothing is invented for an absent cell:
+    its model gets no score and a note says so. Raises UserError for a dataset without anchors.
+    """
+    fixed = None if anchors is None else _fixed(matrix, anchors)
+    result = xscore(matrix.mean, lam=lam, anchors=fixed)
+    source = best_source(matrix)
+    drawn = None
+    if source:
+        accuracies = draw_accuracies(matrix, source=source, draws=draws, seed=seed)
+        drawn = scores_of(accuracies, lam=lam, anchors=fixed)
+    return ScoreTable(
+        rows=_rows(matrix, result, drawn, level),
+        models=matrix.models,
+        datasets=matrix.datasets,
+        lam=lam,
+        anchors_name="grid" if anchors is None else "fixed",
+        anchors=fixed or anchors_from_matrix(matrix.mean),
+        xscore=result,
+        draws=drawn,
+        source=source,
+        level=level,
+        notes=_notes(matrix, result, source),
+    )
+
+
+def _fixed(matrix: Matrix, anchors: Mapping[str, tuple[float, float]]) -> Anchors:
+    unknown = [name for name in matrix.datasets if name not in anchors]
+    if unknown:
+        raise UserError(f"no fixed anchors for {', '.join(unknown)}; there are some for {', '.join(anchors)}")
+    flat = [name for name in matrix.datasets if not anchors[name][1] > anchors[name][0]]
+    if flat:
+        raise UserError(f"the anchors of {', '.join(flat)} are {anchors[flat[0]]}; the high one must exceed the low")
+    pairs = np.array([anchors[name] for name in matrix.datasets])
+    return Anchors(pairs[:, 0], pairs[:, 1])
+
+
+def _rows(matrix: Matrix, result: XScore, drawn: NDArray[np.float64] | None, level: float) -> tuple[ScoreRow, ...]:
+    order = np.argsort(-result.score, kind="stable")  # NaN sorts last
+    none = np.full(len(matrix.models), np.nan)
+    low, high = (none, none) if drawn is None else interval(drawn, level)
+    rank_low, rank_high = (none, none) if drawn is None else interval(ranks_of(drawn), level)
+    above = [order_probability(drawn, i, j) if drawn is not None else math.nan for i, j in itertools.pairwise(order)]
+    counts = matrix.counts
+    return tuple(
+        ScoreRow(
+            rank=place if math.isfinite(result.score[i]) else None,
+            model=matrix.models[i],
+            score=float(result.score[i]),
+            low=float(low[i]),
+            high=float(high[i]),
+            g=float(result.g[i]),
+            v=float(result.v[i]),
+            seeds=int(counts[i].min()),
+            rank_low=float(rank_low[i]),
+            rank_high=float(rank_high[i]),
+            p_above_next=p,
+            outside=tuple(d for d, out in zip(matrix.datasets, result.outside[i], strict=True) if out),
+            absent=tuple(d for d, n in zip(matrix.datasets, counts[i], strict=True) if n == 0),
+        )
+        for place, (i, p) in enumerate(zip(order, [*above, math.nan], strict=True), start=1)
+    )
+
+
+def _notes(matrix: Matrix, result: XScore, source: Source | None) -> tuple[str, ...]:
+    notes = []
+    read = [bool(column.any()) for column in matrix.counts.T]
+    columns = zip(matrix.datasets, result.normalised.T, read, strict=True)
+    flat = [d for d, column, present in columns if present and np.isnan(column).all()]
+    absent = int((matrix.counts == 0).sum())
+    runs = matrix.counts[matrix.counts > 0]
+    if len(matrix.datasets) == 1:
+        notes.append("One dataset only: the variance across datasets, and with it xScore, is undefined.")
+    if flat:
+        notes.append(f"No scale on {', '.join(flat)}: all models have the same accuracy there, so no xScore exists.")
+    if absent:
+        notes.append(
+            f"{absent} of {matrix.counts.size} cells have no run. Their models are not scored, and grid anchors may "
+            "still move.",
+        )
+    if runs.size and runs.min() == 1:
+        single = int((runs == 1).sum())
+        notes.append(
+            f"{single} of {runs.size} accuracies are from a single run: what another seed would give is unknown."
+        )
+    if source is None:
+        notes.append("No interval can be given: single runs, and the size of a test split is unknown.")
+    elif source == "test":
+        notes.append("Intervals cover the test sample only; training was not repeated, so they are too narrow.")
+    return tuple(notes)
+
+
+def _blank(value: float) -> float | None:
+    return value if math.isfinite(value) else None

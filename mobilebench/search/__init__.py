@@ -1,0 +1,1 @@
+"""Optuna behind a few classes; the only importer of it."""

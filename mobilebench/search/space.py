@@ -1,0 +1,226 @@
+"""What can be probed: settings of the protocol, the values tried for each, and the list of points made of them.
+
+The whole list is drawn up before the first trial, so that neither a kill nor the number of workers changes what is
+tried.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, cast
+
+from mobilebench.config.protocol import digest
+from mobilebench.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mobilebench.config.recipe import Recipe
+    from mobilebench.config.sensitivity import Name, SensitivitySettings, Value
+
+FACTORS = (1 / 10, 1 / 3, 1.0, 3.0, 10.0)
+
+
+class SpaceError(UserError):
+    """A setting is unknown, or a value of it is not one the protocol allows."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the recipe.
+
+    path: its dotted key in the protocol. scale: how it is spread out and plotted. around: the default values for a
+    recipe, its own not among them perhaps. whole: whether it is a whole number.
+    """
+
+    name: str
+    path: str
+    scale: Literal["log", "linear", "choice"]
+    around: Callable[[Recipe], Sequence[Value]]
+    whole: bool = False
+
+    def of(self, recipe: Recipe) -> Value:
+        """Return the recipe's own value."""
+        found: object = recipe
+        for part in self.path.split("."):
+            found = getattr(found, part)
+        return found  # type: ignore[return-value]
+
+    def coordinate(self, value: Value, values: Sequence[Value]) -> float:
+        """Return where a value lies on an axis: its logarithm to base 10, itself, or its place among the choices.
+
+        On a logarithmic axis 0 lies one power of ten below the smallest positive value.
+        """
+        if self.scale == "choice":
+            return float(list(values).index(value))
+        if self.scale == "linear":
+            return float(value)
+        positive = _positive(values) or [1.0]
+        return math.log10(float(value) or positive[0] / 10)
+
+    def at(self, u: float, values: Sequence[Value]) -> Value:
+        """Return the value at u in [0, 1) of the way between the smallest and the largest (positive) one."""
+        if self.scale == "choice":
+            return list(values)[int(u * len(values))]
+        if self.scale == "log":
+            low, high = _positive(values)[0], _positive(values)[-1]
+            found = low * (high / low) ** u
+        else:
+            low, high = float(min(values)), float(max(values))
+            if self.whole:
+                return int(low + u * (high - low + 1))
+            found = low + u * (high - low)
+        return round(found) if self.whole else _short(found)
+
+
+def _positive(values: Sequence[Value]) -> list[float]:
+    return sorted(float(value) for value in values if float(value) > 0)
+
+
+def _short(value: float) -> float:
+    """Round to six digits, so that a value reads well and has one spelling."""
+    return float(f"{value:.6g}")
+
+
+def _warmups(recipe: Recipe) -> list[Value]:
+    own = recipe.warmup_epochs
+    steps = [own, 2 * own, 4 * own] if own else [math.ceil(recipe.epochs / n) for n in (20, 10, 5)]
+    return [0, *(n for n in steps if n < recipe.epochs)]
+
+
+def _batches(recipe: Recipe) -> list[Value]:
+    return [max(2, int(recipe.batch_size * factor)) for factor in (0.25, 0.5, 2, 4)]
+
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting("lr", "lr", "log", lambda r: [_short(r.lr * f) for f in FACTORS]),
+        Setting("warmup", "warmup_epochs", "linear", _warmups, whole=True),
+        Setting("batch", "batch_size", "log", _batches, whole=True),
+        Setting("label_smoothing", "label_smoothing", "linear", lambda _: [0.0, 0.05, 0.1, 0.2]),
+        Setting("cutmix", "augment.cutmix_prob", "linear", lambda _: [0.0, 0.5, 1.0]),
+        Setting("weight_decay", "weight_decay", "log", lambda _: [0.0, 1e-5, 1e-4, 1e-3]),
+        Setting("precision", "precision", "choice", lambda _: ["fp32", "bf16"]),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of settings to train with: `values` has every setting of SETTINGS, changed or not.
+
+    source: `grid` when at most one setting differs from the protocol's, `sample` when drawn over all probed ones.
+    """
+
+    values: dict[str, Value]
+    source: Literal["grid", "sample"]
+
+    @property
+    def key(self) -> str:
+        """Twelve hex digits that name the combination."""
+        return digest(self.values)
+
+
+def known(name: str) -> Name:
+    """Return the name of a setting. Raises SpaceError, with a near match, for one that cannot be probed."""
+    if name not in SETTINGS:
+        near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise SpaceError(f"there is no setting {name!r} to probe.{hint} Settings: {', '.join(SETTINGS)}")
+    return cast("Name", name)
+
+
+def protocol_values(recipe: Recipe) -> dict[str, Value]:
+    """Return the recipe's own value of every setting."""
+    return {name: setting.of(recipe) for name, setting in SETTINGS.items()}
+
+
+def apply(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
+    """Return the recipe with these settings. Raises SpaceError, naming setting and value, when it allows them not."""
+    changed = {name: value for name, value in values.items() if value != SETTINGS[name].of(recipe)}
+    words = ", ".join(f"{name}={value}" for name, value in changed.items())
+    top = {SETTINGS[n].path: v for n, v in changed.items() if "." not in SETTINGS[n].path}
+    nested = {SETTINGS[n].path.split(".")[1]: v for n, v in changed.items() if "." in SETTINGS[n].path}
+    try:
+        return replace(recipe, **top, augment=replace(recipe.augment, **nested))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise SpaceError(f"{words} is outside what the protocol allows: {error}") from None
+
+
+def values_of(recipe: Recipe, name: str, own: Sequence[Value] | None = None) -> list[Value]:
+    """Return the values of one setting that are tried, ascending: `own` or the default ones, and the recipe's.
+
+    Raises SpaceError for a value of the wrong kind or one that the recipe does not allow.
+    """
+    setting = SETTINGS[name]
+    if name == "cutmix" and recipe.augment.cutmix_alpha == 0:
+        raise SpaceError("cutmix cannot be probed: the protocol switches it off by augment.cutmix_alpha 0")
+    tried = [_typed(setting, value) for value in (setting.around(recipe) if own is None else own)]
+    found = list(dict.fromkeys([*tried, setting.of(recipe)]))
+    for value in found:
+        apply(recipe, {name: value})
+    if len(found) < 2:
+        raise SpaceError(f"{name} has only the protocol's value {found[0]} to try; give others")
+    return found if setting.scale == "choice" else sorted(found, key=float)
+
+
+def _typed(setting: Setting, value: Value) -> Value:
+    if setting.scale == "choice":
+        choices = ("fp32", "bf16")
+        if value not in choices:
+            raise SpaceError(f"{setting.name}={value} is none of {', '.join(choices)}")
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        raise SpaceError(f"{setting.name}={value} is not a number") from None
+    if not math.isfinite(number) or (setting.whole and number != int(number)):
+        raise SpaceError(f"{setting.name}={value} is not a {'whole' if setting.whole else 'finite'} number")
+    return int(number) if setting.whole else number
+
+
+def plan(recipe: Recipe, settings: SensitivitySettings) -> list[Point]:
+    """Return every point to try, each once: the protocol's own, one setting changed at a time, then the samples.
+
+    The samples are a scrambled Sobol sequence (Joe and Kuo's directions, as in `scipy.stats.qmc`) over the ranges of
+    the probed settings, the others at the protocol's values. Raises SpaceError.
+    """
+    tried = {name: values_of(recipe, name, settings.values.get(name)) for name in settings.space}
+    own = protocol_values(recipe)
+    points = [Point(own, "grid")]
+    points += [Point(own | {name: value}, "grid") for name, values in tried.items() for value in values]
+    points += [Point(own | values, "sample") for values in _samples(tried, settings.sample_count)]
+    for point in points:
+        apply(recipe, point.values)
+    unique: dict[str, Point] = {}
+    for point in points:
+        unique.setdefault(point.key, point)
+    return list(unique.values())
+
+
+def _samples(tried: Mapping[Name, Sequence[Value]], count: int) -> list[dict[str, Value]]:
+    if not count:
+        return []
+    from scipy.stats import qmc
+
+    exponent = math.ceil(math.log2(count))  # the sequence is even at powers of two; a shorter part of it still is good
+    cube = qmc.Sobol(len(tried), rng=0).random_base2(exponent)[:count]
+    return [
+        {name: SETTINGS[name].at(float(u), values) for u, (name, values) in zip(row, tried.items(), strict=True)}
+        for row in cube
+    ]
+
+
+def parse_space(text: str) -> tuple[tuple[Name, ...], dict[Name, tuple[Value, ...]]]:
+    """Return the settings and their own values of `lr,warmup` or `lr=0.0001:0.001,batch`. Raises SpaceError."""
+    names: list[Name] = []
+    values: dict[Name, tuple[Value, ...]] = {}
+    for item in text.split(","):
+        name, equals, listed = (part.strip() for part in item.partition("="))
+        names.append(known(name))
+        if equals:
+            values[names[-1]] = tuple(part.strip() for part in listed.split(":"))
+    return tuple(names), values

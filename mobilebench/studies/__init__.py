@@ -1,0 +1,1 @@
+"""The published studies, each with its tables, its claims and what recomputing them finds."""

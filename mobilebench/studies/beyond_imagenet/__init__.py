@@ -1,0 +1,1 @@
+"""Beyond ImageNet (Zhang, Ding, Liu 2025): published tables, claims, audit."""

@@ -1,0 +1,119 @@
+"""The paper's statements, each put as a test that a matrix can pass or fail, with the evidence on both sides.
+
+A verdict follows from the stated rule alone. "Leans" means that the point estimate says so while its 95 % interval
+does not exclude the contrary; with eleven models that is the usual outcome.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mobilebench.errors import UserError
+from mobilebench.studies.beyond_imagenet import evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mobilebench.scoring.matrix import Matrix
+    from mobilebench.scoring.table import ScoreTable
+    from mobilebench.studies.beyond_imagenet.evidence import Verdict
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the claims are held against: one matrix, its scores, {model: params}, {model: macs}, and the elements."""
+
+    matrix: Matrix
+    scores: ScoreTable
+    params: Mapping[str, int] = field(default_factory=dict)
+    macs: Mapping[str, int] = field(default_factory=dict)
+    elements: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of the paper with its verdict; `pro` and `contra` are sentences with their numbers."""
+
+    name: str
+    statement: str
+    rule: str
+    verdict: Verdict
+    pro: tuple[str, ...] = ()
+    contra: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def check_claims(context: Context) -> tuple[Claim, ...]:
+    """Return a verdict on each of the paper's claims for one matrix; nothing is resampled beyond `scores.draws`.
+
+    The claims are about the paper's datasets: a matrix with fewer than four of them can test none.
+    """
+    return tuple(_judge(context, *entry) for entry in _CLAIMS)
+
+
+def _judge(context: Context, name: str, statement: str, rule: str, test: Callable[[Context], evidence.Found]) -> Claim:
+    try:
+        evidence.require_papers_datasets(context)
+        verdict, pro, contra, notes = test(context)
+    except (evidence.NotTestableError, UserError) as reason:
+        return Claim(name, statement, rule, "not testable", notes=(str(reason),))
+    return Claim(name, statement, rule, verdict, tuple(pro), tuple(contra), tuple(notes))
+
+
+_CLAIMS: tuple[tuple[str, str, str, Callable[[Context], evidence.Found]], ...] = (
+    (
+        "leaders",
+        "EfficientNet and ConvMixer lead (sections 4.1, 5)",
+        "supported if both hold ranks 1 and 2 with probability of at least 0.95; contradicted at 0.05 or less",
+        evidence.leaders,
+    ),
+    (
+        "last",
+        "ConvNeXt has the lowest xScore (section 4.1)",
+        "supported if it is last with probability of at least 0.95; contradicted at 0.05 or less",
+        evidence.last,
+    ),
+    (
+        "imagenette",
+        "Imagenette accuracy does not reliably predict cross-dataset performance (abstract, 4.2, 5)",
+        (
+            "to predict is to carry half the variance of the ranks on the other datasets (Spearman 0.71): supported if "
+            "the 95 % interval lies below, contradicted if above"
+        ),
+        evidence.imagenette,
+    ),
+    (
+        "four_suffice",
+        "Four datasets closely approximate the full xScore (4.1, 5)",
+        "Spearman of the direct four-dataset score on models left out: supported if its 95 % interval lies above 0.9",
+        evidence.four_suffice,
+    ),
+    (
+        "best_four",
+        "Imagenette, CIFAR-100, HAM10k and Dogs are the best four (4.1)",
+        "first alone by Spearman, and first with any one model left out: supported; not first: contradicted",
+        evidence.best_four,
+    ),
+    (
+        "transformers",
+        "Transformer blocks add little (abstract, 4.1)",
+        "needs two networks with them; contradicted if they score higher with permutation p < 0.05",
+        evidence.transformers,
+    ),
+    (
+        "channel_attention",
+        "Channel-wise attention promotes generalisation (abstract, 4.3)",
+        "supported if networks with squeeze-and-excite score higher with permutation p < 0.05",
+        evidence.channel_attention,
+    ),
+    (
+        "params",
+        "Parameter count is not what drives xScore (section 5)",
+        (
+            "to drive is to carry half the variance of the ranks (Spearman beyond 0.71 either way): supported if the "
+            "95 % interval lies within, contradicted if beyond"
+        ),
+        evidence.params,
+    ),
+)

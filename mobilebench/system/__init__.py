@@ -1,0 +1,1 @@
+"""The machine and its files: layout, durable writes, disks, signals, processors, energy, provenance."""

@@ -1,0 +1,127 @@
+"""Where a number comes from: the code's commit, the packages, the data's version and the machine.
+
+What one line can say is a tag of every run; the rest goes with it as files (`write_files`), so that `mobilebench
+reproduce` can say whether a checkout is able to make the number again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+if TYPE_CHECKING:
+    import torch
+
+    from mobilebench.config.suite import Suite
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy")
+SUITE, MACHINE, PATCH = "suite.json", "environment.json", "uncommitted.patch"
+_PATCH_LIMIT = 1_000_000  # characters; more is generated files, and no patch a person would apply
+_LOCK = Path("requirements.lock")
+
+
+@cache
+def environment() -> dict[str, str]:
+    """Return what every run says of its surroundings: git commit and dirty flag, package versions, machine."""
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "git_commit": _git("rev-parse", "HEAD") or "unknown",
+        "git_dirty": "unknown" if status is None else str(bool(status)).lower(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "host": platform.node(),
+        "cpu": f"{_cpu_name()} x{os.cpu_count()}",
+    }
+
+
+@cache
+def dvc_digest(path: str) -> str | None:
+    """Return the digest that dvc.lock has for an output (`md5`, with `.dir` for a folder), None when it has none."""
+    try:
+        stages = YAML(typ="safe").load(Path("dvc.lock").read_text())["stages"]
+        outs = [out for stage in stages.values() for out in stage.get("outs", ())]
+        return next((str(out["md5"]) for out in outs if out["path"] == path and "md5" in out), None)
+    except (OSError, YAMLError, KeyError, TypeError, AttributeError):  # no DVC here, or not yet run: no tag
+        return None
+
+
+def write_files(folder: Path, suite: Suite) -> None:
+    """Write into `folder` what does not fit a tag: the suite, all packages and the machine, uncommitted changes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SUITE).write_text(json.dumps(asdict(suite), indent=1) + "\n")
+    (folder / MACHINE).write_text(json.dumps(machine(), indent=1) + "\n")
+    patch = _uncommitted()
+    if patch:
+        (folder / PATCH).write_text(patch)
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """Return the packages, the lock file's digest and the hardware in full, as plain JSON values."""
+    import psutil
+
+    return environment() | {
+        "platform": platform.platform(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "physical_cores": psutil.cpu_count(logical=False),
+        "requirements_lock_sha256": lock_digest(),
+        "packages": packages(),
+    }
+
+
+def lock_digest() -> str | None:
+    """Return the SHA-256 of requirements.lock, None when there is none."""
+    return hashlib.sha256(_LOCK.read_bytes()).hexdigest() if _LOCK.exists() else None
+
+
+def packages() -> dict[str, str]:
+    """Return every installed distribution and its version."""
+    return dict(sorted({d.metadata["Name"].lower(): d.version for d in distributions() if d.metadata["Name"]}.items()))
+
+
+@cache
+def _uncommitted() -> str | None:
+    """Return what `git apply` needs to make the tracked files what they are now; None for nothing or too much."""
+    patch = _git("diff", "HEAD", "--no-ext-diff", "--no-color", strip=False)
+    return patch if patch and len(patch) <= _PATCH_LIMIT else None
+
+
+def device_tags(device: torch.device) -> dict[str, str]:
+    """Return what a run says of the device it was trained on; asked after training, so no context is made early."""
+    import torch
+
+    tags = {"device": str(device)}
+    if device.type == "cuda":
+        tags |= {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+    return tags
+
+
+def _git(*arguments: str, strip: bool = True) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S603, S607 - fixed words
+    except (
+        OSError,
+        UnicodeDecodeError,
+        subprocess.CalledProcessError,
+    ):  # no git here, or no repository: a tag of a run, not a reason to stop
+        return None
+    return done.stdout.strip() if strip else done.stdout
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:  # noqa: PTH123 - a device file of Linux only
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,73 @@
+"""A run of MLflow, read as a record."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mobilebench.errors import TrackingError
+from mobilebench.runs.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlflow.entities import Run
+
+_ID = re.compile(r"[a-z0-9_]+")
+
+
+@dataclass(frozen=True)
+class Details:
+    """One run of a cell with all that was written of it: its record, parameters and tags, as MLflow keeps them."""
+
+    record: Record
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    artifact_uri: str
+
+
+def as_details(run: Run) -> Details:
+    """Return a run of a cell with its parameters and tags. Raises TrackingError when it is none."""
+    if run.data.tags.get("kind") not in {"cell", "superseded cell"}:
+        raise TrackingError(f"run {run.info.run_id} is no run of a cell; choose one of a training")
+    return Details(as_record(run), run.data.params, run.data.tags, run.info.artifact_uri)
+
+
+def as_record(run: Run) -> Record:
+    """Return a run of a cell as a record; values that its run lacks are None, unreadable tags raise TrackingError."""
+    tags, metrics = run.data.tags, run.data.metrics
+    finished = run.info.status == "FINISHED"
+
+    def whole(key: str) -> int | None:
+        return int(metrics[key]) if key in metrics else None
+
+    try:
+        return Record(
+            run_id=run.info.run_id,
+            model=tags["model"],
+            dataset=_id(tags["dataset"]),
+            seed=int(tags["seed"]),
+            protocol_hash=tags["protocol_hash"],
+            data_digest=tags["data_digest"],
+            code_version=int(tags["code_version"]),
+            status=run.info.status,
+            test_top1=metrics.get("final_test_top1") if finished else None,
+            test_loss=metrics.get("final_test_loss") if finished else None,
+            n_test=whole("n_test"),
+            params=whole("params"),
+            macs=whole("macs"),
+            train_seconds=metrics.get("train_seconds"),
+            git_commit=tags.get("git_commit"),
+        )
+    except (KeyError, ValueError) as error:
+        raise TrackingError(
+            f"run {run.info.run_id} is tagged kind=cell but its tag {error} is missing or unreadable; delete the run"
+        ) from None
+
+
+def _id(name: str) -> str:
+    """Return a dataset's id; what a store holds may come from anyone, and the id becomes part of a path."""
+    if not _ID.fullmatch(name):
+        raise ValueError(f"dataset={name[:60]!r}")
+    return name

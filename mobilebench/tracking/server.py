@@ -1,0 +1,195 @@
+"""MLflow's own server as a child process: the UI on one's own store, or a tracking server for many.
+
+The tracking server keeps its runs in PostgreSQL and its artifacts in a folder, hands both out over HTTP, and asks for
+an account (MLflow's basic auth). Passwords are drawn at the first start and kept in files only its user can read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import webbrowser
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from mobilebench.errors import UserError
+from mobilebench.system.layout import ARTIFACTS
+from mobilebench.tracking.postgres import Cluster, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ADMIN = "admin"
+RUNS, ACCOUNTS = "mlflow", "mlflow_auth"  # the databases
+_QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+_READY = 120  # seconds; MLflow imports for 10 to 30
+
+
+class ServerError(UserError):
+    """The server cannot be started; the message says why and what to do."""
+
+
+def serve_ui(port: int, *, browser: bool = True) -> None:
+    """Run MLflow's UI until it is stopped, or open the tracking server's own when runs go to one.
+
+    One worker and no job runner: half the memory, and quick answers (several workers keep small replies waiting).
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if uri.startswith(("http://", "https://")):
+        webbrowser.open(uri)
+        return
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
+    command += ["--default-artifact-root", ARTIFACTS.resolve().as_uri(), "--host", "127.0.0.1", "--port", str(port)]
+    if browser and sys.stdout.isatty():
+        webbrowser.open(f"http://127.0.0.1:{port}")
+    try:
+        code = subprocess.run(command, env=os.environ | _QUIET, check=False).returncode  # noqa: S603 - our own words
+    except KeyboardInterrupt:
+        return
+    if code:
+        raise ServerError(f"MLflow's server ended with {code}; is port {port} taken? Choose another with --port")
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What only the server's own user may read, and the port of its cluster, which the addresses of its data name."""
+
+    admin: str
+    session: str
+    database: str
+    postgres_port: int
+
+
+def load_secrets(folder: Path) -> Secrets:
+    """Return the server's secrets, drawn at the first call; MLFLOW_AUTH_ADMIN_PASSWORD, if set then, is the admin's.
+
+    Raises ServerError for a password of fewer than 12 characters.
+    """
+    path = folder / "secrets.json"
+    if path.exists():
+        return Secrets(**json.loads(path.read_text()))
+    admin = os.environ.get("MLFLOW_AUTH_ADMIN_PASSWORD") or secrets.token_urlsafe(18)
+    if len(admin) < 12:
+        raise ServerError("MLFLOW_AUTH_ADMIN_PASSWORD has fewer than 12 characters; choose a longer one or unset it")
+    drawn = Secrets(admin, secrets.token_hex(32), secrets.token_hex(16), free_port())
+    _private(path, json.dumps(asdict(drawn)) + "\n")
+    return drawn
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a tracking server runs: its folder (secrets, artifacts, its own cluster), where it listens, who may call it.
+
+    database: an address of PostgreSQL without the database's name (`postgresql://user:password@host:5432`), None for a
+    cluster of its own, which then stays in `cluster`. hosts: the names the server is called by, `name:port`, with
+    commas between; None for this machine and private addresses.
+    """
+
+    folder: Path
+    host: str = "127.0.0.1"
+    port: int = 5000
+    hosts: str | None = None
+    database: str | None = None
+    cluster: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """What MLFLOW_TRACKING_URI is to be on this machine."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run it for the block, ready when the block begins; its cluster too. Raises ServerError or PostgresError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o711)  # its cluster may belong to another user, who passes but does not look
+        secret = load_secrets(self.folder)
+        cluster = None if self.database else self._cluster(secret)
+        try:
+            if cluster:
+                cluster.make()
+                cluster.start()
+                cluster.create(RUNS, ACCOUNTS)
+            base = self.database or (cluster.url("").rstrip("/") if cluster else "")
+            # A session of its own: Ctrl-C reaches this process only, which then stops all of the server's.
+            child = subprocess.Popen(self._command(), env=self._environment(secret, base), start_new_session=True)  # noqa: S603
+            try:
+                self._wait(child)
+                yield child
+            finally:
+                _stop(child)
+        finally:
+            if cluster:
+                cluster.stop()
+
+    def _cluster(self, secret: Secrets) -> Cluster:
+        return Cluster((self.cluster or self.folder / "postgres").resolve(), secret.database, secret.postgres_port)
+
+    def _command(self) -> list[str]:
+        # One worker: uvicorn's replies on a kept connection wait 40 ms each when there are several.
+        command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
+        command += ["--artifacts-destination", str((self.folder / "artifacts").resolve())]
+        command += ["--host", self.host, "--port", str(self.port)]
+        return [*command, "--allowed-hosts", self.hosts] if self.hosts else command
+
+    def _environment(self, secret: Secrets, base: str) -> dict[str, str]:
+        """Return the child's environment; secrets go by it and by files, never by arguments, which everybody sees."""
+        accounts = f"{base}/{ACCOUNTS}".replace("%", "%%")
+        auth = self.folder / "auth.ini"
+        # Every account may write to every experiment: many workers, one benchmark. Passwords are checked once a minute
+        # per account, not once a request, which would cost more than the request.
+        _private(
+            auth,
+            f"[mlflow]\ndefault_permission = EDIT\ndatabase_uri = {accounts}\nauth_cache_ttl_seconds = 60\n",
+        )
+        return (
+            os.environ
+            | _QUIET
+            | {
+                "MLFLOW_BACKEND_STORE_URI": f"{base}/{RUNS}",
+                "MLFLOW_AUTH_CONFIG_PATH": str(auth.resolve()),
+                "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN,
+                "MLFLOW_AUTH_ADMIN_PASSWORD": secret.admin,
+                "MLFLOW_FLASK_SERVER_SECRET_KEY": secret.session,
+            }
+        )
+
+    def _wait(self, child: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _READY
+        while time.monotonic() < deadline:
+            if child.poll() is not None:
+                raise ServerError(
+                    f"MLflow's server ended with {child.returncode}, see above; is port {self.port} taken? "
+                    "Choose another with --port"
+                )
+            try:
+                with urllib.request.urlopen(f"{self.address}/health", timeout=2):  # noqa: S310 - our own address
+                    return
+            except OSError:
+                time.sleep(0.3)
+        raise ServerError(f"MLflow's server did not answer within {_READY} s at {self.address}")
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End a process and those it started: politely, then not."""
+    for number, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(patience)
+
+
+def _private(path: Path, text: str) -> None:
+    """Write a file that nobody else may read, at any moment."""
+    beside = path.with_suffix(".part")
+    beside.unlink(missing_ok=True)
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 - of a descriptor
+        file.write(text)
+    beside.replace(path)

@@ -1,0 +1,146 @@
+"""Differences of two matrices, against scipy's paired t test and the score itself; what a side can be."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import ttest_rel
+
+from mobilebench.analysis.compare import compare, jackknife
+from mobilebench.analysis.run_sets import Side, _of_revision, _resolve, changes, match_models, unknown
+from mobilebench.config.suite import Cell, load, packaged_text
+from mobilebench.errors import UserError
+from mobilebench.report.slope_chart import slopes
+from mobilebench.scoring import Matrix, xscore
+from mobilebench.scoring.xscore import Anchors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODELS, DATASETS = ("m", "n"), ("d", "e")
+
+
+def matrix(top1: np.ndarray, seeds: tuple[int, ...] = (0, 1, 2)) -> Matrix:
+    return Matrix(MODELS, DATASETS, seeds, top1, np.array([10, 20]))
+
+
+def drawn(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0.3, 0.9, (2, 2, 3))
+
+
+def test_a_datasets_interval_is_the_paired_t_tests() -> None:
+    a, b = drawn(0), drawn(1)
+    row = compare(matrix(a), matrix(b)).of("dataset")[0]
+    oracle = ttest_rel(b[:, 0].mean(axis=0), a[:, 0].mean(axis=0)).confidence_interval(0.95)
+    assert (row.low, row.high) == pytest.approx((oracle.low, oracle.high))
+    assert row.difference == pytest.approx(b[:, 0].mean() - a[:, 0].mean())
+    assert (row.seeds, row.cells) == (3, 6)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=6))
+def test_the_jackknife_of_a_mean_is_the_t_interval(values: list[float]) -> None:
+    x = np.array(values)
+    without = [float(np.delete(x, i).mean()) for i in range(len(x))]
+    low, high = jackknife(float(x.mean()), without, 0.9)
+    oracle = ttest_rel(x, np.zeros_like(x)).confidence_interval(0.9)
+    if np.isfinite(oracle.low):
+        assert (low, high) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
+
+
+def test_both_sides_are_scored_on_one_scale() -> None:
+    a, b = drawn(0), drawn(1)
+    rows = {row.name: row for row in compare(matrix(a), matrix(b)).of("xscore")}
+    both = np.concatenate([a.mean(axis=2), b.mean(axis=2)])
+    scale = Anchors(both.min(axis=0), both.max(axis=0))
+    for number, name in enumerate(MODELS):
+        assert rows[name].a == pytest.approx(xscore(a.mean(axis=2), anchors=scale).score[number])
+        assert rows[name].b == pytest.approx(xscore(b.mean(axis=2), anchors=scale).score[number])
+
+
+def test_equal_sides_differ_by_nothing() -> None:
+    found = compare(matrix(drawn(0)), matrix(drawn(0)))
+    assert {(row.difference, row.low, row.high) for row in found.rows} == {(0.0, 0.0, 0.0)}
+
+
+def test_a_single_seed_has_no_interval() -> None:
+    found = compare(matrix(drawn(0)[:, :, :1], (0,)), matrix(drawn(1)[:, :, :1], (0,)))
+    assert all(np.isnan([row.low, row.high]).all() for row in found.rows)
+    assert "no interval" in slopes(found, "a", "b").caption
+
+
+def test_only_cells_of_both_count_and_the_others_are_told() -> None:
+    a, b = drawn(0), drawn(1)
+    a[0, 0, 0] = np.nan
+    found = compare(matrix(a), matrix(b, (1, 2, 3)))
+    assert found.seeds == (1, 2)
+    assert found.only == (3, 4)
+    cut = compare(matrix(a), matrix(b))
+    assert cut.of("dataset")[0].cells == 5
+    assert cut.of("dataset")[0].a == pytest.approx(np.nanmean(a[:, 0]))
+
+
+@pytest.mark.parametrize(("change", "message"), [("seeds", "no cell in common"), ("n_test", "10 test images in A")])
+def test_what_cannot_be_compared_is_refused(change: str, message: str) -> None:
+    other = matrix(drawn(1))
+    other = Matrix(MODELS, DATASETS, (7, 8, 9), other.top1, other.n_test) if change == "seeds" else Matrix(
+        MODELS, DATASETS, other.seeds, other.top1, np.array([11, 20])
+    )  # fmt: skip
+    with pytest.raises(UserError, match=message):
+        compare(matrix(drawn(0)), other)
+
+
+def test_the_csv_and_the_chart_say_every_row(tmp_path: Path) -> None:
+    found = compare(matrix(drawn(0)), matrix(drawn(1)))
+    lines = found.to_csv(tmp_path / "differences.csv").read_text().splitlines()
+    assert lines[0] == "what,name,a,b,difference,low,high,seeds,cells,level"
+    assert len(lines) == 1 + 2 + 2 + 1
+    chart = slopes(found, "before", "after")
+    assert all(name in chart.svg() for name in ("before", "after", "m  ", "n  "))
+
+
+def side(model: str, **settings: str) -> Side:
+    cell = Cell(model, "d", 0)
+    return Side(model, {cell: 0.5}, {"d": 10}, {cell: settings}, {cell: {"d digest": "x"}}, {cell: {"torch": "2"}})
+
+
+def test_changes_name_what_differs_and_silence_is_told() -> None:
+    (change,) = changes(side("m", lr="0.1", epochs="3"), side("m", lr="0.2", epochs="3"))
+    assert (change.kind, change.name, change.a, change.b, change.count) == ("protocol", "lr", "0.1", "0.2", 1)
+    bare = Side("m", {Cell("m", "d", 0): 0.5}, {"d": 10})
+    assert unknown(side("m"), bare) == ["protocol", "data", "code"]
+    assert unknown(side("m", lr="1"), side("m", lr="1")) == []
+
+
+def test_two_models_are_compared_under_both_names() -> None:
+    a, b = match_models(side("m"), side("n"))
+    assert a.matrix.models == b.matrix.models == ("m > n",)
+    assert compare(a.matrix, b.matrix).of("dataset")[0].cells == 1
+
+
+@pytest.fixture
+def repository(project: Path) -> Path:
+    (project / "results").mkdir()
+    matrix(drawn(0)).to_csv(project / "results/accuracy.csv")
+    (project / "params.yaml").write_text(packaged_text("demo"))
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"], ["tag", "first"]):
+        subprocess.run([*git, *command], check=True)
+    return project
+
+
+def test_a_git_revision_is_a_side(repository: Path) -> None:
+    first = _of_revision("first")
+    np.testing.assert_array_equal(first.matrix.top1, drawn(0))
+    assert first.settings[Cell("m", "d", 0)]["epochs"] == str(load().protocol.epochs)
+
+
+@pytest.mark.parametrize("name", ["--output=x", "-h", "first; ls", "$(ls)", "a b", ""])
+def test_a_name_cannot_be_an_option_or_a_command_of_git(repository: Path, name: str) -> None:
+    assert _resolve(name) is None
+    assert sorted(path.name for path in repository.iterdir()) == [".git", "params.yaml", "results"]

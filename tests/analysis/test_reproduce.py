@@ -1,0 +1,174 @@
+"""One trained cell: what its run says of where it comes from, how to make it again, and the model others load."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grids
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from mobilebench.analysis.reproduce import plan, suite_of
+from mobilebench.cli import main
+from mobilebench.config import suite as suites
+from mobilebench.config.suite import Cell
+from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.execution.cell_run import open_bench, run_cells
+from mobilebench.execution.model_versions import model_name, register
+from mobilebench.runs.records import read_results
+from mobilebench.system import provenance
+from mobilebench.system.layout import PACKED, RESULTS
+from mobilebench.tracking import Tracker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mobilebench.runs.records import Record
+
+STARNET = Cell("starnet", "blobs", 0)
+
+
+@dataclass
+class Trained:
+    folder: Path
+    record: Record
+
+
+def git(*arguments: str) -> None:
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Iterator[Trained]:
+    folder = tmp_path_factory.mktemp("project")
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patched:
+        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        (folder / "mlflow.db").write_bytes(_empty_store.read_bytes())
+        suite = grids.write(folder)
+        (folder / ".gitignore").write_text("*\n!params.yaml\n!.gitignore\n")
+        git("init", "-q")
+        git("add", ".")
+        git("commit", "-qm", "first")
+        params = folder / "params.yaml"
+        params.write_text(params.read_text() + "# not committed\n")
+        for cached in (provenance.environment, provenance.machine, provenance._uncommitted):
+            cached.cache_clear()
+        assert run_cells(open_bench(suite, "blobs", Tracker()), [STARNET]) == []
+        (record,) = read_results(RESULTS)
+        yield Trained(folder, record)
+        for cached in (provenance.environment, provenance.machine, provenance._uncommitted):
+            cached.cache_clear()
+
+
+def test_a_run_says_where_it_comes_from(trained: Trained, tmp_path: Path) -> None:
+    tracker = Tracker()
+    run = tracker.run(trained.record.run_id)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert run.tags["git_commit"] == commit
+    assert run.tags["git_dirty"] == "true"
+    assert {"torch", "python", "cpu", "host", "device", "data_digest"} <= set(run.tags)
+    patch = tracker.artifact(trained.record.run_id, "uncommitted.patch", tmp_path)
+    assert patch is not None
+    assert "+# not committed" in patch.read_text()
+    machine = tracker.artifact(trained.record.run_id, "environment.json", tmp_path)
+    assert machine is not None
+    found = json.loads(machine.read_text())
+    assert found["packages"]["torch"] == run.tags["torch"]
+    assert found["memory_bytes"] > 1e8
+    assert trained.record.train_seconds is not None
+
+
+def test_dvc_data_digests_are_read_from_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    provenance.dvc_digest.cache_clear()
+    Path("dvc.lock").write_text(
+        "schema: '2.0'\nstages:\n  prepare@blobs:\n    cmd: x\n    outs:\n    - path: data/packed/blobs\n"
+        "      md5: 0123.dir\n"
+    )
+    assert provenance.dvc_digest("data/packed/blobs") == "0123.dir"
+    assert provenance.dvc_digest("data/packed/other") is None
+    provenance.dvc_digest.cache_clear()
+
+
+def test_the_plan_names_the_commands_and_what_differs(trained: Trained) -> None:
+    found = plan(Tracker(), trained.record.run_id)
+    same = {check.name: check.same for check in found.checks}
+    assert same["torch"]
+    assert same["numerics version"]
+    assert same["data of blobs"]
+    assert not same["code"]  # it had uncommitted changes
+    assert not found.is_able
+    assert "git apply uncommitted.patch" in found.commands
+    assert "mobilebench train blobs --model starnet --seed 0" in found.commands
+    answer = CliRunner().invoke(main, ["reproduce", trained.record.run_id])
+    assert answer.exit_code == 1
+    assert "This checkout cannot" in answer.output
+
+
+def test_a_checkout_that_has_everything_is_able(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = Tracker()
+    clean = dict(tracker.run(trained.record.run_id).tags) | {"git_dirty": "false"}
+    real = Tracker.run
+
+    def run(self: Tracker, run_id: str) -> object:
+        from dataclasses import replace
+
+        return replace(real(self, run_id), tags=clean)
+
+    monkeypatch.setattr(Tracker, "run", run)
+    answer = CliRunner().invoke(main, ["reproduce", trained.record.run_id])
+    assert answer.exit_code == 0, answer.output
+    assert "can make the number again" in answer.output
+
+
+def test_the_runs_suite_comes_back_as_params_of_an_experiment_of_its_own(trained: Trained) -> None:
+    suite = suite_of(Tracker(), trained.record.run_id)
+    original = suites.load()
+    assert suite.protocol == original.protocol
+    assert suite.experiment == f"reproduction of {trained.record.run_id[:12]}"
+    assert list(suite.cells()) == [STARNET]
+
+
+def test_a_finished_cell_becomes_a_version_that_classifies(trained: Trained) -> None:
+    import mlflow
+
+    tracker, suite, packed = Tracker(), suites.load(), open_packed(PACKED / "blobs")
+    (done,) = register(tracker, suite, packed, [trained.record])
+    assert done.is_new
+    (again,) = register(tracker, suite, packed, [trained.record])
+    assert not again.is_new
+    assert again.version == done.version
+    address = f"models:/{model_name(trained.record)}@best"
+    mlflow.set_tracking_uri(tracker.uri)
+    model = mlflow.pytorch.load_model(address)
+    rows = packed.rows("test")
+    stored = torch.from_numpy(np.asarray(packed.images[rows]).copy()).permute(0, 3, 1, 2).float() / 255
+    images = torch.nn.functional.interpolate(stored, size=32, mode="bilinear", antialias=True, align_corners=False)
+    with torch.inference_mode():
+        hits = (model(images).argmax(1).numpy() == packed.labels[rows]).mean()
+    assert hits == pytest.approx(trained.record.test_top1, abs=1.5 / len(rows))
+    info = mlflow.models.get_model_info(address)
+    assert info.metadata["classes"] == ["dark", "light"]
+    assert info.signature.inputs.inputs[0].shape == (-1, 3, 32, 32)
+    assert tracker.registry.run_of(model_name(trained.record), None, "best") == trained.record.run_id
+
+
+def test_compare_takes_versions_and_runs(trained: Trained) -> None:
+    tracker = Tracker()
+    if not tracker.registry.versions(model_name(trained.record)):
+        list(register(tracker, suites.load(), open_packed(PACKED / "blobs"), [trained.record]))
+    answer = CliRunner().invoke(main, ["compare", trained.record.run_id, f"{model_name(trained.record)}@best"])
+    assert answer.exit_code == 0, answer.output
+    assert "+0.00" in answer.output
+    assert Path("results/compare/differences.csv").exists()
+    wrong = CliRunner().invoke(main, ["compare", "tiny", "tinny"])
+    assert wrong.exit_code == 2
+    assert "experiments in" in wrong.output

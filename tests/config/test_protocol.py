@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mobilebench.config.protocol import ConfigError, Override, Protocol, digest, flatten, parse
+from mobilebench.config.recipe import Recipe
+
+# Settings that any of the networks can be trained with, drawn independently of one another.
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "epochs": st.integers(10, 300),
+        "batch_size": st.integers(2, 512),
+        "lr": st.floats(1e-4, 1.0),
+        "label_smoothing": st.floats(0, 0.5),
+        "optimizer": st.sampled_from(["adam", "adamw", "sgd"]),
+        "augment": st.fixed_dictionaries({}, optional={"hflip": st.floats(0, 1), "cutmix_alpha": st.floats(0, 2)}),
+    },
+)
+
+
+def test_an_empty_protocol_is_the_papers() -> None:
+    recipe = parse(Protocol, {})
+    assert (recipe.optimizer, recipe.lr, recipe.min_lr) == ("adam", 1e-3, 1e-5)
+    assert (recipe.epochs, recipe.warmup_epochs, recipe.batch_size, recipe.resolution) == (100, 5, 32, 224)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named", "expected"),
+    [
+        ({"epochs": 3, "warmup_epochs": 5}, "warmup_epochs", "fewer than epochs"),
+        ({"batch_size": 0}, "batch_size", "2 or more"),
+        ({"lr": 0}, "lr", "more than 0"),
+        ({"min_lr": 1.0}, "min_lr", "at most lr"),
+        ({"label_smoothing": 1.0}, "label_smoothing", "< 1"),
+        ({"augment": {"hflip": 1.5}}, "hflip", "[0, 1]"),
+        ({"augment": {"crop_scale": [0.9, 0.1]}}, "crop_scale", "low <= high"),
+        ({"augment": {"color_jitter": [0, 0, 0, 0.6]}}, "color_jitter", "at most 0.5"),
+        ({"augment": {"randaugment": [2, 9], "trivialaugment": True}}, "trivialaugment", "one policy"),
+        ({"data": {"val_fraction": 1.0}}, "val_fraction", "< 1"),
+        ({"eval_resize": 100}, "eval_resize", "at least resolution"),
+        ({"precision": "fp16"}, "precision", "'fp32' or 'bf16'"),
+        ({"epochs": "100"}, "epochs", "integer"),
+        ({"epochs": 99.5}, "epochs", "integer"),
+        ({"drop_last": 1}, "drop_last", "boolean"),
+        ({"warmup_epoch": 5}, "warmup_epoch", "did you mean 'warmup_epochs'"),
+        ({"augment": {"flip": 0.5}}, "augment.flip", "hflip"),
+        ({"overrides": [{"models": ["a"], "set": {"learning_rate": 1}}]}, "overrides[0].set", "lr"),
+        ({"overrides": [{"set": {"lr": -1.0}}]}, "lr", "more than 0"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(settings: dict[str, object], named: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(Protocol, settings, "protocol.")
+    assert named in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_an_override_reaches_its_cells_only_and_keeps_what_it_does_not_name() -> None:
+    protocol = parse(
+        Protocol,
+        {
+            "overrides": [
+                {"models": ["mobilevit"], "set": {"lr": 1e-4}},
+                {"datasets": ["cifar100"], "set": {"augment": {"random_erasing": 0.25}}},
+                {"models": ["mobilevit"], "datasets": ["ham10k"], "set": {"lr": 1e-3}},
+            ]
+        },
+    )
+    assert protocol.recipe_for("tinynet", "cifar10") == Recipe()
+    assert protocol.recipe_for("mobilevit", "cifar10").lr == 1e-4
+    assert protocol.recipe_for("mobilevit", "ham10k").lr == 1e-3
+    both = protocol.recipe_for("mobilevit", "cifar100")
+    assert (both.lr, both.augment.random_erasing, both.augment.cutmix_alpha) == (1e-4, 0.25, 1.0)
+
+
+@given(SETTINGS)
+def test_the_hash_survives_a_round_trip_through_json(settings: dict[str, object]) -> None:
+    protocol = parse(Protocol, settings)
+    again = parse(Protocol, json.loads(json.dumps(settings, sort_keys=True)))
+    assert again == protocol
+    assert again.hash == protocol.hash
+
+
+@given(SETTINGS, SETTINGS)
+def test_hashes_differ_exactly_when_settings_do(one: dict[str, object], other: dict[str, object]) -> None:
+    first, second = parse(Protocol, one), parse(Protocol, other)
+    assert (first.hash == second.hash) == (first == second)
+
+
+def test_an_integer_written_for_a_number_means_the_same_protocol() -> None:
+    assert parse(Protocol, {"lr": 1}).hash == parse(Protocol, {"lr": 1.0}).hash
+
+
+def test_an_override_is_part_of_the_hash() -> None:
+    assert Protocol().hash != Protocol(overrides=(Override({"lr": 1e-4}, models=("mobilevit",)),)).hash
+
+
+def test_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [2, 3]}) == digest({"b": [2, 3], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_flatten_names_nested_settings_by_their_path() -> None:
+    assert flatten({"lr": 1, "augment": {"hflip": 0.5}, "model_options": {}}) == {
+        "lr": 1,
+        "augment.hflip": 0.5,
+        "model_options": {},
+    }

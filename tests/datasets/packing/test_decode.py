@@ -1,0 +1,162 @@
+"""From files of every kind to squares of RGB: what is handled, and what is refused by name."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobilebench.config.recipe import DataPolicy
+from mobilebench.datasets import DataError
+from mobilebench.datasets.custom import OwnData
+from mobilebench.datasets.packing.decode import ImageError, decode
+from mobilebench.datasets.packing.packed import open_packed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def picture(size: tuple[int, int] = (90, 60)) -> Image.Image:
+    """Left to right red rises, top to bottom green."""
+    x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
+    return Image.fromarray(np.stack([x, y, np.full_like(x, 128)], axis=2).astype(np.uint8))
+
+
+def stored(tmp_path: Path, image: Image.Image, name: str, **options: object) -> np.ndarray:
+    image.save(tmp_path / name, **options)
+    return np.asarray(decode(tmp_path / name, 32)[0]).astype(int)
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> np.ndarray:
+    return stored(tmp_path, picture(), "plain.png")
+
+
+def test_the_square_is_the_centre_as_torchvision_resizes_it(plain: np.ndarray) -> None:
+    from torchvision.transforms import v2
+
+    square = picture().crop((15, 0, 75, 60))
+    theirs = np.asarray(v2.functional.resize(square, [32, 32])).astype(int)
+    assert abs(plain - theirs).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "most"),
+    [
+        ("CMYK", "a.jpg", 12),
+        ("RGBA", "a.png", 1),
+        ("P", "a.png", 40),
+        ("YCbCr", "a.tiff", 4),
+        ("RGB", "a.webp", 12),
+        ("RGB", "a.bmp", 0),
+        ("RGB", "a.jpg", 8),
+    ],
+)
+def test_colour_modes_come_out_as_the_same_picture(
+    mode: str, name: str, most: int, plain: np.ndarray, tmp_path: Path
+) -> None:
+    assert abs(stored(tmp_path, picture().convert(mode), name) - plain).max() <= most
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1", "I;16"])
+def test_grey_becomes_three_equal_channels(mode: str, tmp_path: Path) -> None:
+    grey = picture().convert("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    image = deep if mode == "I;16" else grey.convert(mode)
+    rgb = stored(tmp_path, image, "grey.png")
+    assert (rgb == rgb[..., :1]).all()
+    if mode != "1":
+        assert abs(rgb - stored(tmp_path, grey.convert("RGB"), "rgb.png")).max() <= 1
+
+
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (40, 40), (200, 0, 0, 0))
+    assert stored(tmp_path, clear, "clear.png").min() == 255
+    half = Image.new("RGBA", (40, 40), (0, 0, 0, 128))
+    assert abs(stored(tmp_path, half, "half.png") - 127).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_exif_orientation_is_applied(orientation: int, name: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture((90, 60)).save(tmp_path / name, exif=exif, **({} if name.endswith("png") else {"quality": 95}))
+    from PIL import ImageOps
+
+    with Image.open(tmp_path / name) as image:
+        upright = ImageOps.exif_transpose(image)
+    upright.save(tmp_path / "upright.png", exif=b"")
+    theirs = np.asarray(decode(tmp_path / "upright.png", 32)[0]).astype(int)
+    ours = np.asarray(decode(tmp_path / name, 32)[0]).astype(int)
+    assert abs(ours - theirs).max() <= 2
+
+
+def test_large_jpegs_decoded_small_stay_the_same_picture(tmp_path: Path) -> None:
+    large = stored(tmp_path, picture((900, 600)), "large.jpg", quality=95)
+    assert abs(large - stored(tmp_path, picture((900, 600)), "large.png")).max() <= 6
+
+
+def test_of_an_animation_the_first_frame(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert np.asarray(decode(tmp_path / "a.gif", 8)[0])[0, 0].tolist() == [255, 0, 0]
+
+
+def test_32_bit_images_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 9), np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(ImageError, match="no agreed scale"):
+        decode(tmp_path / "a.tiff", 8)
+
+
+def test_an_image_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture((100, 100)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9000)
+    with pytest.raises(ImageError, match="DecompressionBomb"):
+        decode(tmp_path / "a.png", 8)
+
+
+def test_damaged_images_are_all_named_and_nothing_is_packed(
+    image_folder: Path, packed_at: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole = (image_folder / "cats" / "1.jpg").read_bytes()
+    (image_folder / "cats" / "1.jpg").write_bytes(whole[: len(whole) // 2])
+    (image_folder / "dogs" / "2.jpg").write_bytes(whole[:-200])
+    with pytest.raises(DataError, match=r"(?s)2 of 20 images cannot be read.*cats/1\.jpg.*dogs/2\.jpg.*Nothing was"):
+        packed_at("mine", own={"mine": OwnData(folder=str(image_folder))})
+    (image_folder / "cats" / "3.jpg").write_bytes(b"")
+    (image_folder / "dogs" / "notes.txt").write_text("no image")
+    with pytest.raises(DataError, match=r"(?s)4 of 21 images.*cats/3\.jpg.*dogs/notes\.txt"):
+        packed_at("mine", own={"mine": OwnData(folder=str(image_folder))})
+    assert [path.name for path in (tmp_path / "packed").iterdir()] == [".mine.lock"]
+
+
+def test_the_side_is_the_median_short_side_and_small_images_are_counted(
+    image_folder: Path, packed_at: Callable[..., Path]
+) -> None:
+    out = io.BytesIO()
+    picture((20, 31)).save(out, "PNG")
+    (image_folder / "cats" / "0.jpg").write_bytes(out.getvalue())
+    own = {"mine": OwnData(folder=str(image_folder))}
+    packed = open_packed(packed_at("mine", own=own))
+    assert packed.images.shape == (20, 40, 40, 3)
+    assert (packed.meta.storage["enlarged"], packed.meta.storage["native_short_side"]) == (1, 40)
+    small = open_packed(packed_at("mine", DataPolicy(short_side=16), own=own))
+    assert small.images.shape == (20, 16, 16, 3)
+
+
+def test_several_processes_write_what_one_writes(
+    image_folder: Path, packed_at: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"mine": OwnData(folder=str(image_folder))}
+    one = open_packed(packed_at("mine", own=own))
+    monkeypatch.setattr("mobilebench.datasets.packing.pack.FEW", 0)
+    monkeypatch.setattr("mobilebench.datasets.packing.pack.CHUNK", 3)
+    two = open_packed(packed_at("mine", own=own, workers=2, out_dir=tmp_path / "two"))
+    assert two.meta.digest == one.meta.digest
+    assert two.meta.mean == one.meta.mean
+    assert (two.path / "images.npy").read_bytes() == (one.path / "images.npy").read_bytes()

@@ -1,0 +1,158 @@
+"""Opening, checking and replacing packed datasets; nothing half-written is ever seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from mobilebench.config.recipe import DataPolicy
+from mobilebench.datasets import DataError
+from mobilebench.datasets.packing.packed import open_packed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+DIGESTS = {
+    "toy_shapes": "849c90715dcf700f6b0c4c544c5d47275431e61944d5421cabc5ec441bf74f1e",
+    "toy_textures": "68bb4f2f58c77c4aedb162036e4c07782b36568b3049084542d788971a162e76",
+}
+
+
+@pytest.fixture
+def toy(packed_at: Callable[..., Path]) -> Path:
+    return packed_at("toy_shapes")
+
+
+@pytest.mark.parametrize("dataset_id", sorted(DIGESTS))
+def test_the_toys_are_the_same_on_every_machine(dataset_id: str, packed_at: Callable[..., Path]) -> None:
+    assert open_packed(packed_at(dataset_id)).meta.digest == DIGESTS[dataset_id]
+
+
+def test_a_changed_pixel_is_found_by_verify_and_named(toy: Path) -> None:
+    with (toy / "images.npy").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    with pytest.raises(DataError, match=r"1 of 832 images.*rows 831"):
+        open_packed(toy).verify()
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "index.csv", "meta.json"])
+@pytest.mark.parametrize("how", ["cut", "empty", "gone", "garbage"])
+def test_damage_is_found_on_opening(name: str, how: str, toy: Path) -> None:
+    path = toy / name
+    content = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "garbage": b"\x93NUMPY?!"}[how])
+    with pytest.raises(DataError, match=r"damaged|holds no packed"):
+        open_packed(toy)
+
+
+def test_a_swapped_label_is_found_on_opening(toy: Path) -> None:
+    labels = np.load(toy / "labels.npy")
+    labels[0], labels[1] = labels[1], labels[0]
+    np.save(toy / "labels.npy", labels)
+    with pytest.raises(DataError, match="do not match the digest"):
+        open_packed(toy)
+
+
+def test_another_format_asks_to_prepare_again(toy: Path) -> None:
+    meta = json.loads((toy / "meta.json").read_text())
+    (toy / "meta.json").write_text(json.dumps(meta | {"format": 99}))
+    with pytest.raises(DataError, match="format 99"):
+        open_packed(toy)
+
+
+def test_nothing_there_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"mobilebench prepare nowhere.*dvc pull"):
+        open_packed(tmp_path / "nowhere")
+
+
+def test_another_policy_replaces_the_packed_set(toy: Path, packed_at: Callable[..., Path]) -> None:
+    before = open_packed(toy).meta
+    after = open_packed(packed_at("toy_shapes", DataPolicy(val_fraction=0.1))).meta
+    assert (after.counts["val"], before.counts["val"]) == (52, 0)
+    assert [path.name for path in toy.parent.iterdir() if path.name[0] == "."] == [".toy_shapes.lock"]
+
+
+def test_a_deleted_out_is_made_again(toy: Path, packed_at: Callable[..., Path]) -> None:
+    digest = open_packed(toy).meta.digest
+    for path in toy.iterdir():
+        path.unlink()
+    assert open_packed(packed_at("toy_shapes")).meta.digest == digest
+
+
+def test_rows_of_an_unknown_split(toy: Path) -> None:
+    with pytest.raises(ValueError, match="validation"):
+        open_packed(toy).rows("validation")
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from mobilebench.datasets.packing import pack
+from mobilebench.datasets.custom import OwnData
+from mobilebench.datasets.packing.prepare import prepare
+from mobilebench.config.recipe import DataPolicy
+
+if __name__ == "__main__":
+    folder, out = sys.argv[1:]
+    pack.FEW = 0
+    prepare("mine", policy=DataPolicy(), raw_dir=Path(out), out_dir=Path(out), workers=2,
+            own={"mine": OwnData(folder=folder)})
+"""
+
+
+def _children(pid: int) -> list[int]:
+    import psutil
+
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
+def test_killed_in_the_middle_it_leaves_nothing_and_no_processes(
+    image_folder: Path, packed_at: Callable[..., Path], tmp_path: Path
+) -> None:
+    import psutil
+
+    from mobilebench.datasets.custom import OwnData
+
+    for name in ("cats", "dogs"):  # enough work for the kill to fall into
+        source = (image_folder / name / "0.jpg").read_bytes()
+        for i in range(10, 500):
+            (image_folder / name / f"{i}.jpg").write_bytes(source)
+    out = tmp_path / "packed"
+    script = tmp_path / "run.py"
+    script.write_text(KILLED)
+    process = subprocess.Popen([sys.executable, script, image_folder, out], stderr=subprocess.DEVNULL)
+    partial = out / ".mine.partial" / "images.npy"
+    deadline = time.monotonic() + 60
+    while not partial.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    workers = _children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert partial.exists()
+    assert not (out / "mine").exists()
+    deadline = time.monotonic() + 10
+    while any(psutil.pid_exists(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in workers if psutil.pid_exists(pid)]
+    packed = open_packed(packed_at("mine", own={"mine": OwnData(folder=str(image_folder))}))
+    packed.verify()
+    assert not partial.exists()

@@ -1,0 +1,245 @@
+"""What reaches a tracking store, what is refused on the way, and that names are only names."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mobilebench.config import suite as suites
+from mobilebench.config.protocol import ConfigError
+from mobilebench.errors import UserError
+from mobilebench.execution.delivery import Synced, sync_journals
+from mobilebench.runs.journal import Delivery, Journal
+from mobilebench.runs.records import Record, write_result
+from mobilebench.system.energy import Meter, rapl
+from mobilebench.tracking import Tracker, TrackingError, shown
+from mobilebench.tracking.address import folder_name, tagged
+from mobilebench.tracking.writer import parcels
+
+TAGS = {
+    "kind": "cell", "cell": "net.data.0", "identity": "0" * 12, "journal": "0" * 32, "model": "net", "dataset": "data",
+    "seed": "0", "protocol_hash": "0" * 12, "data_digest": "0" * 12, "code_version": "1",
+}  # fmt: skip
+RESULTS = Path("results")
+
+
+def journal(folder: Path, *, epochs: int = 3, finish: bool = True, **tags: str) -> Journal:
+    made = Journal(folder)
+    data = {"name": "data", "digest": "0", "source": "data", "profile": "{}"}
+    start = {"type": "start", "experiment": "lab", "run_name": "r", "tags": TAGS | tags, "params": {"lr": "1"}}
+    made.append(start | {"dataset": data})
+    for step in range(1, epochs + 1):
+        made.append({"type": "epoch", "step": step, "metrics": {"train_loss": 1 / step}})
+    if finish:
+        made.append({"type": "finish", "step": epochs, "metrics": {"final_test_top1": 0.5, "n_test": 4.0}})
+    return made
+
+
+def test_a_long_journal_is_told_in_few_requests_and_in_order() -> None:
+    events = [{"type": "start"}]
+    events += [{"type": "epoch", "step": n, "metrics": dict.fromkeys("abcdefgh", 0.0)} for n in range(250)]
+    events += [{"type": "fail"}, {"type": "resume"}, {"type": "epoch", "step": 250, "metrics": {}}]
+    told = list(parcels(events))
+    assert [event for parcel in told for event in parcel] == events
+    assert [len(parcel) for parcel in told] == [1, 112, 112, 26, 1, 1, 1]
+    assert max(sum(len(e.get("metrics", {})) for e in parcel) for parcel in told) <= 1000
+
+
+@pytest.mark.usefixtures("store")
+def test_a_start_whose_answer_was_lost_is_completed_not_doubled(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.tracking import MlflowClient
+
+    tracker, waiting = Tracker(), journal(project / "j")
+
+    def away(*_: object, **__: object) -> None:
+        raise ConnectionError("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_inputs", away)  # the run is made, its parameters are told, then silence
+        with pytest.raises(TrackingError, match="gone"):
+            tracker.deliver(waiting)
+    assert waiting.delivery == Delivery()
+    run_id = tracker.deliver(waiting)
+    (run,) = tracker.runs("lab")
+    assert run.record.run_id == run_id
+    assert run.params == {"lr": "1"}
+    assert len(MlflowClient(tracker.uri).get_run(run_id).inputs.dataset_inputs) == 1
+
+
+def test_a_store_emptied_under_an_open_tracker_hears_everything_again(store: Path, project: Path) -> None:
+    tracker, waiting = Tracker(), journal(project / "j", finish=False)
+    tracker.deliver(waiting)
+    with closing(sqlite3.connect(store)) as connection, connection:
+        tables = ("latest_metrics", "metrics", "params", "tags", "inputs", "runs", "experiments")
+        for table in tables:
+            connection.execute(f"DELETE FROM {table}" + (" WHERE name = 'lab'" if table == "experiments" else ""))
+    waiting.append({"type": "epoch", "step": 4, "metrics": {"train_loss": 0.25}})
+    run_id = tracker.deliver(waiting)
+    assert [step for step, _ in tracker.curves(run_id, ["train_loss"])["train_loss"]] == [1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_failed_delivery_lets_training_rest_from_trying(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker, waiting = Tracker(), journal(project / "j")
+    times = iter([0.0, 20.0, 100.0, 250.0])
+    monkeypatch.setattr("mobilebench.tracking.client.time.monotonic", lambda: next(times))
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracker, "_deliver", lambda *_: (_ for _ in ()).throw(ConnectionError("away")))
+        with pytest.raises(TrackingError):
+            tracker.deliver(waiting)
+    assert tracker.is_resting()  # at 100 s: the try took 20, the rest lasts until 220
+    assert not tracker.is_resting()  # at 250 s
+
+
+@pytest.mark.usefixtures("store")
+def test_two_machines_that_trained_one_cell_end_with_one_run(project: Path) -> None:
+    here = journal(project / "a/cell", journal="a" * 32)
+    there = journal(project / "b/cell", journal="b" * 32)
+    tracker = Tracker()
+    tracker.deliver(here)
+    tracker.deliver(there)
+    assert len(tracker.records("lab")) == 2
+    winner = tracker.settle("lab", TAGS["identity"])
+    assert winner is not None
+    assert winner.run_id == here.delivery.run_id
+    assert tracker.records("lab") == [winner]
+
+
+@pytest.mark.usefixtures("store")
+def test_what_another_machine_brings_is_imported_once(project: Path) -> None:
+    journal(project / "stick/.mobilebench/cells/net.data.0-0")
+    tracker = Tracker()
+    assert sync_journals(project / "stick", RESULTS, tracker) == Synced(delivered=1)
+    assert sync_journals(project / "stick", RESULTS, tracker) == Synced()
+    assert (RESULTS / "cells/data/net.data.0.json").exists()
+    assert len(tracker.records("lab")) == 1
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"identity": "0' or tags.kind = 'cell"},
+        {"journal": "' or '1'='1"},
+        {"dataset": "../../outside"},
+        {"kind": "superseded cell"},
+    ],
+)
+def test_a_journal_with_more_than_ids_is_refused_and_others_go_on(project: Path, tags: dict[str, str]) -> None:
+    journal(project / "in/evil", **tags)
+    journal(project / "in/good")
+    done = sync_journals(project / "in", RESULTS, Tracker())
+    assert done.delivered == 1
+    ((name, error),) = done.failed
+    assert name == "evil"
+    assert "no usable identity" in str(error)
+    assert [path.name for path in RESULTS.rglob("*.json")] == ["net.data.0.json"]
+
+
+@pytest.mark.usefixtures("store")
+def test_links_in_a_foreign_folder_neither_read_nor_write_this_machines_files(project: Path) -> None:
+    secret = project / "secret.txt"
+    secret.write_text("key")
+    reads = journal(project / "in/reads")
+    reads.artifacts.mkdir()
+    (reads.artifacts / "model.pt").symlink_to(secret)
+    writes = journal(project / "in/writes", journal="1" * 32)
+    (writes.folder / "holder.txt").symlink_to(secret)
+    done = sync_journals(project / "in", RESULTS, Tracker())
+    assert done.delivered == 0
+    assert [name for name, _ in done.failed] == ["reads", "writes"]
+    assert secret.read_text() == "key"
+
+
+@pytest.mark.usefixtures("store")
+def test_a_dataset_in_a_store_cannot_lead_a_result_file_elsewhere(project: Path) -> None:
+    tracker = Tracker()
+    tracker.deliver(journal(project / "j", dataset="../../../outside"))
+    with pytest.raises(TrackingError, match="missing or unreadable"):
+        tracker.finished("lab", TAGS["identity"])
+    record = Record("r", "net", "../../outside", 0, "p", "d", 1, "FINISHED")
+    with pytest.raises(UserError, match="expected lower-case letters"):
+        write_result(RESULTS, record)
+
+
+@given(st.text())
+@example("x' OR '1'='1")
+@example("0' or tags.kind != '")
+def test_only_plain_words_get_into_a_filter(value: str) -> None:
+    if re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", value):
+        assert tagged(identity=value) == f"tags.identity = '{value}'"
+    else:
+        with pytest.raises(TrackingError, match="expected letters"):
+            tagged(identity=value)
+
+
+@given(st.text(min_size=1))
+@example("..")
+@example("../up")
+@example("/etc")
+def test_an_experiments_folder_stays_in_its_place(name: str) -> None:
+    folder = Path("/base") / folder_name(name)
+    assert folder.parent == Path("/base")
+    assert folder.name not in {".", "..", ""}
+    assert "/" not in folder_name(name)
+    assert "\0" not in folder_name(name)
+
+
+def test_two_experiments_do_not_share_a_folder() -> None:
+    assert len({folder_name(name) for name in ("a/b", "a_b", "a b", "a:b", "..")}) == 5
+
+
+@pytest.mark.usefixtures("store")
+def test_an_experiment_called_dot_dot_keeps_its_artifacts_below(project: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    tracker = Tracker()
+    (project / "notes").mkdir()
+    tracker.log_artifacts("..", "r", "note", project / "notes")
+    place = MlflowClient(tracker.uri).get_experiment_by_name("..")
+    assert place is not None
+    assert place.artifact_location.startswith((project / "mlartifacts").as_uri())
+
+
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.mkdir [trap]", "!!python/name:os.system"])
+def test_params_cannot_run_code(project: Path, tag: str) -> None:
+    with pytest.raises(ConfigError):
+        suites.parse_suite(f"suite: {tag}\n", "params.yaml")
+    assert list(project.iterdir()) == []
+
+
+def test_an_address_is_shown_without_its_password() -> None:
+    assert shown("http://user:p@ss@host:5000/x") == "http://host:5000/x"
+    assert shown("postgresql://u:p@h/db") == "postgresql://h/db"
+
+
+def zone(folder: Path, name: str, energy: int, wrap: int = 1000) -> Path:
+    made = folder / name
+    made.mkdir(parents=True)
+    for key, value in {"name": "package-0", "energy_uj": energy, "max_energy_range_uj": wrap}.items():
+        (made / key).write_text(f"{value}\n")
+    return made / "energy_uj"
+
+
+def test_energy_is_counted_per_package_and_over_the_counters_end(tmp_path: Path) -> None:
+    energy = zone(tmp_path, "intel-rapl:0", 900_000, wrap=1_000_000)
+    zone(tmp_path, "intel-rapl:0:0", 1)  # a part of package 0
+    meter = Meter(rapl(tmp_path))
+    assert meter.source == "RAPL package-0"
+    energy.write_text("950000\n")
+    assert meter.lap() == pytest.approx(0.05)
+    energy.write_text("150000\n")
+    assert meter.lap() == pytest.approx(0.2)
+    assert Meter([]).lap() is None
+
+
+def test_a_record_of_a_journal_is_json(tmp_path: Path) -> None:
+    lines = journal(tmp_path / "j").path.read_text().splitlines()
+    assert [json.loads(line)["type"] for line in lines] == ["start", *["epoch"] * 3, "finish"]
