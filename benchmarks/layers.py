@@ -16,7 +16,7 @@ from torch import nn
 from benchmarks.results import arguments, publish
 from mobilebench.training.accel import allocator as memory
 from mobilebench.training.accel.batchnorm import fold_batch_norms
-from mobilebench.training.accel.depthwise import quicken
+from mobilebench.training.accel.depthwise import use_fast_gradients
 
 # (channels, side, kernel, stride) of layers of the eleven networks at 224 px; no kernel: batch normalisation.
 LAYERS = (
@@ -56,7 +56,7 @@ def main() -> None:
         theirs = layer(channels, *kernel)
         ours = deepcopy(theirs)
         fold_batch_norms(ours)
-        quicken(ours)
+        use_fast_gradients(ours)
         slope = torch.randn_like(theirs(batch))
         turns = [(seconds(theirs, batch, slope), seconds(ours, batch, slope)) for _ in range(settings.rounds + 1)][1:]
         a, b = (1000 * median(times) for times in zip(*turns, strict=True))

@@ -49,7 +49,7 @@ def store(project: Path, _empty_store: Path) -> Path:
 
 
 @pytest.fixture
-def heard_ctrl_c() -> Iterator[None]:
+def ctrl_c_raises() -> Iterator[None]:
     """Ctrl-C as Python hears it, though a shell that started this in the background may have it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield

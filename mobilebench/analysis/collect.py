@@ -9,7 +9,7 @@ import numpy as np
 
 from mobilebench.config import suite as suites
 from mobilebench.errors import UserError
-from mobilebench.runs.records import Checked, RecordsError, check, compare_files, read_results, refuse
+from mobilebench.runs.records import CheckedRecords, RecordsError, check, compare_files, read_results, refuse
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet.published import paper_anchors
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredExperiment:
     """What `score` makes: the checked records, their matrix and the table of scores."""
 
     experiment: str
     protocol_hash: str
-    checked: Checked
+    checked: CheckedRecords
     matrix: Matrix
     table: ScoreTable
 
@@ -42,7 +42,7 @@ def score_experiment(
     anchors: str,
     allow_partial: bool = False,
     results: Path | None = None,
-) -> Scored:
+) -> ScoredExperiment:
     """Return the scores of an experiment; `anchors` is `grid` or `paper`, `results` has files the runs must agree with.
 
     Raises RecordsError naming every cell that is missing, doubled, unfinished, of another protocol or in disagreement;
@@ -53,11 +53,11 @@ def score_experiment(
     checked = check(found, cells, protocol_hash)
     if results is not None:
         wrong = compare_files(checked.records, [r for r in read_results(results) if r.protocol_hash == protocol_hash])
-        checked = Checked(checked.records, (*checked.problems, *wrong), checked.ignored)
+        checked = CheckedRecords(checked.records, (*checked.problems, *wrong), checked.ignored)
     refuse(checked, allow_partial=allow_partial)
     matrix = to_matrix(checked.records, cells)
     table = compute_scores(matrix, lam=lam, anchors=paper_anchors() if anchors == "paper" else None)
-    return Scored(experiment, protocol_hash, checked, matrix, table)
+    return ScoredExperiment(experiment, protocol_hash, checked, matrix, table)
 
 
 def _grid(experiment: str, found: list[Record]) -> tuple[list[Cell], str]:
@@ -79,7 +79,7 @@ def _grid(experiment: str, found: list[Record]) -> tuple[list[Cell], str]:
     return [suites.Cell(m, d, s) for d in axes[0] for s in axes[1] for m in axes[2]], hashes[0]
 
 
-def refuse_stale(records: Iterable[Record], suite: Suite) -> None:
+def raise_if_stale(records: Iterable[Record], suite: Suite) -> None:
     """Raise RecordsError when scored runs are of another protocol than the suite's: params.yaml has changed since."""
     others = sorted({record.protocol_hash for record in records} - {suite.protocol.hash})
     if others:
@@ -107,7 +107,7 @@ def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:
     return Matrix(models, datasets, seeds, top1, np.array([sizes.get(d, 0) for d in datasets], dtype=np.int64))
 
 
-def write_scores(scored: Scored, results: Path) -> tuple[Path, Path]:
+def write_scores(scored: ScoredExperiment, results: Path) -> tuple[Path, Path]:
     """Write accuracy.csv and xscore.csv, each replaced in one step, and return their paths."""
     runs = {(r.model, r.dataset, r.seed): r.run_id for r in scored.checked.records}
     accuracy = scored.matrix.to_csv(results / "accuracy.csv", runs)

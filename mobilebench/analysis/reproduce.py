@@ -45,7 +45,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReproductionPlan:
     """The commands that make the number again from nothing, and the checks of this checkout."""
 
     commands: tuple[str, ...]
@@ -57,10 +57,10 @@ class Plan:
         return all(check.same for check in self.checks if check.needed)
 
 
-def plan(tracker: Tracker, run_id: str) -> Plan:
+def plan(tracker: Tracker, run_id: str) -> ReproductionPlan:
     """Return how to reproduce a run. Raises TrackingError when there is no such run of a cell."""
     run = tracker.run(run_id)
-    return Plan(tuple(_commands(run, tracker)), tuple(_checks(run)))
+    return ReproductionPlan(tuple(_commands(run, tracker)), tuple(_checks(run)))
 
 
 def suite_of(tracker: Tracker, run_id: str) -> Suite:

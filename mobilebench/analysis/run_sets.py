@@ -1,4 +1,4 @@
-"""What can be compared: an experiment, a run, a model version or a git revision, read as one side."""
+"""What can be compared: an experiment, a run, a model version or a git revision, read as one set of runs."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _SAFE_REVISION = re.compile(r"[A-Za-z0-9_./~^@{}][A-Za-z0-9_./~^@{}-]*")
 _NOT_SETTINGS = {"model", "dataset", "seed", "num_classes"}
 
 
-class SideError(UserError):
+class RunSetError(UserError):
     """A name stands for nothing that can be compared, or for two things; the message says what was looked for."""
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
-    """One side: accuracies, and per cell its settings, data digests and code, as far as they are known."""
+class RunSet:
+    """One set of runs: accuracies, and per cell its settings, data digests and code, as far as they are known."""
 
     name: str
     cells: Mapping[Cell, float]
@@ -63,7 +63,7 @@ class Change:
     count: int
 
 
-def read_side(name: str, tracker: Tracker) -> Side:
+def load_run_set(name: str, tracker: Tracker) -> RunSet:
     """Return what `name` stands for.
 
     A run's id, a model version (`mobilebench.model.dataset/3` or `...@best`), an experiment, or a git revision that
@@ -80,27 +80,27 @@ def read_side(name: str, tracker: Tracker) -> Side:
         return _of_revision(rest)
     is_experiment, is_revision = name in tracker.experiments(), _resolve(name) is not None
     if is_experiment and is_revision:
-        raise SideError(f"{name!r} is an experiment and a git revision; write experiment:{name} or git:{name}")
+        raise RunSetError(f"{name!r} is an experiment and a git revision; write experiment:{name} or git:{name}")
     if is_experiment:
         return _of_experiment(name, tracker)
     if is_revision:
         return _of_revision(name)
     known = ", ".join(tracker.experiments()) or "none"
-    raise SideError(
+    raise RunSetError(
         f"{name!r} is no run id, model version, git revision or experiment; experiments in {tracker.store}: {known}"
     )
 
 
-def match_models(a: Side, b: Side) -> tuple[Side, Side]:
+def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
     """Let two sides of one model each be compared although the models differ, under both names."""
-    first, second = ({cell.model for cell in side.cells} for side in (a, b))
+    first, second = ({cell.model for cell in run_set.cells} for run_set in (a, b))
     if len(first) != 1 or len(second) != 1 or first == second:
         return a, b
     label = f"{first.pop()} > {second.pop()}"
     return _renamed(a, label), _renamed(b, label)
 
 
-def changes(a: Side, b: Side) -> list[Change]:
+def changes(a: RunSet, b: RunSet) -> list[Change]:
     """Return what differs in protocol, data and code between the cells that both sides have, most frequent first."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for cell in a.cells.keys() & b.cells.keys():
@@ -113,59 +113,59 @@ def changes(a: Side, b: Side) -> list[Change]:
     return [Change(kind, name, x, y, count) for (kind, name, x, y), count in ranked]
 
 
-def unknown(a: Side, b: Side) -> list[str]:
-    """Return the kinds of which one side says nothing, so that "no difference" is not read into silence."""
+def unknown(a: RunSet, b: RunSet) -> list[str]:
+    """Return the kinds of which one of the two says nothing, so that "no difference" is not read into silence."""
     names = {"settings": "protocol", "data": "data", "code": "code"}
     return [kind for key, kind in names.items() if not (getattr(a, key) and getattr(b, key))]
 
 
-def _of_experiment(name: str, tracker: Tracker) -> Side:
+def _of_experiment(name: str, tracker: Tracker) -> RunSet:
     found = tracker.runs(name)
     suite = suites.by_experiment(name)
     hashes = sorted({d.record.protocol_hash for d in found if d.record.status == "FINISHED"})
     if suite is None and len(hashes) != 1:
-        raise SideError(
+        raise RunSetError(
             f"experiment {name!r} has finished runs of {len(hashes)} protocols and no suite says which counts"
         )
     wanted = suite.protocol.hash if suite and suite.protocol.hash in hashes else (hashes or [""])[0]
     if len(hashes) > 1 and wanted not in hashes:
-        raise SideError(
+        raise RunSetError(
             f"experiment {name!r} has finished runs of protocols {', '.join(hashes)}; compare run ids instead"
         )
     checked = check([d.record for d in found], sorted({d.record.cell for d in found}), wanted)
     doubled = [p for p in checked.problems if p.kind in {"duplicate", "damaged", "disagrees"}]
     if doubled:
-        raise SideError(f"experiment {name!r} cannot be compared:\n" + "\n".join(f"  {p}" for p in doubled))
+        raise RunSetError(f"experiment {name!r} cannot be compared:\n" + "\n".join(f"  {p}" for p in doubled))
     taken = {record.run_id for record in checked.records}
     if not taken:
-        raise SideError(f"experiment {name!r} has no finished cell")
+        raise RunSetError(f"experiment {name!r} has no finished cell")
     return _of_runs(name, [d for d in found if d.record.run_id in taken])
 
 
-def _of_runs(name: str, found: Iterable[Details]) -> Side:
+def _of_runs(name: str, found: Iterable[Details]) -> RunSet:
     cells: dict[Cell, float] = {}
     sizes: dict[str, int] = {}
     parts: dict[str, dict[Cell, dict[str, str]]] = defaultdict(dict)
     for run in found:
         record, cell = run.record, run.record.cell
         if record.test_top1 is None:
-            raise SideError(f"run {record.run_id} is {record.status}: it has no final test_top1 to compare")
+            raise RunSetError(f"run {record.run_id} is {record.status}: it has no final test_top1 to compare")
         cells[cell], sizes[cell.dataset] = record.test_top1, record.n_test or 0
         parts["settings"][cell] = {key: value for key, value in run.params.items() if key not in _NOT_SETTINGS}
         parts["data"][cell] = {f"{cell.dataset} digest": record.data_digest}
         if "dvc_data" in run.tags:
             parts["data"][cell][f"{cell.dataset} dvc"] = run.tags["dvc_data"]
         parts["code"][cell] = {key: run.tags[key] for key in CODE if key in run.tags}
-    return Side(name, cells, sizes, parts["settings"], parts["data"], parts["code"])
+    return RunSet(name, cells, sizes, parts["settings"], parts["data"], parts["code"])
 
 
-def _of_revision(name: str) -> Side:
+def _of_revision(name: str) -> RunSet:
     commit = _resolve(name)
     if commit is None:
-        raise SideError(f"{name!r} is no revision of this repository")
+        raise RunSetError(f"{name!r} is no revision of this repository")
     table = _git("show", f"{commit}:./results/accuracy.csv")
     if table is None:
-        raise SideError(f"git revision {name!r} has no results/accuracy.csv; commit it there, or compare experiments")
+        raise RunSetError(f"git revision {name!r} has no results/accuracy.csv; commit it there, or compare experiments")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"accuracy of {name.replace('/', '_')}.csv"
         path.write_text(table)
@@ -175,7 +175,7 @@ def _of_revision(name: str) -> Side:
     cells = {cell: float(value) for cell, value in flat.items() if value == value}  # noqa: PLR0124 - NaN: absent
     sizes = dict(zip(matrix.datasets, map(int, matrix.n_test), strict=True))
     code = {"git_commit": commit, "git_dirty": "false"}
-    return Side(name, cells, sizes, _settings_at(commit, cells), {}, dict.fromkeys(cells, code))
+    return RunSet(name, cells, sizes, _settings_at(commit, cells), {}, dict.fromkeys(cells, code))
 
 
 def _settings_at(commit: str, cells: Iterable[Cell]) -> dict[Cell, dict[str, str]]:
@@ -205,14 +205,14 @@ def _git(*arguments: str) -> str | None:
         return None
 
 
-def _renamed(side: Side, model: str) -> Side:
+def _renamed(run_set: RunSet, model: str) -> RunSet:
     def over(part: Mapping[Cell, T]) -> dict[Cell, T]:
         return {replace(cell, model=model): value for cell, value in part.items()}
 
     return replace(
-        side,
-        cells=over(side.cells),
-        settings=over(side.settings),
-        data=over(side.data),
-        code=over(side.code),
+        run_set,
+        cells=over(run_set.cells),
+        settings=over(run_set.settings),
+        data=over(run_set.data),
+        code=over(run_set.code),
     )

@@ -10,10 +10,10 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mobilebench.datasets.audit import Finding
+    from mobilebench.datasets.audit import DatasetFinding
     from mobilebench.datasets.custom import OwnData
     from mobilebench.datasets.spec import DatasetSpec
-    from mobilebench.datasets.status import State
+    from mobilebench.datasets.status import DatasetState
 
 _RAW = click.option("--raw", type=click.Path(path_type=Path), help="Folder of official files [data/raw].")
 _PACKED = click.option("--packed", type=click.Path(path_type=Path), help="Folder of packed datasets [data/packed].")
@@ -61,7 +61,7 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
     console.print("mobilebench data list DATASET tells more; mobilebench data fetch DATASET downloads it.")
 
 
-def _details(spec: DatasetSpec, state: State) -> str:
+def _details(spec: DatasetSpec, state: DatasetState) -> str:
     lines = {
         "what": spec.title,
         "state": state.name,
@@ -148,7 +148,7 @@ def prepare(
 def audit(datasets: tuple[str, ...], out: Path | None, packed: Path | None) -> None:
     """Look for duplicates, leaks between splits, label conflicts and imbalance in packed DATASETS (default: all)."""
     from mobilebench.cli.console import console
-    from mobilebench.datasets.audit import Finding, Pair, write_csv
+    from mobilebench.datasets.audit import DatasetFinding, Pair, write_csv
     from mobilebench.datasets.audit import audit as run_audit
     from mobilebench.datasets.contact_sheet import write_sheet
     from mobilebench.datasets.packing.packed import META, open_packed
@@ -162,7 +162,7 @@ def audit(datasets: tuple[str, ...], out: Path | None, packed: Path | None) -> N
             find(name, _own())  # a name that nobody knows is told so, with those that look like it
     opened = {name: open_packed(folder / name) for name in dict.fromkeys(names)}
     found = run_audit(list(opened.values()))
-    write_csv(results / "audit.csv", Finding, found.findings)
+    write_csv(results / "audit.csv", DatasetFinding, found.findings)
     write_csv(results / "audit_pairs.csv", Pair, found.pairs)
     console.print(_table(found.findings))
     console.print(f"{results / 'audit.csv'}, {results / 'audit_pairs.csv'} ({len(found.pairs)} pairs) written")
@@ -170,7 +170,7 @@ def audit(datasets: tuple[str, ...], out: Path | None, packed: Path | None) -> N
         console.print(f"{results / 'audit.png'} shows the worst pairs")
 
 
-def _table(findings: tuple[Finding, ...]) -> Table:
+def _table(findings: tuple[DatasetFinding, ...]) -> Table:
     from rich.table import Table
 
     telling = [line for line in findings if line.value]

@@ -70,14 +70,14 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
 
     from mobilebench.cli.console import console, grid_progress
     from mobilebench.config import suite as suites
-    from mobilebench.execution.context import open_bench
+    from mobilebench.execution.context import open_context
     from mobilebench.execution.fork_server import fork_server
     from mobilebench.system.signals import termination_as_interrupt
 
     suite = suites.load()
     wanted = suites.select(suite, dataset, models, seeds)
-    bench = open_bench(suite, dataset, None, verify=False)
-    cells = [cell for cell in wanted if again or not bench.is_finished(cell)]
+    context = open_context(suite, dataset, None, verify=False)
+    cells = [cell for cell in wanted if again or not context.is_finished(cell)]
     console.print(f"{dataset}: {len(cells)} of {len(wanted)} cells to train, {len(wanted) - len(cells)} finished")
     if not cells:
         return
@@ -88,13 +88,13 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
             from mobilebench.execution import cell_run as runner
             from mobilebench.tracking import Tracker
 
-            bench.packed.verify()
-            bench = replace(bench, tracker=None if offline else Tracker())
+            context.packed.verify()
+            context = replace(context, tracker=None if offline else Tracker())
         if again:
             for cell in cells:
-                runner.redo(bench, cell)
+                runner.redo(context, cell)
         with termination_as_interrupt(), grid_progress(len(cells), suite.protocol.epochs) as progress:
-            failed = runner.run_cells(replace(bench, listener=progress), cells)
+            failed = runner.run_cells(replace(context, listener=progress), cells)
     except KeyboardInterrupt:
         console.print(f"\nStopped. `mobilebench train {dataset}` goes on after the last finished epoch.")
         raise SystemExit(130) from None

@@ -26,7 +26,7 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     Differences are B - A over the cells that both have, paired over seeds. Writes a CSV and a slope chart to --out.
     """
     from mobilebench.analysis.compare import compare as compare_matrices
-    from mobilebench.analysis.run_sets import changes, match_models, read_side, unknown
+    from mobilebench.analysis.run_sets import changes, load_run_set, match_models, unknown
     from mobilebench.cli.console import console
     from mobilebench.report.slope_chart import slopes
     from mobilebench.studies.beyond_imagenet.published import paper_anchors
@@ -34,7 +34,7 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     from mobilebench.tracking import Tracker
 
     tracker = Tracker()
-    first, second = match_models(read_side(a, tracker), read_side(b, tracker))
+    first, second = match_models(load_run_set(a, tracker), load_run_set(b, tracker))
     scale = paper_anchors() if anchors == "paper" else None
     found = compare_matrices(first.matrix, second.matrix, lam=lam, anchors=scale)
     _show(found, a, b)

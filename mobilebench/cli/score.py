@@ -32,7 +32,7 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
     from mobilebench.config.suite import ScoreSettings
-    from mobilebench.runs.records import in_words
+    from mobilebench.runs.records import describe
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
@@ -46,7 +46,7 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
         allow_partial=allow_partial,
         results=RESULTS if suite else None,
     )
-    for line in in_words(scored.checked.problems):
+    for line in describe(scored.checked.problems):
         console.print(f"[yellow]absent[/yellow] {line}", soft_wrap=True)
     if scored.checked.ignored:
         console.print(
@@ -60,7 +60,7 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
 @click.command()
 def leaderboard() -> None:
     """Print the leaderboard of results/accuracy.csv again."""
-    from mobilebench.analysis.collect import refuse_stale
+    from mobilebench.analysis.collect import raise_if_stale
     from mobilebench.cli.leaderboard import show
     from mobilebench.runs.records import read_results
     from mobilebench.scoring import Matrix, compute_scores
@@ -72,7 +72,7 @@ def leaderboard() -> None:
     assert suite is not None
     matrix = Matrix.from_csv(RESULTS)
     scored = {row["run_id"] for row in read_rows(RESULTS / "accuracy.csv", ("run_id",))}
-    refuse_stale((record for record in read_results(RESULTS) if record.run_id in scored), suite)
+    raise_if_stale((record for record in read_results(RESULTS) if record.run_id in scored), suite)
     anchors = paper_anchors() if suite.score.anchors == "paper" else None
     show(
         compute_scores(matrix, lam=suite.score.lam, anchors=anchors), matrix, f"{name}, protocol {suite.protocol.hash}"

@@ -59,12 +59,12 @@ def run(*, storage: str | None, jobs: int, retry_failed: bool, take_over: bool, 
     from mobilebench.cli.trials import show_regrets, trial_progress
     from mobilebench.search.space import plan
     from mobilebench.search.studies import DEFAULT_STORAGE, Studies
-    from mobilebench.sensitivity.cells import beds, collect
+    from mobilebench.sensitivity.cells import collect, probed_cells
 
     suite = _suite(**options)
-    probed = beds(suite, suite.sensitivity)
-    for bed in probed:  # before anything slow is imported: a value that is not allowed
-        plan(bed.recipe, suite.sensitivity)
+    probed = probed_cells(suite, suite.sensitivity)
+    for cell in probed:  # before anything slow is imported: a value that is not allowed
+        plan(cell.recipe, suite.sensitivity)
     studies = Studies(storage or DEFAULT_STORAGE)
     with console.status("loading PyTorch"):
         from mobilebench.sensitivity.run import Runner
@@ -88,13 +88,13 @@ def report(*, storage: str | None, **options: Any) -> None:
     from mobilebench.cli.console import console
     from mobilebench.report.sensitivity import write_sensitivity
     from mobilebench.search.studies import DEFAULT_STORAGE, Studies
-    from mobilebench.sensitivity.cells import beds, collect, parent_run
+    from mobilebench.sensitivity.cells import collect, parent_run, probed_cells
     from mobilebench.sensitivity.results import findings
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
     suite = _suite(**options)
-    probes, refused = collect(beds(suite, suite.sensitivity), Studies(storage or DEFAULT_STORAGE))
+    probes, refused = collect(probed_cells(suite, suite.sensitivity), Studies(storage or DEFAULT_STORAGE))
     for line in refused:
         console.print(f"[yellow]refused[/yellow] {line}", soft_wrap=True)
     with console.status("fitting importances"):

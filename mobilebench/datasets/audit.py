@@ -64,7 +64,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Finding:
+class DatasetFinding:
     """One line of the audit: in `dataset` (or between two, "a + b"), `check` found `value`, as a share of `of`."""
 
     dataset: str
@@ -79,7 +79,7 @@ class Finding:
 class Audit:
     """Everything found: lines for the table, and every offending pair."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[DatasetFinding, ...]
     pairs: tuple[Pair, ...]
 
 
@@ -155,23 +155,25 @@ def _side(datasets: Sequence[Packed], image: Image) -> tuple[str, str, str, str,
     return data.meta.id, line.split, line.path, data.meta.classes[line.label], image.row
 
 
-def _within(data: Packed, pairs: Sequence[Pair]) -> Iterator[Finding]:
+def _within(data: Packed, pairs: Sequence[Pair]) -> Iterator[DatasetFinding]:
     mine = [pair for pair in pairs if pair.dataset_a == pair.dataset_b == data.meta.id]
     counts = data.meta.counts
     for kind in ("exact", "near"):
         some = [pair for pair in mine if pair.kind == kind]
         for where, split in sorted({(_where(pair), pair.split_b) for pair in some}):
             found = [pair for pair in some if _where(pair) == where]
-            yield Finding(data.meta.id, f"{kind}_duplicates", where, _images(found), counts[split], _example(found[0]))
+            yield DatasetFinding(
+                data.meta.id, f"{kind}_duplicates", where, _images(found), counts[split], _example(found[0])
+            )
         if not some:
-            yield Finding(data.meta.id, f"{kind}_duplicates", "all", 0, len(data.labels))
+            yield DatasetFinding(data.meta.id, f"{kind}_duplicates", "all", 0, len(data.labels))
         conflicts = [pair for pair in some if pair.conflict]
         example = _example(conflicts[0]) if conflicts else ""
-        yield Finding(data.meta.id, f"label_conflicts_{kind}", "all", len(conflicts), len(some), example)
+        yield DatasetFinding(data.meta.id, f"label_conflicts_{kind}", "all", len(conflicts), len(some), example)
     yield from _groups(data)
     yield from _balance(data)
     enlarged = int(data.meta.storage.get("enlarged", 0))
-    yield Finding(data.meta.id, "smaller_than_stored", "all", enlarged, len(data.labels))
+    yield DatasetFinding(data.meta.id, "smaller_than_stored", "all", enlarged, len(data.labels))
     yield _damaged(data)
 
 
@@ -188,7 +190,7 @@ def _example(pair: Pair) -> str:
     return f"{pair.path_a} ({pair.label_a}) = {pair.path_b} ({pair.label_b})"
 
 
-def _groups(data: Packed) -> Iterator[Finding]:
+def _groups(data: Packed) -> Iterator[DatasetFinding]:
     splits: defaultdict[str, set[str]] = defaultdict(set)
     for line in data.index:
         if line.group:
@@ -196,40 +198,40 @@ def _groups(data: Packed) -> Iterator[Finding]:
     if not splits:
         return
     crossing = sorted(group for group, where in splits.items() if len(where) > 1)
-    yield Finding(data.meta.id, "groups_crossing", "all", len(crossing), len(splits), ", ".join(crossing[:1]))
+    yield DatasetFinding(data.meta.id, "groups_crossing", "all", len(crossing), len(splits), ", ".join(crossing[:1]))
     test = [line for line in data.index if line.split == "test"]
     shared = sum("train" in splits[line.group] for line in test if line.group)
-    yield Finding(data.meta.id, "images_of_train_groups", "test", shared, len(test))
+    yield DatasetFinding(data.meta.id, "images_of_train_groups", "test", shared, len(test))
 
 
-def _balance(data: Packed) -> Iterator[Finding]:
+def _balance(data: Packed) -> Iterator[DatasetFinding]:
     for split in ("train", "test"):
         counts = Counter(data.labels[data.rows(split)].tolist())
         (most, n), (least, few) = counts.most_common()[0], counts.most_common()[-1]
         names = f"{data.meta.classes[most]} {n}, {data.meta.classes[least]} {few}"
-        yield Finding(data.meta.id, "largest_class", split, n, counts.total(), names)
+        yield DatasetFinding(data.meta.id, "largest_class", split, n, counts.total(), names)
         absent = len(data.meta.classes) - len(counts)
-        yield Finding(data.meta.id, "classes_absent", split, absent, len(data.meta.classes))
+        yield DatasetFinding(data.meta.id, "classes_absent", split, absent, len(data.meta.classes))
 
 
-def _damaged(data: Packed) -> Finding:
+def _damaged(data: Packed) -> DatasetFinding:
     try:
         data.verify()
     except DataError as error:
-        return Finding(data.meta.id, "pixels_changed", "all", 1, 1, str(error))
-    return Finding(data.meta.id, "pixels_changed", "all", 0, len(data.labels))
+        return DatasetFinding(data.meta.id, "pixels_changed", "all", 1, 1, str(error))
+    return DatasetFinding(data.meta.id, "pixels_changed", "all", 0, len(data.labels))
 
 
-def _between(a: Packed, b: Packed, pairs: Sequence[Pair]) -> Iterator[Finding]:
+def _between(a: Packed, b: Packed, pairs: Sequence[Pair]) -> Iterator[DatasetFinding]:
     names = {a.meta.id, b.meta.id}
     for kind in ("exact", "near"):
         found = [pair for pair in pairs if pair.kind == kind and {pair.dataset_a, pair.dataset_b} == names]
         example = _example(found[0]) if found else ""
         smaller = min(len(a.labels), len(b.labels))
-        yield Finding(f"{a.meta.id} + {b.meta.id}", f"{kind}_duplicates", "all", len(found), smaller, example)
+        yield DatasetFinding(f"{a.meta.id} + {b.meta.id}", f"{kind}_duplicates", "all", len(found), smaller, example)
 
 
-def write_csv(path: Path, kind: type[Finding | Pair], rows: Sequence[Finding] | Sequence[Pair]) -> None:
+def write_csv(path: Path, kind: type[DatasetFinding | Pair], rows: Sequence[DatasetFinding] | Sequence[Pair]) -> None:
     """Write findings or pairs, one a line, beside the final place and rename. Raises DataError."""
     new = path.with_name(f".{path.name}.partial")
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class State:
+class DatasetState:
     """name: packed, fetched, downloading, no download, not here, or damaged. sizes: of train, val, test, as text."""
 
     name: str
@@ -22,17 +22,17 @@ class State:
     sizes: tuple[str, str, str]
 
 
-def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> State:
+def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> DatasetState:
     """Return a dataset's state and sizes: as packed where it is, else as its official distribution says."""
     folder = out_dir / spec.id
     if (folder / META).exists():
         try:
             meta = read_meta(folder)
         except DataError:
-            return State("damaged", spec.classes, _sizes(spec.counts))
+            return DatasetState("damaged", spec.classes, _sizes(spec.counts))
         complete = "" if meta.official or not spec.counts else ", incomplete"
-        return State(f"packed{complete}", len(meta.classes), _sizes(meta.counts))
-    return State(_raw_state(spec, raw_dir / spec.raw_name), spec.classes, _sizes(spec.counts))
+        return DatasetState(f"packed{complete}", len(meta.classes), _sizes(meta.counts))
+    return DatasetState(_raw_state(spec, raw_dir / spec.raw_name), spec.classes, _sizes(spec.counts))
 
 
 def _raw_state(spec: DatasetSpec, home: Path) -> str:

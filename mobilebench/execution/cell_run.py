@@ -16,17 +16,17 @@ import torch
 
 from mobilebench import models
 from mobilebench.errors import TrackingError, UserError
-from mobilebench.execution.context import Bench, Listener, Silent, open_bench
-from mobilebench.execution.delivery import deliver_whole
+from mobilebench.execution.context import NullListener, ProgressListener, RunContext, open_context
+from mobilebench.execution.delivery import deliver_finished
 from mobilebench.execution.describe import start_event
 from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
 from mobilebench.runs.journal import Delivery
 from mobilebench.runs.records import result_path, write_result
-from mobilebench.system.disk import StorageError, storing
+from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.energy import Meter
 from mobilebench.system.provenance import device_tags, write_files
-from mobilebench.system.signals import undisturbed
+from mobilebench.system.signals import deferred_signals
 from mobilebench.training import Split, TrainData, Trainer, checkpoint
 from mobilebench.training.rng import derived_seed
 
@@ -45,8 +45,20 @@ Values = dict[str, float]
 
 
 __all__ = [
-    "Bench", "CellFailedError", "Listener", "Silent", "build", "deliver", "deliver_and_record", "open_bench",
-    "redo", "run_cell", "run_cells", "settle", "train_data", "train_only",
+    "CellFailedError",
+    "NullListener",
+    "ProgressListener",
+    "RunContext",
+    "build",
+    "deliver",
+    "deliver_and_record",
+    "open_context",
+    "redo",
+    "run_cell",
+    "run_cells",
+    "settle",
+    "train_data",
+    "train_only",
 ]  # fmt: skip
 
 
@@ -54,180 +66,182 @@ class CellFailedError(UserError):
     """A cell could not be trained; its run ended FAILED with the reason, other cells are not touched."""
 
 
-def run_cells(bench: Bench, cells: Iterable[Cell]) -> list[tuple[Cell, UserError]]:
+def run_cells(context: RunContext, cells: Iterable[Cell]) -> list[tuple[Cell, UserError]]:
     """Bring every cell to its end, `runtime.cells_per_device` at a time, and return those that failed and why.
 
     Those that only the tracking server has not heard of are tried once more after the others.
     """
     cells = list(cells)
-    workers = bench.suite.runtime.workers(len(cells))
+    workers = context.suite.runtime.workers(len(cells))
     if workers > 1:
         from mobilebench.execution.workers import run_side_by_side  # it imports this module
 
-        failed = run_side_by_side(bench, cells, workers)
+        failed = run_side_by_side(context, cells, workers)
     else:
-        failed = _run_each(bench, cells)
+        failed = _run_each(context, cells)
     undelivered = [cell for cell, error in failed if isinstance(error, TrackingError)]
     if undelivered:
-        failed = [pair for pair in failed if pair[0] not in undelivered] + _run_each(bench, undelivered)
-    if bench.tracker is not None and not bench.tracker.is_resting():
+        failed = [pair for pair in failed if pair[0] not in undelivered] + _run_each(context, undelivered)
+    if context.tracker is not None and not context.tracker.is_backing_off():
         with suppress(TrackingError):  # only speed is lost; what matters was said cell by cell
-            bench.tracker.analyze()
+            context.tracker.analyze()
     return failed
 
 
-def _run_each(bench: Bench, cells: Iterable[Cell]) -> list[tuple[Cell, UserError]]:
+def _run_each(context: RunContext, cells: Iterable[Cell]) -> list[tuple[Cell, UserError]]:
     failed = []
     for cell in cells:
         try:
-            run_cell(bench, cell)
+            run_cell(context, cell)
         except UserError as error:
-            bench.listener.note(cell, str(error))
+            context.listener.note(cell, str(error))
             failed.append((cell, error))
     return failed
 
 
-def run_cell(bench: Bench, cell: Cell) -> None:
+def run_cell(context: RunContext, cell: Cell) -> None:
     """Finish one cell, whatever was done of it before; nothing when its result is there.
 
     Raises CellFailedError when it cannot be trained, CellBusyError when another process has it, TrackingError when
     it is trained but the tracking server has not heard all of it, StorageError when the disk takes nothing.
     """
-    journal = bench.journal(cell)
-    if bench.is_finished(cell):
+    journal = context.journal(cell)
+    if context.is_finished(cell):
         checkpoint.remove(journal.folder / "checkpoint.pt")  # killed after the result was written
         return
     with journal.locked():
-        if _settle(bench, cell, journal):
+        if _settle(context, cell, journal):
             return
-        _train_if_needed(bench, cell, journal)
-        deliver_and_record(bench, cell, journal)
+        _train_if_needed(context, cell, journal)
+        deliver_and_record(context, cell, journal)
 
 
-def train_only(bench: Bench, cell: Cell) -> None:
+def train_only(context: RunContext, cell: Cell) -> None:
     """Train a cell to its end and leave the telling to another process; raises what run_cell raises."""
-    journal = bench.journal(cell)
+    journal = context.journal(cell)
     with journal.locked():
-        _train_if_needed(bench, cell, journal)
+        _train_if_needed(context, cell, journal)
 
 
-def settle(bench: Bench, cell: Cell) -> bool:
+def settle(context: RunContext, cell: Cell) -> bool:
     """Take over the cell's finished run if the tracking server has one, else make its journal this experiment's.
 
     Tell whether the server had it.
     """
-    journal = bench.journal(cell)
+    journal = context.journal(cell)
     with journal.locked():
-        return _settle(bench, cell, journal)
+        return _settle(context, cell, journal)
 
 
-def _settle(bench: Bench, cell: Cell, journal: Journal) -> bool:
-    adopted = _adopt(bench, cell, journal)
-    if journal.is_of_other(bench.suite.experiment):
-        journal.move(bench.suite.experiment)
+def _settle(context: RunContext, cell: Cell, journal: Journal) -> bool:
+    adopted = _adopt(context, cell, journal)
+    if journal.is_of_other(context.suite.experiment):
+        journal.move(context.suite.experiment)
         if adopted is None:
-            bench.listener.note(cell, f"of another experiment until now; goes to {bench.suite.experiment!r} as it is")
-        elif bench.tracker is not None:
-            journal.delivery = Delivery(adopted.run_id, len(journal.events()), bench.tracker.store)
+            context.listener.note(
+                cell, f"of another experiment until now; goes to {context.suite.experiment!r} as it is"
+            )
+        elif context.tracker is not None:
+            journal.delivery = Delivery(adopted.run_id, len(journal.events()), context.tracker.store)
     return adopted is not None
 
 
-def redo(bench: Bench, cell: Cell) -> None:
+def redo(context: RunContext, cell: Cell) -> None:
     """Forget a cell's result, so that the next run_cell trains it anew; its old run stays, marked as superseded.
 
     The wish is the first line of the new journal: killed before it is written, nothing was asked, and the old run is
     found again; killed after it, the old run is marked when that line is delivered, now or by `mobilebench sync`.
     """
-    journal = bench.journal(cell)
+    journal = context.journal(cell)
     with journal.locked():
-        with storing(bench.results):
-            result_path(bench.results, cell).unlink(missing_ok=True)
+        with disk_errors(context.results):
+            result_path(context.results, cell).unlink(missing_ok=True)
         journal.clear()
-        journal.append(start_event(bench, cell) | {"redo": True})
+        journal.append(start_event(context, cell) | {"redo": True})
 
 
-def _adopt(bench: Bench, cell: Cell, journal: Journal) -> Record | None:
+def _adopt(context: RunContext, cell: Cell, journal: Journal) -> Record | None:
     """Take over a finished run that the server has and this folder lacks: trained elsewhere, or its file was lost."""
     start = journal.last("start")
-    if bench.tracker is None or (start is not None and start.get("redo")):
+    if context.tracker is None or (start is not None and start.get("redo")):
         return None
     try:
-        record = bench.tracker.finished(bench.suite.experiment, bench.identity(cell))
+        record = context.tracker.finished(context.suite.experiment, context.identity(cell))
     except TrackingError as error:  # it was there when this process began: train, and tell it later
-        bench.listener.note(cell, f"{error}")
+        context.listener.note(cell, f"{error}")
         return None
     if record is None:
         return None
-    write_result(bench.results, record)
+    write_result(context.results, record)
     checkpoint.remove(journal.folder / "checkpoint.pt")
-    bench.listener.note(cell, f"already finished on the tracking server (run {record.run_id})")
+    context.listener.note(cell, f"already finished on the tracking server (run {record.run_id})")
     return record
 
 
-def _train_if_needed(bench: Bench, cell: Cell, journal: Journal) -> None:
+def _train_if_needed(context: RunContext, cell: Cell, journal: Journal) -> None:
     journal.sweep()
     if journal.last("finish") is None:
-        _train(bench, cell, journal)
+        _train(context, cell, journal)
 
 
-def _train(bench: Bench, cell: Cell, journal: Journal) -> None:
-    recipe = bench.suite.protocol.recipe_for(cell.model, cell.dataset)
+def _train(context: RunContext, cell: Cell, journal: Journal) -> None:
+    recipe = context.suite.protocol.recipe_for(cell.model, cell.dataset)
     if not journal.events():
-        journal.append(start_event(bench, cell))
+        journal.append(start_event(context, cell))
     elif journal.events()[-1]["type"] != "start":
         journal.append({"type": "resume"})
-    deliver(bench, cell, journal)
-    with storing(journal.artifacts):
-        write_files(journal.artifacts, bench.suite)
+    deliver(context, cell, journal)
+    with disk_errors(journal.artifacts):
+        write_files(journal.artifacts, context.suite)
     try:
-        _train_epochs(bench, cell, journal, recipe)
+        _train_epochs(context, cell, journal, recipe)
     except KeyboardInterrupt:
-        _end(bench, cell, journal, "interrupt", "stopped by Ctrl-C; the next call goes on after its last epoch")
+        _end(context, cell, journal, "interrupt", "stopped by Ctrl-C; the next call goes on after its last epoch")
         raise
     except StorageError as error:
-        _end(bench, cell, journal, "fail", str(error))
+        _end(context, cell, journal, "fail", str(error))
         raise
     except Exception as error:  # whatever a network raises, its run ends FAILED and other cells go on
         reason = f"{type(error).__name__}: {error}"
-        _end(bench, cell, journal, "fail", reason, traceback.format_exc())
+        _end(context, cell, journal, "fail", reason, traceback.format_exc())
         raise CellFailedError(f"{cell.name} failed: {reason}") from error
 
 
-def _train_epochs(bench: Bench, cell: Cell, journal: Journal, recipe: Recipe) -> None:
-    model = build(cell, len(bench.packed.meta.classes), recipe)
+def _train_epochs(context: RunContext, cell: Cell, journal: Journal, recipe: Recipe) -> None:
+    model = build(cell, len(context.packed.meta.classes), recipe)
     if cell.model not in models.MODELS:  # the registry's own are held to this by the tests
-        for warning in check(model, len(bench.packed.meta.classes), recipe.resolution):
-            bench.listener.note(cell, warning)
-    trainer = Trainer(model, train_data(bench.packed), recipe, cell.seed, bench.suite.runtime)
+        for warning in check(model, len(context.packed.meta.classes), recipe.resolution):
+            context.listener.note(cell, warning)
+    trainer = Trainer(model, train_data(context.packed), recipe, cell.seed, context.suite.runtime)
     cost = count(model, recipe.resolution)  # now with the threads that the runtime allows
     saved = checkpoint.load(journal.folder / "checkpoint.pt")
     if saved is not None:
         trainer.load_state_dict(saved)
-        bench.listener.note(cell, f"goes on after epoch {trainer.epoch}")
+        context.listener.note(cell, f"goes on after epoch {trainer.epoch}")
     for decision in trainer.decisions:
-        bench.listener.note(cell, decision)
+        context.listener.note(cell, decision)
     last = _told(saved, journal)
     meter = Meter()
     for result in trainer.epochs():
-        last = _keep_epoch(bench, cell, journal, trainer, result, meter.lap())
-    _finish(bench, journal, trainer, cost, last)
+        last = _keep_epoch(context, cell, journal, trainer, result, meter.lap())
+    _finish(context, journal, trainer, cost, last)
 
 
-def _end(bench: Bench, cell: Cell, journal: Journal, kind: str, reason: str, trace: str = "") -> None:
+def _end(context: RunContext, cell: Cell, journal: Journal, kind: str, reason: str, trace: str = "") -> None:
     """End the run without a result: its reason as a tag, its traceback as an artifact.
 
     On a full disk not even that may be written; then the reason is the message, and the next call goes on all the same.
     """
     try:
-        with storing(journal.artifacts):
+        with disk_errors(journal.artifacts):
             if trace:
                 journal.artifacts.mkdir(parents=True, exist_ok=True)
                 (journal.artifacts / "traceback.txt").write_text(trace)
         journal.append({"type": kind, "tags": {"reason": reason[:5000]}})
     except StorageError as error:
-        bench.listener.note(cell, f"its end ({reason}) could not be kept: {error}")
+        context.listener.note(cell, f"its end ({reason}) could not be kept: {error}")
         return
-    deliver(bench, cell, journal)
+    deliver(context, cell, journal)
 
 
 def build(cell: Cell, num_classes: int, recipe: Recipe) -> torch.nn.Module:
@@ -257,16 +271,16 @@ def train_data(packed: Packed) -> TrainData:
 
 
 def _keep_epoch(
-    bench: Bench, cell: Cell, journal: Journal, trainer: Trainer, result: EpochResult, joules: float | None
+    context: RunContext, cell: Cell, journal: Journal, trainer: Trainer, result: EpochResult, joules: float | None
 ) -> Values:
     """Keep one epoch and return its values. They are in the checkpoint too: weights and numbers cannot come apart."""
     known = asdict(result) | {"energy_joules": joules}
     values = {key: float(value) for key, value in known.items() if value is not None}
-    with storing(journal.folder), undisturbed():
+    with disk_errors(journal.folder), deferred_signals():
         checkpoint.save(journal.folder / "checkpoint.pt", trainer.state_dict() | {"result": values})
         _tell_epoch(journal, values)
-    bench.listener.epoch(cell, result, trainer.recipe.epochs)
-    deliver(bench, cell, journal)
+    context.listener.epoch(cell, result, trainer.recipe.epochs)
+    deliver(context, cell, journal)
     return values
 
 
@@ -286,25 +300,25 @@ def _tell_epoch(journal: Journal, values: Values) -> None:
         journal.append({"type": "epoch", "step": step, "metrics": metrics})
 
 
-def deliver(bench: Bench, cell: Cell, journal: Journal) -> None:
+def deliver(context: RunContext, cell: Cell, journal: Journal) -> None:
     """Tell the server what it has not heard; when it is away, training goes on and the journal keeps everything."""
-    if bench.tracker is None or bench.tracker.is_resting():
+    if context.tracker is None or context.tracker.is_backing_off():
         return
     try:
-        bench.tracker.deliver(journal)
+        context.tracker.deliver(journal)
     except TrackingError as error:
-        bench.listener.note(cell, f"kept for later: {error}")
+        context.listener.note(cell, f"kept for later: {error}")
 
 
-def _finish(bench: Bench, journal: Journal, trainer: Trainer, cost: dict[str, float], last: Values) -> None:
-    with storing(journal.artifacts):
+def _finish(context: RunContext, journal: Journal, trainer: Trainer, cost: dict[str, float], last: Values) -> None:
+    with disk_errors(journal.artifacts):
         journal.artifacts.mkdir(exist_ok=True)
         checkpoint.save(journal.artifacts / "model.pt", trainer.model.state_dict())
     epochs = {event["step"]: event["metrics"] for event in journal.events() if event["type"] == "epoch"}
     metrics = cost | {
         "final_test_top1": last["test_top1"],
         "final_test_loss": last["test_loss"],
-        "n_test": len(bench.packed.rows("test")),
+        "n_test": len(context.packed.rows("test")),
         "train_seconds": sum(values["epoch_seconds"] for values in epochs.values()),
     }
     if all("energy_joules" in values for values in epochs.values()):
@@ -313,11 +327,11 @@ def _finish(bench: Bench, journal: Journal, trainer: Trainer, cost: dict[str, fl
     journal.append({"type": "finish", "step": trainer.recipe.epochs, "metrics": metrics, "tags": tags})
 
 
-def deliver_and_record(bench: Bench, cell: Cell, journal: Journal) -> None:
+def deliver_and_record(context: RunContext, cell: Cell, journal: Journal) -> None:
     """Tell the server the rest of a finished journal and write the cell's result file; raises TrackingError."""
-    if bench.tracker is None:
-        bench.listener.note(cell, "trained; waits for `mobilebench sync`")
+    if context.tracker is None:
+        context.listener.note(cell, "trained; waits for `mobilebench sync`")
         return
-    record = deliver_whole(bench.tracker, journal)
-    write_result(bench.results, record)
+    record = deliver_finished(context.tracker, journal)
+    write_result(context.results, record)
     checkpoint.remove(journal.folder / "checkpoint.pt")  # the weights are an artifact of the run now

@@ -1,4 +1,4 @@
-"""The bench of one dataset: what all its cells share in one process, and who hears of their progress."""
+"""The context of one dataset: what all its cells share in one process, and who hears of their progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mobilebench.training import EpochResult
 
 
-class Listener(Protocol):
+class ProgressListener(Protocol):
     """What wants to hear of progress: the command line's bars, a test, nobody."""
 
     def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
@@ -31,7 +31,7 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
-class Bench:
+class RunContext:
     """What all cells of one dataset share, made once per process: the suite, the opened data and the tracker.
 
     tracker is None when working offline: everything then waits in the journals for `mobilebench sync`.
@@ -41,7 +41,7 @@ class Bench:
     dataset: str
     packed: Packed
     tracker: Tracker | None
-    listener: Listener
+    listener: ProgressListener
     results: Path = RESULTS
     state: Path = STATE
 
@@ -65,7 +65,7 @@ class Bench:
         return not self.journal(cell).is_of_other(self.suite.experiment)
 
 
-class Silent:
+class NullListener:
     """A listener that shows nothing."""
 
     def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
@@ -75,10 +75,10 @@ class Silent:
         """Show nothing."""
 
 
-def open_bench(
+def open_context(
     suite: Suite, dataset: str, tracker: Tracker | None, root: Path = Path(), *, verify: bool = True
-) -> Bench:
-    """Return the bench of one dataset of the suite, its every pixel checked: seconds, before hours are spent on it.
+) -> RunContext:
+    """Return the context of one dataset of the suite, its every pixel checked: seconds, before hours are spent on it.
 
     verify: False leaves the pixels unread, to look which cells there are to train. Raises UserError when the packed
     data is absent or damaged.
@@ -86,4 +86,4 @@ def open_bench(
     packed = open_packed(root / PACKED / dataset)
     if verify:
         packed.verify()
-    return Bench(suite, dataset, packed, tracker, Silent(), root / RESULTS, root / STATE)
+    return RunContext(suite, dataset, packed, tracker, NullListener(), root / RESULTS, root / STATE)

@@ -23,7 +23,7 @@ _HEX = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclass
-class Synced:
+class SyncReport:
     """What `sync` did: runs delivered, runs still in training, and what could not be delivered and why."""
 
     delivered: int = 0
@@ -31,17 +31,17 @@ class Synced:
     failed: list[tuple[str, UserError]] = field(default_factory=list)
 
 
-def sync_journals(folder: Path, results: Path, tracker: Tracker) -> Synced:
+def sync_journals(folder: Path, results: Path, tracker: Tracker) -> SyncReport:
     """Deliver every journal below `folder` (cells, or a project that has them) and write finished cells' result files.
 
     What cannot be delivered is named in the answer and stops no other; those of living processes are left to them.
     """
     cells = folder / STATE if (folder / STATE).is_dir() else folder
-    done = Synced()
+    done = SyncReport()
     for path in sorted(cells.glob("*/journal.jsonl")):
         journal = Journal(path.parent)
         try:
-            refuse_foreign(journal)
+            raise_if_foreign(journal)
             with journal.locked():
                 done.delivered += _sync_one(journal, results, tracker)
                 done.waiting += journal.last("finish") is None
@@ -52,7 +52,7 @@ def sync_journals(folder: Path, results: Path, tracker: Tracker) -> Synced:
     return done
 
 
-def deliver_whole(tracker: Tracker, journal: Journal) -> Record:
+def deliver_finished(tracker: Tracker, journal: Journal) -> Record:
     """Deliver a finished journal and return the record of its cell: its own, or an earlier one of the same identity.
 
     A store that no longer has the run it was told of is told again: the journal still has it all. Raises TrackingError
@@ -72,7 +72,7 @@ def deliver_whole(tracker: Tracker, journal: Journal) -> Record:
     return record
 
 
-def refuse_foreign(journal: Journal) -> None:
+def raise_if_foreign(journal: Journal) -> None:
     """Raise JournalError for a journal that may not be trusted with this machine's files or with a store's queries.
 
     A folder brought from elsewhere may hold links, by which files of this machine would be sent to the server or
@@ -109,7 +109,7 @@ def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
         if theirs is not None and theirs.run_id != journal.delivery.run_id:
             _keep(results, theirs)
             return False
-    _keep(results, deliver_whole(tracker, journal))
+    _keep(results, deliver_finished(tracker, journal))
     return True
 
 

@@ -13,12 +13,12 @@ from mobilebench.system.provenance import dvc_digest, environment
 
 if TYPE_CHECKING:
     from mobilebench.config.suite import Cell
-    from mobilebench.execution.context import Bench
+    from mobilebench.execution.context import RunContext
 
 
-def start_event(bench: Bench, cell: Cell) -> dict[str, object]:
+def start_event(context: RunContext, cell: Cell) -> dict[str, object]:
     """Return the event that starts the run of a cell: its identity, settings, data and surroundings."""
-    suite, meta = bench.suite, bench.packed.meta
+    suite, meta = context.suite, context.packed.meta
     recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
     settings = {
         "model": cell.model,
@@ -38,7 +38,7 @@ def start_event(bench: Bench, cell: Cell) -> dict[str, object]:
         | {
             "kind": "cell",
             "cell": cell.name,
-            "identity": bench.identity(cell),
+            "identity": context.identity(cell),
             "journal": uuid.uuid4().hex,
             **({"dvc_data": data} if (data := dvc_digest(f"{PACKED}/{cell.dataset}")) else {}),
         },
@@ -49,6 +49,6 @@ def start_event(bench: Bench, cell: Cell) -> dict[str, object]:
             "name": cell.dataset,
             "digest": meta.digest[:36],  # MLflow's limit; the whole digest is a tag
             "source": str(PACKED / cell.dataset),
-            "profile": f'{{"train": {len(bench.packed.rows("train"))}, "test": {len(bench.packed.rows("test"))}}}',
+            "profile": f'{{"train": {len(context.packed.rows("train"))}, "test": {len(context.packed.rows("test"))}}}',
         },
     }

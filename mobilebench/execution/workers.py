@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobilebench.errors import UserError
 from mobilebench.execution.cell_run import CellFailedError, deliver, deliver_and_record, settle, train_only
-from mobilebench.execution.context import open_bench
+from mobilebench.execution.context import open_context
 from mobilebench.execution.fork_server import fork_server
 from mobilebench.system.signals import termination_as_interrupt
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from mobilebench.config.suite import Cell, Suite
-    from mobilebench.execution.context import Bench
+    from mobilebench.execution.context import RunContext
     from mobilebench.training import EpochResult
 
 Failures = list[tuple["Cell", UserError]]
@@ -41,37 +41,37 @@ class _Worker:
     outcome: str | None = None  # "" when it ended well, else why not
 
 
-def run_side_by_side(bench: Bench, cells: Iterable[Cell], workers: int, root: Path = Path()) -> Failures:
+def run_side_by_side(context: RunContext, cells: Iterable[Cell], workers: int, root: Path = Path()) -> Failures:
     """Bring every cell to its end, `workers` at a time, and return those that failed and why."""
-    context = fork_server()
+    processes = fork_server()
     waiting, running, failed = list(cells), dict[Any, _Worker](), Failures()
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 cell = waiting.pop(0)
-                if not _is_taken_over(bench, cell, failed):
-                    worker = _start(context, bench.suite, bench.dataset, root, cell)
+                if not _is_taken_over(context, cell, failed):
+                    worker = _start(processes, context.suite, context.dataset, root, cell)
                     running[worker.inbox] = worker
             for inbox in wait(list(running)):
-                if not _hear(bench, running[inbox]):
-                    _end(bench, running.pop(inbox), failed)
+                if not _hear(context, running[inbox]):
+                    _end(context, running.pop(inbox), failed)
     except KeyboardInterrupt:
-        _stop(bench, list(running.values()))
+        _stop(context, list(running.values()))
         raise
     return failed
 
 
-def _is_taken_over(bench: Bench, cell: Cell, failed: Failures) -> bool:
+def _is_taken_over(context: RunContext, cell: Cell, failed: Failures) -> bool:
     try:
-        return bench.is_finished(cell) or settle(bench, cell)
+        return context.is_finished(cell) or settle(context, cell)
     except UserError as error:
         failed.append((cell, error))
         return True
 
 
-def _start(context: Any, suite: Suite, dataset: str, root: Path, cell: Cell) -> _Worker:
-    inbox, outbox = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(suite, dataset, root, cell, outbox), name=cell.name)
+def _start(processes: Any, suite: Suite, dataset: str, root: Path, cell: Cell) -> _Worker:
+    inbox, outbox = processes.Pipe(duplex=False)
+    process = processes.Process(target=_work, args=(suite, dataset, root, cell, outbox), name=cell.name)
     process.start()
     outbox.close()  # the worker's end is its own: when it dies, this side reads the end of the stream
     return _Worker(cell, process, inbox)
@@ -99,11 +99,11 @@ class _Sender:
 def _work(suite: Suite, dataset: str, root: Path, cell: Cell, outbox: Connection) -> None:
     """Train one cell, in the worker. Its journal has all there is to tell; the pipe only says how it ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent passes it on as SIGTERM, once
-    bench = replace(open_bench(suite, dataset, None, root, verify=False), listener=_Sender(outbox))
+    context = replace(open_context(suite, dataset, None, root, verify=False), listener=_Sender(outbox))
     outcome = ""
     try:
         with termination_as_interrupt():
-            train_only(bench, cell)
+            train_only(context, cell)
     except UserError as error:
         outcome = str(error)
     except KeyboardInterrupt:
@@ -112,7 +112,7 @@ def _work(suite: Suite, dataset: str, root: Path, cell: Cell, outbox: Connection
         outbox.send(("end", outcome))
 
 
-def _hear(bench: Bench, worker: _Worker) -> bool:
+def _hear(context: RunContext, worker: _Worker) -> bool:
     """Take one message of a worker; False when there will be no more."""
     try:
         kind, content = worker.inbox.recv()
@@ -121,28 +121,28 @@ def _hear(bench: Bench, worker: _Worker) -> bool:
     if kind == "end":
         worker.outcome = content
     elif kind == "note":
-        bench.listener.note(worker.cell, content)
+        context.listener.note(worker.cell, content)
     else:
-        bench.listener.epoch(worker.cell, *content)
-        deliver(bench, worker.cell, bench.journal(worker.cell))
+        context.listener.epoch(worker.cell, *content)
+        deliver(context, worker.cell, context.journal(worker.cell))
     return True
 
 
-def _end(bench: Bench, worker: _Worker, failed: Failures) -> None:
+def _end(context: RunContext, worker: _Worker, failed: Failures) -> None:
     """Deliver what a worker that has ended left in its journal, and keep its result or its failure."""
     worker.process.join()
-    journal = bench.journal(worker.cell)
+    journal = context.journal(worker.cell)
     try:
         if worker.outcome is None:
             reason = f"its process died ({_cause(worker.process.exitcode)})"
             journal.append({"type": "fail", "tags": {"reason": reason}})
             worker.outcome = f"{worker.cell.name} failed: {reason}"
         if worker.outcome:
-            deliver(bench, worker.cell, journal)
+            deliver(context, worker.cell, journal)
             raise CellFailedError(worker.outcome)
-        deliver_and_record(bench, worker.cell, journal)
+        deliver_and_record(context, worker.cell, journal)
     except UserError as error:
-        bench.listener.note(worker.cell, str(error))
+        context.listener.note(worker.cell, str(error))
         failed.append((worker.cell, error))
 
 
@@ -153,10 +153,10 @@ def _cause(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _stop(bench: Bench, workers: list[_Worker]) -> None:
+def _stop(context: RunContext, workers: list[_Worker]) -> None:
     """Let the workers end their writes, and tell the server what they have."""
     for worker in workers:
         worker.process.terminate()
     for worker in workers:
         worker.process.join(_GRACE)
-        deliver(bench, worker.cell, bench.journal(worker.cell))
+        deliver(context, worker.cell, context.journal(worker.cell))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench.report.table import Cell, Table, number, text
+from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.effects import element_effects, lambda_swaps, pareto_front
 from mobilebench.scoring.proxy import all_proxies
 from mobilebench.scoring.subsets import FOUR, all_subsets, direct_scores, held_out_scores, predict_new, predicted_scores
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from mobilebench.studies.beyond_imagenet.claims import Context
 
 
-def between(low: float, high: float, digits: int = 3) -> Cell:
+def between(low: float, high: float, digits: int = 3) -> Field:
     """Return an interval cell, sorted by its lower end."""
     if not np.isfinite(low):
         return number(None)
-    return Cell(f"{low:.{digits}f} to {high:.{digits}f}", float(low))
+    return Field(f"{low:.{digits}f} to {high:.{digits}f}", float(low))
 
 
 def claims_table(context: Context) -> Table:
@@ -85,10 +85,10 @@ def proxies_table(matrix: Matrix, lam: float) -> Table:
     return Table("proxies", caption, columns, rows)
 
 
-def _fit_cells(line: Fit) -> tuple[Cell, Cell]:
+def _fit_cells(line: Fit) -> tuple[Field, Field]:
     return (
-        Cell(f"{line.rho:.2f} [{line.rho_low:.2f}, {line.rho_high:.2f}]", line.rho),
-        Cell(f"{line.r:.2f} [{line.r_low:.2f}, {line.r_high:.2f}]", line.r),
+        Field(f"{line.rho:.2f} [{line.rho_low:.2f}, {line.rho_high:.2f}]", line.rho),
+        Field(f"{line.r:.2f} [{line.r_low:.2f}, {line.r_high:.2f}]", line.r),
     )
 
 
@@ -96,7 +96,7 @@ def subsets_table(matrix: Matrix, size: int, *, lam: float) -> Table:
     """Return all subsets of `size` datasets of a complete matrix, best order first; the paper's four are bold."""
     rows = tuple(
         (
-            number(place, 0), Cell(", ".join(s.datasets), ", ".join(s.datasets), strong=set(s.datasets) == set(FOUR)),
+            number(place, 0), Field(", ".join(s.datasets), ", ".join(s.datasets), strong=set(s.datasets) == set(FOUR)),
             number(s.spearman), number(s.kendall), number(s.rmse), number(s.top_k, 2), number(s.held_out_spearman),
             number(s.held_out_rmse), number(s.predicted_held_out_spearman), number(s.predicted_held_out_rmse),
         )
@@ -139,7 +139,7 @@ def prediction_table(new: Matrix, reference: Matrix, *, lam: float) -> Table:
     rows = tuple(
         (
             text(model), number(float(found.direct[i])),
-            Cell(f"{found.predicted[i]:.3f} ±{found.error:.3f}", float(found.predicted[i])),
+            Field(f"{found.predicted[i]:.3f} ±{found.error:.3f}", float(found.predicted[i])),
             text(", ".join(d for d, out in zip(found.datasets, found.outside[i], strict=True) if out) or "none"),
         )
         for i, model in enumerate(found.models)
@@ -168,7 +168,7 @@ def cost_table(inputs: ReportInputs, costs: tuple[CostRow, ...]) -> Table:
     rows = []
     for k, row in enumerate(known):
         latency = (
-            number(row.latency_ms, 1, strong=bool(fronts[2][k])) if row.latency_ms else Cell("not measured", np.nan)
+            number(row.latency_ms, 1, strong=bool(fronts[2][k])) if row.latency_ms else Field("not measured", np.nan)
         )
         rows.append((
             text(row.model), number(float(score[k])), number(row.params / 1e6, 2, strong=bool(fronts[0][k])),

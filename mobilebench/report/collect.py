@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from mobilebench.analysis.collect import refuse_stale
+from mobilebench.analysis.collect import raise_if_stale
 from mobilebench.report import CostRow, Curve, ReportInputs, RunRef
 from mobilebench.report.inputs import read_costs
 from mobilebench.scoring import Matrix, compute_scores
@@ -32,7 +32,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
     anchors = reference.paper_anchors() if suite.score.anchors == "paper" else None
     scored = {row["run_id"] for row in read_rows(results / "accuracy.csv", ("run_id",))}
     records = [record for record in tracker.records(suite.experiment) if record.run_id in scored]
-    refuse_stale(records, suite)
+    raise_if_stale(records, suite)
     return ReportInputs(
         matrix=matrix,
         scores=compute_scores(matrix, lam=suite.score.lam, anchors=anchors),

@@ -10,7 +10,7 @@ import numpy as np
 from mobilebench.errors import UserError
 from mobilebench.report import analysis, figures, plots
 from mobilebench.report.analysis import between
-from mobilebench.report.table import Cell, Table, number, text
+from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.subsets import complete
 from mobilebench.studies.beyond_imagenet.claims import Context
 
@@ -71,7 +71,7 @@ def _leaderboard(inputs: ReportInputs) -> Section:
     return Section("leaderboard", "Leaderboard", scores.notes, (figures.leaderboard(inputs),), (table,))
 
 
-def _score_cells(row: ScoreRow) -> tuple[Cell, ...]:
+def _score_cells(row: ScoreRow) -> tuple[Field, ...]:
     marks = (f" (outside the anchors on {', '.join(row.outside)})" if row.outside else "") + (
         f" (absent: {', '.join(row.absent)})" if row.absent else ""
     )
@@ -84,7 +84,7 @@ def _score_cells(row: ScoreRow) -> tuple[Cell, ...]:
         number(row.v),
         between(row.rank_low, row.rank_high, digits=0),
         number(row.p_above_next, 2),
-        Cell("single run", 1.0) if row.seeds == 1 else number(row.seeds, 0),
+        Field("single run", 1.0) if row.seeds == 1 else number(row.seeds, 0),
     )
 
 
@@ -125,18 +125,18 @@ def _spread_words(inputs: ReportInputs) -> str:
     return "Test sizes unknown: no interval."
 
 
-def _accuracy(inputs: ReportInputs, i: int, j: int, *, strong: bool) -> Cell:
+def _accuracy(inputs: ReportInputs, i: int, j: int, *, strong: bool) -> Field:
     values = inputs.matrix.top1[i, j]
     values = values[~np.isnan(values)]
     if not values.size:
-        return Cell("absent", float("nan"))
+        return Field("absent", float("nan"))
     mean, size = float(values.mean()), int(inputs.matrix.n_test[j])
     half = ""
     if values.size > 1:
         half = f" ±{100 * values.std(ddof=1):.2f}"
     elif size and inputs.matrix.counts.max() == 1:
         half = f" ±{196 * (mean * (1 - mean) / size) ** 0.5:.2f}"
-    return Cell(f"{100 * mean:.2f}{half}", mean, strong=strong)
+    return Field(f"{100 * mean:.2f}{half}", mean, strong=strong)
 
 
 def _datasets(inputs: ReportInputs) -> Section:
@@ -234,11 +234,11 @@ def _provenance(inputs: ReportInputs) -> Section:
     )
 
 
-def _run_cells(inputs: ReportInputs, key: tuple[str, str, int]) -> tuple[Cell, ...]:
+def _run_cells(inputs: ReportInputs, key: tuple[str, str, int]) -> tuple[Field, ...]:
     model, dataset, seed = key
     matrix, run = inputs.matrix, inputs.runs[key]
     top1 = matrix.top1[matrix.models.index(model), matrix.datasets.index(dataset), matrix.seeds.index(seed)]
-    shown = Cell(f"{100 * top1:.2f}", float(top1))
+    shown = Field(f"{100 * top1:.2f}", float(top1))
     return text(model), text(dataset), number(seed, 0), shown, text(run.run_id, run.url)
 
 

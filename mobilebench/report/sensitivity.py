@@ -11,7 +11,7 @@ import numpy as np
 from mobilebench.report import sensitivity_figures as figures
 from mobilebench.report import table as grid
 from mobilebench.report.sections import Section
-from mobilebench.report.table import Cell, Table, number, text
+from mobilebench.report.table import Field, Table, number, text
 from mobilebench.system.files import write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _probed(found: Findings) -> Section:
     return Section("probed", "What was probed", (), (), (Table("sensitivity_trials", caption, heads, rows),))
 
 
-def _counts(probe: Probe) -> tuple[Cell, ...]:
+def _counts(probe: Probe) -> tuple[Field, ...]:
     unfinished = probe.count("waiting") + probe.count("running")
     counts = (probe.n_train, probe.n_val, probe.count("complete"), probe.count("failed"), probe.count("pruned"))
     return tuple(number(count, 0) for count in (*counts, unfinished))
@@ -89,7 +89,7 @@ def _regret(found: Findings) -> Section:
     return Section("regret", "What the protocol's setting costs", tuple(_regret_words(found)), (), (table,))
 
 
-def _regret_cells(found: Findings, probe: Probe) -> tuple[Cell, ...]:
+def _regret_cells(found: Findings, probe: Probe) -> tuple[Field, ...]:
     regret = found.regrets[probe.name]
     mean, high = (100 * value for value in regret.noise)
     return (
@@ -99,8 +99,8 @@ def _regret_cells(found: Findings, probe: Probe) -> tuple[Cell, ...]:
         number(100 * regret.best, 1),
         text(probe.changed(regret.best_key)),
         number(100 * regret.gain, 1, strong=regret.beyond_noise),
-        Cell(f"{mean:.1f} (95 %: {high:.1f})", mean),
-        Cell("single run", float("nan")) if regret.held_out is None else number(100 * regret.held_out, 1),
+        Field(f"{mean:.1f} (95 %: {high:.1f})", mean),
+        Field("single run", float("nan")) if regret.held_out is None else number(100 * regret.held_out, 1),
         text(f"{regret.candidates} settings, {probe.n_val} images"),
     )
 

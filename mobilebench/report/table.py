@@ -20,7 +20,7 @@ _LATEX = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class Field:
     """One field: `text` for people, `value` for sorting and CSV, `href` if it links, `strong` if it is marked."""
 
     text: str
@@ -43,7 +43,7 @@ class Table:
     name: str
     caption: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[Field, ...], ...]
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -63,16 +63,16 @@ class Table:
         return f"{to_markdown(self)}\n\n{self.caption}"
 
 
-def number(value: float | None, digits: int = 3, *, strong: bool = False) -> Cell:
+def number(value: float | None, digits: int = 3, *, strong: bool = False) -> Field:
     """Return a number cell; an undefined value reads "n/a"."""
     if value is None or not math.isfinite(value):
-        return Cell("n/a", math.nan, strong=strong)
-    return Cell(f"{value:.{digits}f}", float(value), strong=strong)
+        return Field("n/a", math.nan, strong=strong)
+    return Field(f"{value:.{digits}f}", float(value), strong=strong)
 
 
-def text(value: str, href: str | None = None) -> Cell:
+def text(value: str, href: str | None = None) -> Field:
     """Return a cell of words."""
-    return Cell(value, value, href)
+    return Field(value, value, href)
 
 
 def to_markdown(table: Table) -> str:
@@ -108,7 +108,7 @@ def _md(cells: Iterable[str]) -> str:
     return "| " + " | ".join(c.replace("|", "\\|").replace("\n", "<br>") for c in cells) + " |"
 
 
-def _md_cell(cell: Cell) -> str:
+def _md_cell(cell: Field) -> str:
     words = f"**{cell.text}**" if cell.strong else cell.text
     return f"[{words}]({cell.href})" if cell.href else words
 
@@ -122,5 +122,5 @@ def _tex(words: str) -> str:
     return "".join(_LATEX.get(c, c) for c in words)
 
 
-def _tex_cell(cell: Cell) -> str:
+def _tex_cell(cell: Field) -> str:
     return rf"\textbf{{{_tex(cell.text)}}}" if cell.strong else _tex(cell.text)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from mobilebench.errors import UserError
-from mobilebench.system.disk import storing
+from mobilebench.system.disk import disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ class Journal:
         holder = self.folder / "holder.txt"
         lock = FileLock(self.folder / "lock", timeout=_PATIENCE)
         try:
-            with storing(self.folder):
+            with disk_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._take(lock)
                 holder.write_text(f"process {os.getpid()} on {os.uname().nodename}")
@@ -99,7 +99,7 @@ class Journal:
         """
         earlier = self.events()
         moment = max([now_ms(), *(e["time"] for e in earlier[-1:])])
-        with storing(self.path):
+        with disk_errors(self.path):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._drop_torn_line()
             with self.path.open("ab") as file:
@@ -141,7 +141,7 @@ class Journal:
     @delivery.setter
     def delivery(self, value: Delivery) -> None:
         beside = self._delivery.with_suffix(".part")
-        with storing(self._delivery):
+        with disk_errors(self._delivery):
             beside.write_text(json.dumps(asdict(value)))
             beside.replace(self._delivery)
 
@@ -174,7 +174,7 @@ class Journal:
                 event["tags"] |= {"journal": uuid.uuid4().hex} | ({"told_before": told} if told else {})
         self.forget_delivery()
         beside = self.path.with_suffix(".partial")
-        with storing(self.path):
+        with disk_errors(self.path):
             with beside.open("wb") as file:
                 file.write(b"".join(json.dumps(event).encode() + b"\n" for event in events))
                 file.flush()

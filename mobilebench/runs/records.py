@@ -13,7 +13,7 @@ from mobilebench.config.protocol import parse
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.runs.journal import sync_folder
-from mobilebench.system.disk import storing
+from mobilebench.system.disk import disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,7 +70,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedRecords:
     """The outcome of a check: the records to score, what is wrong with other cells, and how many runs were left out."""
 
     records: tuple[Record, ...]
@@ -78,7 +78,7 @@ class Checked:
     ignored: int
 
 
-def check(records: Sequence[Record], cells: Iterable[Cell], protocol_hash: str) -> Checked:
+def check(records: Sequence[Record], cells: Iterable[Cell], protocol_hash: str) -> CheckedRecords:
     """Return, for each cell, its one finished record under the protocol, or the problem with it.
 
     Runs of cells outside the grid, of other protocols, and unfinished runs beside a finished one count as ignored.
@@ -92,7 +92,7 @@ def check(records: Sequence[Record], cells: Iterable[Cell], protocol_hash: str) 
         outcome = _one(cell, by_cell[cell], protocol_hash)
         (problems if isinstance(outcome, Problem) else accepted).append(outcome)  # type: ignore[arg-type]
     problems += _mixed(accepted)
-    return Checked(tuple(accepted), tuple(problems), len(records) - len(accepted))
+    return CheckedRecords(tuple(accepted), tuple(problems), len(records) - len(accepted))
 
 
 def _one(cell: Cell, runs: list[Record], protocol_hash: str) -> Record | Problem:
@@ -142,16 +142,16 @@ def _mixed(records: Sequence[Record]) -> list[Problem]:
     return problems
 
 
-def refuse(checked: Checked, *, allow_partial: bool) -> None:
+def refuse(checked: CheckedRecords, *, allow_partial: bool) -> None:
     """Raise RecordsError naming every problem, unless a partial matrix is allowed and nothing contradicts itself."""
     fatal = [p for p in checked.problems if not allow_partial or p.kind == "disagrees"]
     if fatal or not checked.records:
-        lines = "\n".join(f"  {line}" for line in in_words(fatal or checked.problems))
+        lines = "\n".join(f"  {line}" for line in describe(fatal or checked.problems))
         hint = "" if allow_partial else "\nTo score what is there, add --allow-partial."
         raise RecordsError(f"{len(fatal or checked.problems)} cells cannot be scored:\n{lines}{hint}")
 
 
-def in_words(problems: Sequence[Problem]) -> list[str]:
+def describe(problems: Sequence[Problem]) -> list[str]:
     """Return one line per reason: cells that share it are named together."""
     by_reason: dict[tuple[str, str], list[str]] = defaultdict(list)
     for problem in problems:
@@ -188,7 +188,7 @@ def result_path(results: Path, cell: Cell) -> Path:
 def write_result(results: Path, record: Record) -> Path:
     """Write a finished record as the cell's result file, beside and renamed, and return its path."""
     path = result_path(results, record.cell)
-    with storing(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".json.part")
         with beside.open("w") as file:

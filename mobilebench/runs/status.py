@@ -32,7 +32,7 @@ COLOURS: dict[Name, str] = {
 
 
 @dataclass(frozen=True)
-class State:
+class CellState:
     """The state of one cell: a name, a short label (of a finished one its top-1) and, where a person must act, why."""
 
     name: Name
@@ -40,57 +40,57 @@ class State:
     detail: str = ""
 
 
-def grid_states(suite: Suite) -> dict[Cell, State]:
+def grid_states(suite: Suite) -> dict[Cell, CellState]:
     """Return the state of every cell of the suite, in the grid's order."""
     digests = {dataset: _digest(dataset) for dataset in suite.datasets}
     return {cell: _state(suite, cell, digests[cell.dataset]) for cell in suite.cells()}
 
 
-def _digest(dataset: str) -> str | State:
+def _digest(dataset: str) -> str | CellState:
     """Return the digest of a packed dataset after a check of all but its pixels, or the state of all its cells."""
     if not (PACKED / dataset).exists():
-        return State("unprepared", "no data")
+        return CellState("unprepared", "no data")
     try:
         return open_packed(PACKED / dataset).meta.digest
     except UserError as error:
-        return State("damaged", "damaged data", str(error))
+        return CellState("damaged", "damaged data", str(error))
 
 
-def _state(suite: Suite, cell: Cell, digest: str | State) -> State:
-    if isinstance(digest, State):
+def _state(suite: Suite, cell: Cell, digest: str | CellState) -> CellState:
+    if isinstance(digest, CellState):
         return digest
     try:
         return _known(suite, cell, identity(cell, suite.protocol.hash, digest))
     except UserError as error:  # of this cell only: its result file or its journal can't be read
-        return State("damaged", "damaged", str(error))
+        return CellState("damaged", "damaged", str(error))
 
 
-def _known(suite: Suite, cell: Cell, wanted: str) -> State:
+def _known(suite: Suite, cell: Cell, wanted: str) -> CellState:
     record = read_result(result_path(RESULTS, cell))
     journal = Journal(STATE / f"{cell.name}-{wanted}")
     if record is not None and record_identity(record) == wanted:
         if journal.is_of_other(suite.experiment):
             advice = f"`mobilebench train {cell.dataset}` tells {suite.experiment!r} of it and trains nothing"
-            return State("undelivered", "other experiment", f"finished under another experiment's name; {advice}")
+            return CellState("undelivered", "other experiment", f"finished under another experiment's name; {advice}")
         top1 = "?" if record.test_top1 is None else f"{100 * record.test_top1:.1f} %"
-        return State("finished", top1)
+        return CellState("finished", top1)
     if not journal.events():
-        return State("outdated", "outdated") if record is not None else State("waiting", "waiting")
+        return CellState("outdated", "outdated") if record is not None else CellState("waiting", "waiting")
     return _unfinished(journal, suite.protocol.epochs, cell.dataset)
 
 
-def _unfinished(journal: Journal, epochs: int, dataset: str) -> State:
+def _unfinished(journal: Journal, epochs: int, dataset: str) -> CellState:
     events = journal.events()
     done = max((event["step"] for event in events if event["type"] == "epoch"), default=0)
     kind = events[-1]["type"]
     if journal.is_locked():
-        return State("running", f"running {done}/{epochs}")
+        return CellState("running", f"running {done}/{epochs}")
     if kind == "finish" and journal.is_delivered():
-        return State(
+        return CellState(
             "undelivered", "no result file", f"trained and delivered; `mobilebench train {dataset}` writes its file"
         )
     if kind == "finish":
-        return State("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
+        return CellState("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
     if kind == "fail":
-        return State("failed", f"failed {done}/{epochs}", events[-1]["tags"]["reason"])
-    return State("interrupted", f"interrupted {done}/{epochs}")
+        return CellState("failed", f"failed {done}/{epochs}", events[-1]["tags"]["reason"])
+    return CellState("interrupted", f"interrupted {done}/{epochs}")

@@ -49,7 +49,7 @@ class StudyError(UserError):
 
 
 @dataclass(frozen=True)
-class Claim:
+class TrialLease:
     """A trial this process may run: its number in the study, Optuna's id, its settings and their key."""
 
     number: int
@@ -141,7 +141,7 @@ class ProbeStudy:
                 )
         return len(new)
 
-    def claim(self, keys: set[str], is_held: Callable[[str], bool], skip: set[int]) -> Claim | None:
+    def claim(self, keys: set[str], is_held: Callable[[str], bool], skip: set[int]) -> TrialLease | None:
         """Take one trial of `keys` for this process, None when none is left.
 
         Those that were running when their process was killed come first. `is_held` tells whether a process of this
@@ -151,10 +151,10 @@ class ProbeStudy:
             open_trials = [t for t in self._trials() if t.number not in skip and t.user_attrs.get("key") in keys]
             for trial in open_trials:
                 if trial.state == TrialState.RUNNING and self._is_orphan(trial, is_held):
-                    return _claimed(trial)
+                    return _leased(trial)
             for trial in open_trials:
                 if trial.state == TrialState.WAITING and self._take(trial):
-                    return _claimed(trial)
+                    return _leased(trial)
         return None
 
     def elsewhere(self) -> dict[str, int]:
@@ -169,15 +169,15 @@ class ProbeStudy:
                 if trial.state == TrialState.RUNNING:
                     self._storage.set_trial_user_attr(_id(trial), "host", socket.gethostname())
 
-    def complete(self, claim: Claim, val_top1: float, extra: Mapping[str, float]) -> None:
+    def complete(self, claim: TrialLease, val_top1: float, extra: Mapping[str, float]) -> None:
         """Record a finished trial: its last epoch's validation top-1 (fraction) is the study's value."""
         self._end(claim, TrialState.COMPLETE, val_top1, dict(extra))
 
-    def fail(self, claim: Claim, reason: str) -> None:
+    def fail(self, claim: TrialLease, reason: str) -> None:
         """Record a trial that could not be trained, with its reason."""
         self._end(claim, TrialState.FAIL, None, {"reason": reason})
 
-    def prune(self, claim: Claim) -> None:
+    def prune(self, claim: TrialLease) -> None:
         """Record a trial that was given up early."""
         self._end(claim, TrialState.PRUNED, None, {})
 
@@ -199,7 +199,7 @@ class ProbeStudy:
         self._storage.set_trial_user_attr(_id(trial), "host", socket.gethostname())
         return True
 
-    def _end(self, claim: Claim, state: TrialState, value: float | None, attrs: Mapping[str, Any]) -> None:
+    def _end(self, claim: TrialLease, state: TrialState, value: float | None, attrs: Mapping[str, Any]) -> None:
         with _errors(self.url):
             for key, found in attrs.items():
                 self._storage.set_trial_user_attr(claim.trial_id, key, found)
@@ -280,9 +280,9 @@ def _id(trial: FrozenTrial) -> int:
     return trial._trial_id  # noqa: SLF001 - the storage's own key, which no public attribute gives
 
 
-def _claimed(trial: FrozenTrial) -> Claim:
+def _leased(trial: FrozenTrial) -> TrialLease:
     attrs = trial.user_attrs
-    return Claim(trial.number, _id(trial), dict(trial.params), attrs["source"], attrs["key"])
+    return TrialLease(trial.number, _id(trial), dict(trial.params), attrs["source"], attrs["key"])
 
 
 def _row(trial: FrozenTrial, seed: int) -> TrialRow:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Bed:
+class ProbedCell:
     """One probed cell with what all its trials share."""
 
     suite: Suite
@@ -55,7 +55,7 @@ class Bed:
         return self.identity.name(self.cell.name)
 
 
-def beds(suite: Suite, settings: SensitivitySettings, root: Path = Path()) -> list[Bed]:
+def probed_cells(suite: Suite, settings: SensitivitySettings, root: Path = Path()) -> list[ProbedCell]:
     """Return the cells that a probe is of, with their data opened and their validation images cut.
 
     Raises UserError for a model, dataset or seed that the suite does not have, or data that is not packed.
@@ -70,7 +70,9 @@ def beds(suite: Suite, settings: SensitivitySettings, root: Path = Path()) -> li
         packed = open_packed(root / PACKED / dataset)
         policy = suite.protocol.recipe_for("", dataset).data
         held = cut(packed, settings.val_fraction, policy.split_seed)
-        found += [Bed(suite, Cell(model, dataset, seed), packed, held) for model in wanted[0] for seed in wanted[2]]
+        found += [
+            ProbedCell(suite, Cell(model, dataset, seed), packed, held) for model in wanted[0] for seed in wanted[2]
+        ]
     return found
 
 
@@ -95,18 +97,18 @@ def parent_run(tracker: Tracker, suite: Suite) -> str:
     return tracker.parent_run(experiment_of(suite), f"sensitivity of {suite.protocol.hash}", tags)
 
 
-def collect(beds_: Iterable[Bed], studies: Studies) -> tuple[list[Probe], list[str]]:
+def collect(cells: Iterable[ProbedCell], studies: Studies) -> tuple[list[Probe], list[str]]:
     """Return what the studies hold, one probe per model and dataset, and which studies were left out and why.
 
     Raises StudyError when no study is of the present protocol, data, code and validation cut, naming those there are.
     """
-    found: dict[tuple[str, str], list[tuple[Bed, ProbeStudy]]] = {}
+    found: dict[tuple[str, str], list[tuple[ProbedCell, ProbeStudy]]] = {}
     refused: list[str] = []
-    for bed in beds_:
-        study = studies.find(bed.identity, bed.study_name)
+    for probed in cells:
+        study = studies.find(probed.identity, probed.study_name)
         if study is not None:
-            found.setdefault((bed.cell.model, bed.cell.dataset), []).append((bed, study))
-        others = studies.others(bed.identity, bed.study_name)
+            found.setdefault((probed.cell.model, probed.cell.dataset), []).append((probed, study))
+        others = studies.others(probed.identity, probed.study_name)
         refused += [f"study {name} was made under {'; '.join(words)}" for name, words in others.items()]
     if not found:
         raise StudyError(
@@ -117,16 +119,16 @@ def collect(beds_: Iterable[Bed], studies: Studies) -> tuple[list[Probe], list[s
     return [_probe(pairs) for pairs in found.values()], refused
 
 
-def _probe(pairs: list[tuple[Bed, ProbeStudy]]) -> Probe:
-    bed = pairs[0][0]
-    common = bed.suite.protocol.recipe_for("", "")
+def _probe(pairs: list[tuple[ProbedCell, ProbeStudy]]) -> Probe:
+    probed = pairs[0][0]
+    common = probed.suite.protocol.recipe_for("", "")
     return Probe(
-        model=bed.cell.model,
-        dataset=bed.cell.dataset,
-        seeds=tuple(bed.cell.seed for bed, _ in pairs),
-        own=protocol_values(bed.recipe),
+        model=probed.cell.model,
+        dataset=probed.cell.dataset,
+        seeds=tuple(probed.cell.seed for probed, _ in pairs),
+        own=protocol_values(probed.recipe),
         common=protocol_values(common),
-        n_train=len(bed.cut.train),
-        n_val=len(bed.cut.val),
+        n_train=len(probed.cut.train),
+        n_val=len(probed.cut.val),
         trials=tuple(row for _, study in pairs for row in study.rows()),
     )

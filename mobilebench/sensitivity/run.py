@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from mobilebench.config.runtime import Runtime
     from mobilebench.config.sensitivity import SensitivitySettings
     from mobilebench.search.space import Point
-    from mobilebench.search.studies import Claim, ProbeStudy, Studies
-    from mobilebench.sensitivity.cells import Bed
+    from mobilebench.search.studies import ProbeStudy, Studies, TrialLease
+    from mobilebench.sensitivity.cells import ProbedCell
     from mobilebench.tracking import Tracker
 
 TRIALS = Path(".mobilebench/trials")
 
 
-class Listener(Protocol):
+class ProbeListener(Protocol):
     """What wants to hear of a probe's progress."""
 
     def planned(self, trials: int) -> None:
@@ -52,13 +52,13 @@ class Listener(Protocol):
 
 @dataclass(eq=False)
 class Runner:
-    """Brings every point of every bed to its end. jobs: worker processes, each with its share of the CPU's threads."""
+    """Brings every point of every probed cell to its end. jobs: worker processes, sharing the threads."""
 
-    beds: Sequence[Bed]
+    probed_cells: Sequence[ProbedCell]
     settings: SensitivitySettings
     studies: Studies
     tracker: Tracker
-    listener: Listener
+    listener: ProbeListener
     jobs: int = 1
     retry_failed: bool = False
     take_over: bool = False
@@ -70,10 +70,10 @@ class Runner:
         Raises SpaceError before anything is trained when a point is not allowed, StudyError for a study of another
         identity.
         """
-        plans = [plan(bed.recipe, self.settings) for bed in self.beds]
-        self._parent = parent_run(self.tracker, self.beds[0].suite)
-        self._open = [self._begin(bed, points) for bed, points in zip(self.beds, plans, strict=True)]
-        self._taken: dict[str, set[int]] = {bed.study_name: set() for bed in self.beds}
+        plans = [plan(probed.recipe, self.settings) for probed in self.probed_cells]
+        self._parent = parent_run(self.tracker, self.probed_cells[0].suite)
+        self._open = [self._begin(probed, points) for probed, points in zip(self.probed_cells, plans, strict=True)]
+        self._taken: dict[str, set[int]] = {probed.study_name: set() for probed in self.probed_cells}
         self._deliver_all()
         keys = [{point.key for point in points} for points in plans]
         self.listener.planned(sum(self._left(study, wanted) for study, wanted in zip(self._open, keys, strict=True)))
@@ -90,10 +90,10 @@ class Runner:
                 )
         self.tracker.analyze()
 
-    def _begin(self, bed: Bed, points: list[Point]) -> ProbeStudy:
-        study = self.studies.open(bed.identity, bed.study_name)
-        for name, differences in self.studies.others(bed.identity, bed.study_name).items():
-            self.listener.note(f"{bed.cell.name}: study {name} is left alone, it has {'; '.join(differences)}")
+    def _begin(self, probed: ProbedCell, points: list[Point]) -> ProbeStudy:
+        study = self.studies.open(probed.identity, probed.study_name)
+        for name, differences in self.studies.others(probed.identity, probed.study_name).items():
+            self.listener.note(f"{probed.cell.name}: study {name} is left alone, it has {'; '.join(differences)}")
         if self.take_over:
             study.take_over()
         study.enqueue(points, retry_failed=self.retry_failed)
@@ -102,21 +102,24 @@ class Runner:
     def _left(self, study: ProbeStudy, keys: set[str]) -> int:
         return sum(row.state in {"waiting", "running"} and row.key in keys for row in study.rows())
 
-    def _claims(self, keys: list[set[str]]) -> Iterator[tuple[Bed, ProbeStudy, Claim]]:
-        for bed, study, wanted in zip(self.beds, self._open, keys, strict=True):
-            taken = self._taken[bed.study_name]
+    def _claims(self, keys: list[set[str]]) -> Iterator[tuple[ProbedCell, ProbeStudy, TrialLease]]:
+        for probed, study, wanted in zip(self.probed_cells, self._open, keys, strict=True):
+            taken = self._taken[probed.study_name]
 
-            def is_held(key: str, bed: Bed = bed) -> bool:
-                return self._journal(bed, key).is_locked()
+            def is_held(key: str, probed: ProbedCell = probed) -> bool:
+                return self._journal(probed, key).is_locked()
 
             while (claim := study.claim(wanted, is_held, taken)) is not None:
                 taken.add(claim.number)
-                yield bed, study, claim
+                yield probed, study, claim
 
     def _work(
-        self, pool: Executor, messages: queue.Queue[Progress], claims: Iterator[tuple[Bed, ProbeStudy, Claim]]
+        self,
+        pool: Executor,
+        messages: queue.Queue[Progress],
+        claims: Iterator[tuple[ProbedCell, ProbeStudy, TrialLease]],
     ) -> None:
-        active: dict[Future[Outcome], tuple[Bed, ProbeStudy, Claim]] = {}
+        active: dict[Future[Outcome], tuple[ProbedCell, ProbeStudy, TrialLease]] = {}
         while True:
             while len(active) < self.jobs and (claimed := next(claims, None)) is not None:
                 future = pool.submit(run_trial, self._job(*claimed), self._hear if self.jobs == 1 else None)
@@ -128,51 +131,51 @@ class Runner:
             for future in done:
                 self._end(future, *active.pop(future))
 
-    def _job(self, bed: Bed, study: ProbeStudy, claim: Claim) -> Job:
-        recipe = apply(bed.recipe, claim.values)
+    def _job(self, probed: ProbedCell, study: ProbeStudy, claim: TrialLease) -> Job:
+        recipe = apply(probed.recipe, claim.values)
         rule = self.settings.prune
-        journal = self._journal(bed, claim.key)
+        journal = self._journal(probed, claim.key)
         if journal.last("fail") is not None:
             journal.clear()  # asked to try again: a new run, from the first epoch
         return Job(
-            label=f"{bed.cell.name} trial {claim.number}",
-            cell=bed.cell,
+            label=f"{probed.cell.name} trial {claim.number}",
+            cell=probed.cell,
             recipe=recipe,
-            runtime=self._runtime(bed),
-            packed=bed.packed.path.resolve(),
-            cut=bed.cut,
+            runtime=self._runtime(probed),
+            packed=probed.packed.path.resolve(),
+            cut=probed.cut,
             folder=journal.folder.resolve(),
-            start=self._start(bed, study, claim, recipe),
+            start=self._start(probed, study, claim, recipe),
             pruning=Pruning(study.url, study.name, claim.trial_id, rule) if rule else None,
         )
 
-    def _runtime(self, bed: Bed) -> Runtime:
-        runtime = replace(bed.suite.runtime, cells_per_device=self.jobs)  # trials share the machine as cells would
+    def _runtime(self, probed: ProbedCell) -> Runtime:
+        runtime = replace(probed.suite.runtime, cells_per_device=self.jobs)  # trials share the machine as cells would
         return replace(runtime, eval_every=1) if self.settings.prune else runtime
 
-    def _start(self, bed: Bed, study: ProbeStudy, claim: Claim, recipe: Recipe) -> dict[str, object]:
-        meta, identity = bed.packed.meta, {key: str(value) for key, value in asdict(bed.identity).items()}
-        counts = f'{{"train": {len(bed.cut.train)}, "val": {len(bed.cut.val)}}}'
+    def _start(self, probed: ProbedCell, study: ProbeStudy, claim: TrialLease, recipe: Recipe) -> dict[str, object]:
+        meta, identity = probed.packed.meta, {key: str(value) for key, value in asdict(probed.identity).items()}
+        counts = f'{{"train": {len(probed.cut.train)}, "val": {len(probed.cut.val)}}}'
         tags = environment() | identity | {
-            "kind": "trial", "cell": bed.cell.name, "source": claim.source, "optuna.study": study.name,
+            "kind": "trial", "cell": probed.cell.name, "source": claim.source, "optuna.study": study.name,
             "optuna.trial": str(claim.number), "point": claim.key,
         }  # fmt: skip
         return {
             "type": "start",
             "time": now_ms(),
-            "experiment": experiment_of(bed.suite),
-            "run_name": f"{bed.cell.name} trial {claim.number}",
+            "experiment": experiment_of(probed.suite),
+            "run_name": f"{probed.cell.name} trial {claim.number}",
             "tags": tags | {"mlflow.parentRunId": self._parent},
-            "params": {"model": bed.cell.model, "dataset": bed.cell.dataset, "seed": str(bed.cell.seed)}
+            "params": {"model": probed.cell.model, "dataset": probed.cell.dataset, "seed": str(probed.cell.seed)}
             | flatten(asdict(recipe)),
             "dataset": {
-                "name": bed.cell.dataset, "digest": meta.digest[:36], "source": str(PACKED / bed.cell.dataset),
+                "name": probed.cell.dataset, "digest": meta.digest[:36], "source": str(PACKED / probed.cell.dataset),
                 "profile": counts,
             },
         }  # fmt: skip
 
-    def _end(self, future: Future[Outcome], bed: Bed, study: ProbeStudy, claim: Claim) -> None:
-        label = f"{bed.cell.name} trial {claim.number}"
+    def _end(self, future: Future[Outcome], probed: ProbedCell, study: ProbeStudy, claim: TrialLease) -> None:
+        label = f"{probed.cell.name} trial {claim.number}"
         try:
             outcome = future.result()
         except CellBusyError as error:
@@ -188,9 +191,9 @@ class Runner:
             self.listener.ended(label, f"failed: {error}")
         else:
             self._record(study, claim, outcome, label)
-        self._deliver(self._journal(bed, claim.key))
+        self._deliver(self._journal(probed, claim.key))
 
-    def _record(self, study: ProbeStudy, claim: Claim, outcome: Outcome, label: str) -> None:
+    def _record(self, study: ProbeStudy, claim: TrialLease, outcome: Outcome, label: str) -> None:
         if outcome.pruned:
             study.prune(claim)
             self.listener.ended(label, f"given up early, val top-1 {100 * outcome.val_top1:.1f} %")
@@ -198,8 +201,8 @@ class Runner:
             study.complete(claim, outcome.val_top1, {"val_loss": outcome.val_loss, "train_seconds": outcome.seconds})
             self.listener.ended(label, f"val top-1 {100 * outcome.val_top1:.1f} %")
 
-    def _journal(self, bed: Bed, key: str) -> Journal:
-        return Journal(self.state / bed.study_name / key)
+    def _journal(self, probed: ProbedCell, key: str) -> Journal:
+        return Journal(self.state / probed.study_name / key)
 
     def _drain(self, messages: queue.Queue[Progress]) -> None:
         while True:
@@ -235,6 +238,6 @@ class Runner:
         self._deliver_all()
 
     def _journals(self) -> Iterator[Journal]:
-        for bed in self.beds:
-            for path in sorted((self.state / bed.study_name).glob("*/journal.jsonl")):
+        for probed in self.probed_cells:
+            for path in sorted((self.state / probed.study_name).glob("*/journal.jsonl")):
                 yield Journal(path.parent)

@@ -27,7 +27,7 @@ class StorageError(UserError):
 
 
 @contextmanager
-def storing(what: Path) -> Iterator[None]:
+def disk_errors(what: Path) -> Iterator[None]:
     """Turn the system's refusal to write `what` into a StorageError."""
     try:
         yield

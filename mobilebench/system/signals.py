@@ -15,7 +15,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def deferred_signals() -> Iterator[None]:
     """Hold Ctrl-C and a termination back until the block is done: a write that has begun is ended, then it stops.
 
     Only the main thread hears signals; elsewhere the block just runs.

@@ -16,6 +16,6 @@ from mobilebench.errors import TrackingError
 from mobilebench.runs.journal import now_ms
 from mobilebench.tracking.address import DEFAULT_URI, shown, uri
 from mobilebench.tracking.client import Tracker
-from mobilebench.tracking.reader import Details, as_record
+from mobilebench.tracking.reader import Details, record_of
 
-__all__ = ["DEFAULT_URI", "Details", "Tracker", "TrackingError", "as_record", "now_ms", "shown", "uri"]
+__all__ = ["DEFAULT_URI", "Details", "Tracker", "TrackingError", "now_ms", "record_of", "shown", "uri"]

@@ -17,8 +17,8 @@ from mobilebench.runs.journal import Delivery
 from mobilebench.tracking.address import first_contact, shown, sqlite_path, tagged, uri
 from mobilebench.tracking.errors import translated
 from mobilebench.tracking.model_registry import Registry
-from mobilebench.tracking.reader import Details, as_details, as_record
-from mobilebench.tracking.writer import Teller, parcels
+from mobilebench.tracking.reader import Details, details_of, record_of
+from mobilebench.tracking.writer import RunWriter, requests_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mobilebench.runs.journal import Journal
     from mobilebench.runs.records import Record
 
-_REST = 10  # times as long as a failed try took: an absent server costs training a tenth of its time at most
+_BACK_OFF = 10  # times as long as a failed try took: an absent server costs training a tenth of its time at most
 _GONE = "RESOURCE_DOES_NOT_EXIST"
 
 
@@ -39,11 +39,11 @@ class Tracker:
     def __init__(self, address: str | None = None) -> None:
         self.uri = address or uri()
         self.store = shown(self.uri)
-        self._rest_until = 0.0
+        self._retry_at = 0.0
         with self._errors("open"), first_contact(self.uri):
             self._client = MlflowClient(self.uri)
             self._client.search_experiments(max_results=1)
-            self._teller = Teller(self._client, self.uri)
+            self._writer = RunWriter(self._client, self.uri)
 
     def deliver(self, journal: Journal) -> str:
         """Tell the server every event it has not heard, in order, and return the run's id.
@@ -58,12 +58,12 @@ class Tracker:
                 return self._deliver(journal)
         except TrackingError:
             now = time.monotonic()
-            self._rest_until = now + _REST * (now - began)
+            self._retry_at = now + _BACK_OFF * (now - began)
             raise
 
-    def is_resting(self) -> bool:
+    def is_backing_off(self) -> bool:
         """Tell whether a delivery failed so lately that another try would only hold up the training."""
-        return time.monotonic() < self._rest_until
+        return time.monotonic() < self._retry_at
 
     def _deliver(self, journal: Journal) -> str:
         state = journal.delivery
@@ -73,16 +73,16 @@ class Tracker:
         except MlflowException as error:
             if error.error_code != _GONE:
                 raise
-            self._teller.forget()  # the store was emptied: no run and no experiment is what it was
+            self._writer.forget()  # the store was emptied: no run and no experiment is what it was
             return self._tell_from(Delivery(store=self.store), journal)
 
     def _tell_from(self, state: Delivery, journal: Journal) -> str:
         events = journal.events()
-        run_id = state.run_id or self._teller.find(events[0])
+        run_id = state.run_id or self._writer.find(events[0])
         told = state.events
-        for parcel in parcels(events[told:]):
-            run_id = self._teller.tell(run_id, parcel, journal)
-            told += len(parcel)
+        for request in requests_of(events[told:]):
+            run_id = self._writer.tell(run_id, request, journal)
+            told += len(request)
             journal.delivery = Delivery(run_id, told, self.store)
         assert run_id is not None
         return run_id
@@ -108,7 +108,7 @@ class Tracker:
     def run(self, run_id: str) -> Details:
         """Return one run of a cell. Raises TrackingError when there is no such run."""
         with self._errors("read"):
-            return as_details(self._client.get_run(run_id))
+            return details_of(self._client.get_run(run_id))
 
     def artifact(self, run_id: str, name: str, folder: Path) -> Path | None:
         """Fetch one artifact of a run into a folder and return its path, None when the run has none of that name."""
@@ -133,7 +133,7 @@ class Tracker:
                     f"{self.store} has no experiment {experiment!r}; it has: {names or 'none'}. "
                     "Train first, or point MLFLOW_TRACKING_URI at the right store"
                 )
-            return [as_details(run) for run in self._teller.search(experiment, tagged(kind="cell"))]
+            return [details_of(run) for run in self._writer.search(experiment, tagged(kind="cell"))]
 
     def experiments(self) -> list[str]:
         """Return the names of the experiments, sorted."""
@@ -144,7 +144,7 @@ class Tracker:
         """Return the finished record of an identity (hex digits) if the server has one; the earliest of several."""
         with self._errors("read"):
             runs = self._finished(experiment, identity)
-            return as_record(runs[0]) if runs else None
+            return record_of(runs[0]) if runs else None
 
     def settle(self, experiment: str, identity: str) -> Record | None:
         """Return the finished record of an identity, after marking all but the earliest as superseded.
@@ -156,16 +156,16 @@ class Tracker:
             runs = self._finished(experiment, identity)
             for run in runs[1:]:
                 self._client.set_tag(run.info.run_id, "kind", "superseded cell")
-            return as_record(runs[0]) if runs else None
+            return record_of(runs[0]) if runs else None
 
     def _finished(self, experiment: str, identity: str) -> list[Run]:
         query = tagged(kind="cell", identity=identity) + " and attributes.status = 'FINISHED'"
-        return sorted(self._teller.search(experiment, query), key=lambda run: (run.info.end_time or 0, run.info.run_id))
+        return sorted(self._writer.search(experiment, query), key=lambda run: (run.info.end_time or 0, run.info.run_id))
 
     def supersede(self, experiment: str, identity: str) -> int:
         """Mark the runs of an identity as superseded, so that no score takes them; return how many."""
         with self._errors("write to"):
-            return self._teller.supersede(experiment, identity)
+            return self._writer.supersede(experiment, identity)
 
     def curves(self, run_id: str, keys: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
         """Return the (epoch, value) points of metrics of a run, in the order of epochs."""
@@ -185,7 +185,7 @@ class Tracker:
     def log_artifacts(self, experiment: str, run_name: str, kind: str, folder: Path) -> str:
         """Keep a folder as artifacts of a new finished run of a kind (never `cell`), and return the run's id."""
         with self._errors("write to"):
-            run = self._client.create_run(self._teller.experiment(experiment), run_name=run_name, tags={"kind": kind})
+            run = self._client.create_run(self._writer.experiment(experiment), run_name=run_name, tags={"kind": kind})
             self._client.log_artifacts(run.info.run_id, str(folder))
             self._client.set_terminated(run.info.run_id)
             return str(run.info.run_id)
@@ -193,9 +193,9 @@ class Tracker:
     def parent_run(self, experiment: str, run_name: str, tags: dict[str, str]) -> str:
         """Return the run of these tags that others stand under (`mlflow.parentRunId`), made now if there is none."""
         with self._errors("write to"):
-            run = next(self._teller.search(experiment, tagged(**tags)), None)
+            run = next(self._writer.search(experiment, tagged(**tags)), None)
             if run is None:
-                run = self._client.create_run(self._teller.experiment(experiment), run_name=run_name, tags=tags)
+                run = self._client.create_run(self._writer.experiment(experiment), run_name=run_name, tags=tags)
                 self._client.set_terminated(run.info.run_id)  # it holds runs, and nothing of its own runs
             return str(run.info.run_id)
 

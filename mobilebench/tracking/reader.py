@@ -27,14 +27,14 @@ class Details:
     artifact_uri: str
 
 
-def as_details(run: Run) -> Details:
+def details_of(run: Run) -> Details:
     """Return a run of a cell with its parameters and tags. Raises TrackingError when it is none."""
     if run.data.tags.get("kind") not in {"cell", "superseded cell"}:
         raise TrackingError(f"run {run.info.run_id} is no run of a cell; choose one of a training")
-    return Details(as_record(run), run.data.params, run.data.tags, run.info.artifact_uri)
+    return Details(record_of(run), run.data.params, run.data.tags, run.info.artifact_uri)
 
 
-def as_record(run: Run) -> Record:
+def record_of(run: Run) -> Record:
     """Return a run of a cell as a record; values that its run lacks are None, unreadable tags raise TrackingError."""
     tags, metrics = run.data.tags, run.data.metrics
     finished = run.info.status == "FINISHED"

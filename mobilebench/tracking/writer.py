@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 _ENDINGS = {"finish": "FINISHED", "fail": "FAILED", "interrupt": "KILLED"}
 _PAGE = 1000
-_PARCEL = 900  # points; MLflow takes 1000 in one request
+_POINTS_PER_REQUEST = 900  # points; MLflow takes 1000 in one request
 
 
-class Teller:
+class RunWriter:
     """Writes events to the runs of one store."""
 
     def __init__(self, client: MlflowClient, address: str) -> None:
@@ -124,19 +124,21 @@ class Teller:
             return str(found.experiment_id)
 
 
-def parcels(events: Sequence[Event]) -> Iterator[list[Event]]:
+def requests_of(events: Sequence[Event]) -> Iterator[list[Event]]:
     """Yield the events in order, consecutive epochs together as far as one request takes them."""
-    parcel: list[Event] = []
+    request: list[Event] = []
     points = 0
     for event in events:
         size = len(event.get("metrics", {}))
-        if parcel and (event["type"] != "epoch" or parcel[0]["type"] != "epoch" or points + size > _PARCEL):
-            yield parcel
-            parcel, points = [], 0
-        parcel.append(event)
+        if request and (
+            event["type"] != "epoch" or request[0]["type"] != "epoch" or points + size > _POINTS_PER_REQUEST
+        ):
+            yield request
+            request, points = [], 0
+        request.append(event)
         points += size
-    if parcel:
-        yield parcel
+    if request:
+        yield request
 
 
 def _points(event: Event) -> list[Metric]:

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from mobilebench.training import VERSION
 from mobilebench.training.accel import allocator as memory
-from mobilebench.training.accel.activation import copy_nothing
+from mobilebench.training.accel.activation import disable_inplace
 from mobilebench.training.accel.batchnorm import fold_batch_norms
 from mobilebench.training.accel.cuda_graph import GraphedStep
-from mobilebench.training.accel.depthwise import NoCompilerError, quicken
+from mobilebench.training.accel.depthwise import NoCompilerError, use_fast_gradients
 from mobilebench.training.accel.plan import autocast, is_out_of_memory, make_optimizer, make_plan, pick_device
 from mobilebench.training.augment import Augmenter
 from mobilebench.training.batches import Batch, Batches
@@ -77,7 +77,7 @@ class Trainer:
         layout = torch.contiguous_format if plain else torch.channels_last
         self.model = model.to(self.device).to(memory_format=layout)
         if not plain:
-            copy_nothing(self.model)
+            disable_inplace(self.model)
         self.optimizer = make_optimizer(self.model, recipe, self.device, plain=plain)
         self._rate = self.optimizer.param_groups[0]["lr"]
         self._augmenter = (PlainAugmenter if plain else Augmenter)(recipe, data, self.device)
@@ -86,7 +86,7 @@ class Trainer:
         self._plan = make_plan(recipe, runtime, self.device, len(self._batches.sizes) * recipe.epochs)
         self.decisions += self._plan.reasons
         if self._plan.own_depthwise:
-            self._quicken_depthwise()
+            self._use_fast_depthwise()
         if not plain and self.device.type == "cpu" and memory.keep_freed_memory():
             self.decisions.append("allocator: freed memory is kept between steps")
         self._use(compiled=True, graphed=self._plan.graph)
@@ -100,9 +100,9 @@ class Trainer:
         where = f"on {self.device}" if self._train_store.resident else "memory-mapped on the host"
         self.decisions.append(f"images: {self._train_store.size / 2**20:.0f} MB {where}")
 
-    def _quicken_depthwise(self) -> None:
+    def _use_fast_depthwise(self) -> None:
         try:
-            layers = quicken(self.model)
+            layers = use_fast_gradients(self.model)
         except NoCompilerError as error:
             self._tell(f"depthwise gradients: PyTorch's, {error}")
         else:
@@ -132,7 +132,7 @@ class Trainer:
     def _run_epoch(self) -> EpochResult:
         start = time.perf_counter()
         lr = learning_rate(self.recipe, self.epoch)
-        train_loss = self._train_with_retreat(lr)
+        train_loss = self._train_with_fallback(lr)
         seconds = time.perf_counter() - start
         self.epoch += 1
         test_loss, test_top1 = self.evaluate() if self._is_read() else (None, None)
@@ -179,7 +179,7 @@ class Trainer:
         sizes = torch.tensor(self._batches.sizes, dtype=torch.float64)
         return float(losses.double() @ sizes / sizes.sum())
 
-    def _train_with_retreat(self, lr: float) -> float:
+    def _train_with_fallback(self, lr: float) -> float:
         """`_train`; on a full device or a failed compilation the epoch starts again, more modestly."""
         can_retreat = self._compiled or self._train_store.resident
         before = copy.deepcopy(self.state_dict()) if can_retreat else None
@@ -188,16 +188,16 @@ class Trainer:
         except DivergedError:
             raise
         except Exception as error:  # noqa: BLE001 - compilers fail in many ways; what is not theirs is raised again
-            self._retreat(error)
+            self._fall_back(error)
             assert before is not None
             self.load_state_dict(before)
-            return self._train_with_retreat(lr)
+            return self._train_with_fallback(lr)
         if self._graphed is not None and self._graphed.failure:
             self._tell(f"step eager: the CUDA graph could not be captured: {self._graphed.failure}")
             self._use(compiled=self._compiled, graphed=False)
         return loss
 
-    def _retreat(self, error: Exception) -> None:
+    def _fall_back(self, error: Exception) -> None:
         """Gives up what `error` shows not to work here; raises when nothing is left to give up."""
         cause = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         if is_out_of_memory(error):

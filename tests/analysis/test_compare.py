@@ -1,4 +1,4 @@
-"""Differences of two matrices, against scipy's paired t test and the score itself; what a side can be."""
+"""Differences of two matrices, against scipy's paired t test and the score itself; what a run_set can be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from mobilebench.analysis.compare import compare, jackknife
-from mobilebench.analysis.run_sets import Side, _of_revision, _resolve, changes, match_models, unknown
+from mobilebench.analysis.run_sets import RunSet, _of_revision, _resolve, changes, match_models, unknown
 from mobilebench.config.suite import Cell, load, packaged_text
 from mobilebench.errors import UserError
 from mobilebench.report.slope_chart import slopes
@@ -104,21 +104,21 @@ def test_the_csv_and_the_chart_say_every_row(tmp_path: Path) -> None:
     assert all(name in chart.svg() for name in ("before", "after", "m  ", "n  "))
 
 
-def side(model: str, **settings: str) -> Side:
+def run_set(model: str, **settings: str) -> RunSet:
     cell = Cell(model, "d", 0)
-    return Side(model, {cell: 0.5}, {"d": 10}, {cell: settings}, {cell: {"d digest": "x"}}, {cell: {"torch": "2"}})
+    return RunSet(model, {cell: 0.5}, {"d": 10}, {cell: settings}, {cell: {"d digest": "x"}}, {cell: {"torch": "2"}})
 
 
 def test_changes_name_what_differs_and_silence_is_told() -> None:
-    (change,) = changes(side("m", lr="0.1", epochs="3"), side("m", lr="0.2", epochs="3"))
+    (change,) = changes(run_set("m", lr="0.1", epochs="3"), run_set("m", lr="0.2", epochs="3"))
     assert (change.kind, change.name, change.a, change.b, change.count) == ("protocol", "lr", "0.1", "0.2", 1)
-    bare = Side("m", {Cell("m", "d", 0): 0.5}, {"d": 10})
-    assert unknown(side("m"), bare) == ["protocol", "data", "code"]
-    assert unknown(side("m", lr="1"), side("m", lr="1")) == []
+    bare = RunSet("m", {Cell("m", "d", 0): 0.5}, {"d": 10})
+    assert unknown(run_set("m"), bare) == ["protocol", "data", "code"]
+    assert unknown(run_set("m", lr="1"), run_set("m", lr="1")) == []
 
 
 def test_two_models_are_compared_under_both_names() -> None:
-    a, b = match_models(side("m"), side("n"))
+    a, b = match_models(run_set("m"), run_set("n"))
     assert a.matrix.models == b.matrix.models == ("m > n",)
     assert compare(a.matrix, b.matrix).of("dataset")[0].cells == 1
 

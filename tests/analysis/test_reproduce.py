@@ -20,7 +20,7 @@ from mobilebench.cli import main
 from mobilebench.config import suite as suites
 from mobilebench.config.suite import Cell
 from mobilebench.datasets.packing.packed import open_packed
-from mobilebench.execution.cell_run import open_bench, run_cells
+from mobilebench.execution.cell_run import open_context, run_cells
 from mobilebench.execution.model_versions import model_name, register
 from mobilebench.runs.records import read_results
 from mobilebench.system import provenance
@@ -61,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Ite
         params.write_text(params.read_text() + "# not committed\n")
         for cached in (provenance.environment, provenance.machine, provenance._uncommitted):
             cached.cache_clear()
-        assert run_cells(open_bench(suite, "blobs", Tracker()), [STARNET]) == []
+        assert run_cells(open_context(suite, "blobs", Tracker()), [STARNET]) == []
         (record,) = read_results(RESULTS)
         yield Trained(folder, record)
         for cached in (provenance.environment, provenance.machine, provenance._uncommitted):

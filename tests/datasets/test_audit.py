@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mobilebench.datasets import DataError
-from mobilebench.datasets.audit import Audit, Finding, audit, write_csv
+from mobilebench.datasets.audit import Audit, DatasetFinding, audit, write_csv
 from mobilebench.datasets.contact_sheet import worst, write_sheet
 from mobilebench.datasets.custom import OwnData
 from mobilebench.datasets.packing.packed import open_packed
@@ -64,7 +64,7 @@ def test_what_was_planted_is_found_and_nothing_else(planted: Packed) -> None:
 
 def test_the_table_and_the_contact_sheet(planted: Packed, tmp_path: Path) -> None:
     found = audit([planted])
-    write_csv(tmp_path / "results" / "audit.csv", Finding, found.findings)
+    write_csv(tmp_path / "results" / "audit.csv", DatasetFinding, found.findings)
     with (tmp_path / "results" / "audit.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == len(found.findings)

@@ -14,8 +14,8 @@ from mlflow.tracking import MlflowClient
 from mobilebench.analysis.collect import score_experiment, write_scores
 from mobilebench.config.suite import Cell
 from mobilebench.execution import cell_run as runner
-from mobilebench.execution.cell_run import CellFailedError, open_bench, redo, run_cell, run_cells
-from mobilebench.execution.delivery import Synced, sync_journals
+from mobilebench.execution.cell_run import CellFailedError, open_context, redo, run_cell, run_cells
+from mobilebench.execution.delivery import SyncReport, sync_journals
 from mobilebench.runs.journal import Delivery
 from mobilebench.runs.records import RecordsError, read_results, result_path
 from mobilebench.system.layout import RESULTS
@@ -25,14 +25,14 @@ from mobilebench.training import checkpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mobilebench.execution.cell_run import Bench
+    from mobilebench.execution.cell_run import RunContext
     from mobilebench.training import EpochResult
 
 SHUFFLENET = Cell("shufflenet", "blobs", 0)
 CURVES = ["train_loss", "test_loss", "test_top1", "lr", "epoch_seconds", "images_per_second"]
 
 
-class Power(runner.Silent):
+class Power(runner.NullListener):
     """A listener that stops the process's work after an epoch, as a kill between two steps would."""
 
     def __init__(self, after: int) -> None:
@@ -43,7 +43,7 @@ class Power(runner.Silent):
             raise KeyboardInterrupt
 
 
-class Notes(runner.Silent):
+class Notes(runner.NullListener):
     def __init__(self) -> None:
         self.heard: list[str] = []
 
@@ -52,8 +52,8 @@ class Notes(runner.Silent):
 
 
 @pytest.fixture
-def bench(store: Path, project: Path) -> Bench:
-    return open_bench(grids.write(project), "blobs", Tracker())
+def context(store: Path, project: Path) -> RunContext:
+    return open_context(grids.write(project), "blobs", Tracker())
 
 
 def weights(project: Path) -> dict[str, torch.Tensor]:
@@ -64,100 +64,100 @@ def weights(project: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def test_a_finished_cell_is_a_run_and_a_result_file(bench: Bench) -> None:
-    run_cell(bench, SHUFFLENET)
+def test_a_finished_cell_is_a_run_and_a_result_file(context: RunContext) -> None:
+    run_cell(context, SHUFFLENET)
     (record,) = read_results(RESULTS)
-    assert bench.tracker is not None
-    assert bench.tracker.records("tiny") == [record]
+    assert context.tracker is not None
+    assert context.tracker.records("tiny") == [record]
     assert record.status == "FINISHED"
     assert record.n_test == 32
     assert record.params == 2_151_562  # the ten-class count less eight rows of 1024 weights and a bias
-    assert record.protocol_hash == bench.suite.protocol.hash
-    curves = bench.tracker.curves(record.run_id, CURVES)
+    assert record.protocol_hash == context.suite.protocol.hash
+    curves = context.tracker.curves(record.run_id, CURVES)
     assert {key: [epoch for epoch, _ in points] for key, points in curves.items()} == {key: [1, 2] for key in CURVES}
     assert curves["test_top1"][-1][1] == record.test_top1
     assert result_path(RESULTS, SHUFFLENET).exists()
 
 
-def test_what_mlflow_stores_is_the_whole_recipe_the_identity_and_the_data(bench: Bench) -> None:
+def test_what_mlflow_stores_is_the_whole_recipe_the_identity_and_the_data(context: RunContext) -> None:
     from mlflow.tracking import MlflowClient
 
-    run_cell(bench, SHUFFLENET)
+    run_cell(context, SHUFFLENET)
     (record,) = read_results(RESULTS)
     run = MlflowClient(uri()).get_run(record.run_id)
     assert run.data.params["lr"] == "0.001"
     assert run.data.params["augment.cutmix_alpha"] == "1.0"
     assert run.data.params["data.short_side"] == "16"
     assert run.data.params["model"] == "shufflenet"
-    wanted = {"kind": "cell", "cell": "shufflenet.blobs.0", "protocol_hash": bench.suite.protocol.hash}
+    wanted = {"kind": "cell", "cell": "shufflenet.blobs.0", "protocol_hash": context.suite.protocol.hash}
     assert wanted.items() <= run.data.tags.items()
     assert {"data_digest", "git_commit", "code_version", "identity", "torch", "cpu", "device"} <= set(run.data.tags)
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.name == "blobs"
-    assert bench.packed.meta.digest.startswith(data.dataset.digest)
+    assert context.packed.meta.digest.startswith(data.dataset.digest)
     assert run.data.metrics["macs"] > 1e6
 
 
-def test_a_finished_cell_is_left_alone(bench: Bench) -> None:
-    run_cell(bench, SHUFFLENET)
-    run_cell(bench, SHUFFLENET)
-    assert bench.tracker is not None
-    assert len(bench.tracker.records("tiny")) == 1
+def test_a_finished_cell_is_left_alone(context: RunContext) -> None:
+    run_cell(context, SHUFFLENET)
+    run_cell(context, SHUFFLENET)
+    assert context.tracker is not None
+    assert len(context.tracker.records("tiny")) == 1
 
 
-def test_interrupted_and_resumed_gives_the_same_weights_in_the_same_run(bench: Bench, project: Path) -> None:
+def test_interrupted_and_resumed_gives_the_same_weights_in_the_same_run(context: RunContext, project: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_cell(replace(bench, listener=Power(after=1)), SHUFFLENET)
-    assert bench.tracker is not None
-    (stopped,) = bench.tracker.records("tiny")
+        run_cell(replace(context, listener=Power(after=1)), SHUFFLENET)
+    assert context.tracker is not None
+    (stopped,) = context.tracker.records("tiny")
     assert stopped.status == "KILLED"
-    run_cell(bench, SHUFFLENET)
+    run_cell(context, SHUFFLENET)
     (resumed,) = read_results(RESULTS)
     assert resumed.run_id == stopped.run_id
-    assert [epoch for epoch, _ in bench.tracker.curves(resumed.run_id, ["train_loss"])["train_loss"]] == [1, 2]
+    assert [epoch for epoch, _ in context.tracker.curves(resumed.run_id, ["train_loss"])["train_loss"]] == [1, 2]
     interrupted = weights(project)
 
-    redo(bench, SHUFFLENET)
+    redo(context, SHUFFLENET)
     for file in (project / "mlartifacts").glob("**/model.pt"):
         file.unlink()
-    run_cell(bench, SHUFFLENET)
+    run_cell(context, SHUFFLENET)
     whole = weights(project)
     assert all(torch.equal(interrupted[key], whole[key]) for key in whole)
 
 
-def test_redo_supersedes_the_old_run(bench: Bench) -> None:
-    run_cell(bench, SHUFFLENET)
+def test_redo_supersedes_the_old_run(context: RunContext) -> None:
+    run_cell(context, SHUFFLENET)
     (first,) = read_results(RESULTS)
-    redo(bench, SHUFFLENET)
-    run_cell(bench, SHUFFLENET)
+    redo(context, SHUFFLENET)
+    run_cell(context, SHUFFLENET)
     (second,) = read_results(RESULTS)
     assert second.run_id != first.run_id
     assert second.test_top1 == first.test_top1
-    assert bench.tracker is not None
-    assert bench.tracker.records("tiny") == [second]
+    assert context.tracker is not None
+    assert context.tracker.records("tiny") == [second]
 
 
-def test_a_run_finished_elsewhere_is_taken_over_not_trained_again(bench: Bench) -> None:
-    run_cell(bench, SHUFFLENET)
+def test_a_run_finished_elsewhere_is_taken_over_not_trained_again(context: RunContext) -> None:
+    run_cell(context, SHUFFLENET)
     (first,) = read_results(RESULTS)
     result_path(RESULTS, SHUFFLENET).unlink()
-    bench.journal(SHUFFLENET).clear()
-    run_cell(bench, SHUFFLENET)
+    context.journal(SHUFFLENET).clear()
+    run_cell(context, SHUFFLENET)
     assert read_results(RESULTS) == [first]
 
 
-def test_another_store_is_told_everything_without_training(bench: Bench, project: Path) -> None:
-    run_cell(bench, SHUFFLENET)
+def test_another_store_is_told_everything_without_training(context: RunContext, project: Path) -> None:
+    run_cell(context, SHUFFLENET)
     (first,) = read_results(RESULTS)
     other = Tracker(f"sqlite:///{project}/new.db")
-    assert sync_journals(bench.state, RESULTS, other) == Synced(delivered=1)
+    assert sync_journals(context.state, RESULTS, other) == SyncReport(delivered=1)
     (record,) = read_results(RESULTS)
     assert record == replace(first, run_id=record.run_id) != first
     assert other.records("tiny") == [record]
     assert [epoch for epoch, _ in other.curves(record.run_id, ["lr"])["lr"]] == [1, 2]
 
 
-def test_a_failing_cell_ends_failed_and_others_go_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_cell_ends_failed_and_others_go_on(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     real = runner.build
 
     def broken(cell: Cell, *rest: object) -> torch.nn.Module:
@@ -167,29 +167,29 @@ def test_a_failing_cell_ends_failed_and_others_go_on(bench: Bench, monkeypatch: 
 
     with monkeypatch.context() as patched:
         patched.setattr(runner, "build", broken)
-        failed = run_cells(bench, bench.suite.cells())
+        failed = run_cells(context, context.suite.cells())
     assert [(cell, type(error)) for cell, error in failed] == [(SHUFFLENET, CellFailedError)]
-    assert bench.tracker is not None
-    states = {record.model: record.status for record in bench.tracker.records("tiny")}
+    assert context.tracker is not None
+    states = {record.model: record.status for record in context.tracker.records("tiny")}
     assert states == {"shufflenet": "FAILED", "starnet": "FINISHED"}
     with pytest.raises(RecordsError, match=r"shufflenet\.blobs\.0: unfinished: FAILED"):
-        score_experiment(bench.tracker, "tiny", lam=0.5, anchors="grid")
-    assert run_cells(bench, bench.suite.cells()) == []
-    assert len(bench.tracker.records("tiny")) == 2
+        score_experiment(context.tracker, "tiny", lam=0.5, anchors="grid")
+    assert run_cells(context, context.suite.cells()) == []
+    assert len(context.tracker.records("tiny")) == 2
 
 
-def test_offline_cells_count_as_finished_once_they_are_delivered(bench: Bench) -> None:
+def test_offline_cells_count_as_finished_once_they_are_delivered(context: RunContext) -> None:
     notes = Notes()
-    run_cell(replace(bench, tracker=None, listener=notes), SHUFFLENET)
+    run_cell(replace(context, tracker=None, listener=notes), SHUFFLENET)
     assert read_results(RESULTS) == []
     assert "sync" in notes.heard[-1]
-    assert bench.tracker is not None
-    assert sync_journals(bench.state, RESULTS, bench.tracker) == Synced(delivered=1)
-    assert bench.tracker.records("tiny") == read_results(RESULTS) != []
-    assert sync_journals(bench.state, RESULTS, bench.tracker) == Synced()
+    assert context.tracker is not None
+    assert sync_journals(context.state, RESULTS, context.tracker) == SyncReport(delivered=1)
+    assert context.tracker.records("tiny") == read_results(RESULTS) != []
+    assert sync_journals(context.state, RESULTS, context.tracker) == SyncReport()
 
 
-def test_a_server_that_goes_away_loses_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_goes_away_loses_nothing(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Tracker.deliver
     calls = 0
 
@@ -202,32 +202,32 @@ def test_a_server_that_goes_away_loses_nothing(bench: Bench, monkeypatch: pytest
 
     monkeypatch.setattr(Tracker, "deliver", flaky)
     notes = Notes()
-    run_cell(replace(bench, listener=notes), SHUFFLENET)
+    run_cell(replace(context, listener=notes), SHUFFLENET)
     assert sum("kept for later" in note for note in notes.heard) == 2
     (record,) = read_results(RESULTS)
-    assert bench.tracker is not None
-    points = bench.tracker.curves(record.run_id, ["train_loss"])["train_loss"]
+    assert context.tracker is not None
+    points = context.tracker.curves(record.run_id, ["train_loss"])["train_loss"]
     assert [epoch for epoch, _ in points] == [1, 2]
 
 
-def test_an_event_told_twice_is_stored_once(bench: Bench) -> None:
+def test_an_event_told_twice_is_stored_once(context: RunContext) -> None:
     """A kill between the server's answer and the note of it makes the whole journal be told again."""
-    run_cell(bench, SHUFFLENET)
-    journal = bench.journal(SHUFFLENET)
+    run_cell(context, SHUFFLENET)
+    journal = context.journal(SHUFFLENET)
     journal.delivery = Delivery()
-    assert bench.tracker is not None
-    bench.tracker.deliver(journal)
-    (record,) = bench.tracker.records("tiny")
+    assert context.tracker is not None
+    context.tracker.deliver(journal)
+    (record,) = context.tracker.records("tiny")
     from mlflow.tracking import MlflowClient
 
     history = MlflowClient(uri()).get_metric_history(record.run_id, "test_top1")
     assert [point.step for point in history] == [1, 2]
 
 
-def test_score_reads_the_server_and_refuses_files_of_other_runs(bench: Bench) -> None:
-    assert run_cells(bench, bench.suite.cells()) == []
-    assert bench.tracker is not None
-    scored = score_experiment(bench.tracker, "tiny", lam=0.5, anchors="grid", results=RESULTS)
+def test_score_reads_the_server_and_refuses_files_of_other_runs(context: RunContext) -> None:
+    assert run_cells(context, context.suite.cells()) == []
+    assert context.tracker is not None
+    scored = score_experiment(context.tracker, "tiny", lam=0.5, anchors="grid", results=RESULTS)
     assert scored.matrix.models == ("shufflenet", "starnet")
     assert set(scored.matrix.n_test) == {32}
     accuracy, scores = write_scores(scored, RESULTS)
@@ -236,17 +236,17 @@ def test_score_reads_the_server_and_refuses_files_of_other_runs(bench: Bench) ->
     path = result_path(RESULTS, SHUFFLENET)
     path.write_text(path.read_text().replace('"run_id": "', '"run_id": "0'))
     with pytest.raises(RecordsError, match="its result file names run 0"):
-        score_experiment(bench.tracker, "tiny", lam=0.5, anchors="grid", results=RESULTS)
+        score_experiment(context.tracker, "tiny", lam=0.5, anchors="grid", results=RESULTS)
 
 
-def test_an_unknown_experiment_names_the_known(bench: Bench) -> None:
-    run_cell(bench, SHUFFLENET)
-    assert bench.tracker is not None
+def test_an_unknown_experiment_names_the_known(context: RunContext) -> None:
+    run_cell(context, SHUFFLENET)
+    assert context.tracker is not None
     with pytest.raises(TrackingError, match="it has: tiny"):
-        score_experiment(bench.tracker, "tinny", lam=0.5, anchors="grid")
+        score_experiment(context.tracker, "tinny", lam=0.5, anchors="grid")
 
 
-def test_an_unreachable_server_stops_before_training(bench: Bench) -> None:
+def test_an_unreachable_server_stops_before_training(context: RunContext) -> None:
     with pytest.raises(TrackingError, match=r"cannot open the tracking store http://127\.0\.0\.1:9"):
         Tracker("http://127.0.0.1:9")
 
@@ -257,48 +257,50 @@ def test_messages_do_not_tell_a_password() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_another_experiments_name_is_told_of_the_cell_without_training(bench: Bench) -> None:
-    run_cell(bench, SHUFFLENET)
-    assert bench.tracker is not None
-    (old,) = bench.tracker.records("tiny")
-    renamed = replace(bench, suite=replace(bench.suite, experiment="renamed"), listener=Power(after=1))
+def test_another_experiments_name_is_told_of_the_cell_without_training(context: RunContext) -> None:
+    run_cell(context, SHUFFLENET)
+    assert context.tracker is not None
+    (old,) = context.tracker.records("tiny")
+    renamed = replace(context, suite=replace(context.suite, experiment="renamed"), listener=Power(after=1))
     assert not renamed.is_finished(SHUFFLENET)
 
     run_cell(renamed, SHUFFLENET)  # would raise if it trained an epoch
-    (new,) = bench.tracker.records("renamed")
+    (new,) = context.tracker.records("renamed")
     assert (new.status, new.test_top1, new.params) == ("FINISHED", old.test_top1, old.params)
     assert new.run_id != old.run_id
-    assert bench.tracker.artifact(new.run_id, "model.pt", bench.state) is not None
-    assert bench.tracker.records("tiny") == [old]
+    assert context.tracker.artifact(new.run_id, "model.pt", context.state) is not None
+    assert context.tracker.records("tiny") == [old]
     assert renamed.is_finished(SHUFFLENET)
 
-    run_cell(bench, SHUFFLENET)  # and back: the first experiment still has its run
-    assert bench.tracker.records("tiny") == [old]
-    assert bench.is_finished(SHUFFLENET)
+    run_cell(context, SHUFFLENET)  # and back: the first experiment still has its run
+    assert context.tracker.records("tiny") == [old]
+    assert context.is_finished(SHUFFLENET)
     assert read_results(RESULTS) == [old]
 
 
-def test_a_cell_begun_under_another_experiments_name_is_carried_on(bench: Bench) -> None:
+def test_a_cell_begun_under_another_experiments_name_is_carried_on(context: RunContext) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_cell(replace(bench, listener=Power(after=1)), SHUFFLENET)
-    assert bench.tracker is not None
+        run_cell(replace(context, listener=Power(after=1)), SHUFFLENET)
+    assert context.tracker is not None
     heard = Notes()
-    run_cell(replace(bench, suite=replace(bench.suite, experiment="renamed"), listener=heard), SHUFFLENET)
+    run_cell(replace(context, suite=replace(context.suite, experiment="renamed"), listener=heard), SHUFFLENET)
     assert any("goes on after epoch 1" in note for note in heard.heard)
-    (record,) = bench.tracker.records("renamed")
-    assert [epoch for epoch, _ in bench.tracker.curves(record.run_id, ["test_top1"])["test_top1"]] == [1, 2]
+    (record,) = context.tracker.records("renamed")
+    assert [epoch for epoch, _ in context.tracker.curves(record.run_id, ["test_top1"])["test_top1"]] == [1, 2]
 
 
-def test_a_damaged_journal_of_a_finished_cell_stops_nothing(bench: Bench) -> None:
-    run_cell(bench, SHUFFLENET)
-    bench.journal(SHUFFLENET).path.write_text("no json\n")
-    assert bench.is_finished(SHUFFLENET)
-    assert run_cells(bench, bench.suite.cells()) == []
+def test_a_damaged_journal_of_a_finished_cell_stops_nothing(context: RunContext) -> None:
+    run_cell(context, SHUFFLENET)
+    context.journal(SHUFFLENET).path.write_text("no json\n")
+    assert context.is_finished(SHUFFLENET)
+    assert run_cells(context, context.suite.cells()) == []
     assert {record.model for record in read_results(RESULTS)} == {"shufflenet", "starnet"}
 
 
-def test_a_dataset_that_another_worker_is_logging_too_is_logged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert bench.tracker is not None
+def test_a_dataset_that_another_worker_is_logging_too_is_logged(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert context.tracker is not None
     log, refusals = MlflowClient.log_inputs, ["UniqueViolation: duplicate key"]
 
     def crowded(*arguments: Any) -> None:
@@ -307,7 +309,7 @@ def test_a_dataset_that_another_worker_is_logging_too_is_logged(bench: Bench, mo
         log(*arguments)
 
     monkeypatch.setattr(MlflowClient, "log_inputs", crowded)
-    run_cell(bench, SHUFFLENET)
-    (record,) = bench.tracker.records("tiny")
-    (logged,) = MlflowClient(bench.tracker.uri).get_run(record.run_id).inputs.dataset_inputs
+    run_cell(context, SHUFFLENET)
+    (record,) = context.tracker.records("tiny")
+    (logged,) = MlflowClient(context.tracker.uri).get_run(record.run_id).inputs.dataset_inputs
     assert (logged.dataset.name, record.status) == ("blobs", "FINISHED")

@@ -17,7 +17,7 @@ import torch
 from mobilebench.config.runtime import cores
 from mobilebench.config.suite import Cell
 from mobilebench.execution.cell_run import run_cells
-from mobilebench.execution.context import Silent, open_bench
+from mobilebench.execution.context import NullListener, open_context
 from mobilebench.runs.records import read_results
 from mobilebench.system.layout import RESULTS
 from mobilebench.tracking import Tracker
@@ -25,18 +25,18 @@ from mobilebench.tracking import Tracker
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mobilebench.execution.context import Bench
+    from mobilebench.execution.context import RunContext
     from mobilebench.training import EpochResult
 
 
 @pytest.fixture
-def bench(store: Path, project: Path) -> Bench:
+def context(store: Path, project: Path) -> RunContext:
     suite = grids.write(project)
     suite = replace(suite, runtime=replace(suite.runtime, cells_per_device=2))
-    return open_bench(suite, "blobs", Tracker())
+    return open_context(suite, "blobs", Tracker())
 
 
-class Killer(Silent):
+class Killer(NullListener):
     """Kills the worker of a model as soon as it has told of an epoch."""
 
     def __init__(self, model: str) -> None:
@@ -51,35 +51,42 @@ class Killer(Silent):
             victim.join()
 
 
-def test_side_by_side_gives_the_results_of_one_after_the_other(bench: Bench, project: Path) -> None:
-    assert run_cells(bench, bench.suite.cells()) == []
+def test_side_by_side_gives_the_results_of_one_after_the_other(context: RunContext, project: Path) -> None:
+    assert run_cells(context, context.suite.cells()) == []
     together = {record.cell: record for record in read_results(RESULTS)}
-    assert set(together) == set(bench.suite.cells())
-    assert bench.tracker is not None
-    curves = bench.tracker.curves(together[Cell("starnet", "blobs", 0)].run_id, ["test_top1"])["test_top1"]
+    assert set(together) == set(context.suite.cells())
+    assert context.tracker is not None
+    curves = context.tracker.curves(together[Cell("starnet", "blobs", 0)].run_id, ["test_top1"])["test_top1"]
     assert [epoch for epoch, _ in curves] == [1, 2]
 
-    alone = open_bench(replace(bench.suite, runtime=replace(bench.suite.runtime, cells_per_device=1)), "blobs", None)
+    alone = open_context(
+        replace(context.suite, runtime=replace(context.suite.runtime, cells_per_device=1)), "blobs", None
+    )
     alone = replace(alone, tracker=Tracker(f"sqlite:///{project}/other.db"), results=project / "r", state=project / "s")
     assert run_cells(alone, alone.suite.cells()) == []
     for record in read_results(project / "r"):
         assert record.test_loss == together[record.cell].test_loss
 
 
-def test_a_dying_worker_fails_its_cell_and_no_other_and_the_next_call_goes_on(bench: Bench) -> None:
-    failed = run_cells(replace(bench, listener=Killer("starnet")), bench.suite.cells())
+def test_a_dying_worker_fails_its_cell_and_no_other_and_the_next_call_goes_on(context: RunContext) -> None:
+    failed = run_cells(replace(context, listener=Killer("starnet")), context.suite.cells())
     assert [cell.model for cell, _ in failed] == ["starnet"]
     assert "SIGKILL" in str(failed[0][1])
-    assert bench.tracker is not None
-    assert {r.model: r.status for r in bench.tracker.records("tiny")} == {"starnet": "FAILED", "shufflenet": "FINISHED"}
-    assert run_cells(bench, bench.suite.cells()) == []
-    assert len(bench.tracker.records("tiny")) == 2
+    assert context.tracker is not None
+    assert {r.model: r.status for r in context.tracker.records("tiny")} == {
+        "starnet": "FAILED",
+        "shufflenet": "FINISHED",
+    }
+    assert run_cells(context, context.suite.cells()) == []
+    assert len(context.tracker.records("tiny")) == 2
 
 
-def test_a_cell_left_alone_keeps_its_share_of_the_threads(bench: Bench) -> None:
+def test_a_cell_left_alone_keeps_its_share_of_the_threads(context: RunContext) -> None:
     before = torch.get_num_threads()
-    shared = replace(bench.suite.runtime, threads=None, cells_per_device=2)
-    assert run_cells(replace(bench, suite=replace(bench.suite, runtime=shared)), list(bench.suite.cells())[:1]) == []
+    shared = replace(context.suite.runtime, threads=None, cells_per_device=2)
+    assert (
+        run_cells(replace(context, suite=replace(context.suite, runtime=shared)), list(context.suite.cells())[:1]) == []
+    )
     used = torch.get_num_threads()
     torch.set_num_threads(before)
     assert used == max(1, cores() // 2)
@@ -87,10 +94,10 @@ def test_a_cell_left_alone_keeps_its_share_of_the_threads(bench: Bench) -> None:
     assert replace(shared, threads=3).cell_threads() == 3
 
 
-@pytest.mark.usefixtures("heard_ctrl_c")
-def test_stopping_stops_the_workers_and_keeps_their_epochs(bench: Bench, project: Path) -> None:
+@pytest.mark.usefixtures("ctrl_c_raises")
+def test_stopping_stops_the_workers_and_keeps_their_epochs(context: RunContext, project: Path) -> None:
     suite = grids.write(project, epochs=200)
-    endless = open_bench(replace(suite, runtime=replace(suite.runtime, cells_per_device=2)), "blobs", bench.tracker)
+    endless = open_context(replace(suite, runtime=replace(suite.runtime, cells_per_device=2)), "blobs", context.tracker)
 
     pressed: list[threading.Thread] = []
 
@@ -99,7 +106,7 @@ def test_stopping_stops_the_workers_and_keeps_their_epochs(bench: Bench, project
         for process in [*(worker.pid for worker in multiprocessing.active_children()), os.getpid()]:
             os.kill(process or 0, signal.SIGINT)  # a terminal's Ctrl-C goes to all of them
 
-    class Stop(Silent):
+    class Stop(NullListener):
         def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
             if result.epoch == 2 and not pressed:
                 pressed.append(threading.Thread(target=press))
@@ -107,6 +114,6 @@ def test_stopping_stops_the_workers_and_keeps_their_epochs(bench: Bench, project
 
     with pytest.raises(KeyboardInterrupt):
         run_cells(replace(endless, listener=Stop()), endless.suite.cells())
-    assert bench.tracker is not None
-    assert "KILLED" in {record.status for record in bench.tracker.records("tiny")}
+    assert context.tracker is not None
+    assert "KILLED" in {record.status for record in context.tracker.records("tiny")}
     assert any(len(endless.journal(cell).events()) > 2 for cell in endless.suite.cells())

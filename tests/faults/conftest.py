@@ -10,13 +10,13 @@ import grids
 import pytest
 
 from mobilebench.config import suite as suites
-from mobilebench.execution.cell_run import open_bench
+from mobilebench.execution.cell_run import open_context
 from mobilebench.tracking import Tracker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mobilebench.execution.cell_run import Bench
+    from mobilebench.execution.cell_run import RunContext
 
 
 @pytest.fixture(scope="session")
@@ -42,5 +42,5 @@ def empty_store(_empty_store: Path) -> Path:
 
 
 @pytest.fixture
-def bench(small: Path) -> Bench:
-    return open_bench(suites.load(), "blobs", Tracker())
+def context(small: Path) -> RunContext:
+    return open_context(suites.load(), "blobs", Tracker())

@@ -19,24 +19,24 @@ from mobilebench import cli
 from mobilebench.config.suite import Cell
 from mobilebench.datasets.spec import DataError
 from mobilebench.execution import cell_run as runner
-from mobilebench.execution.cell_run import open_bench, run_cells
+from mobilebench.execution.cell_run import open_context, run_cells
 from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.records import read_results, result_path
 from mobilebench.system.layout import PACKED, RESULTS
-from mobilebench.system.signals import termination_as_interrupt, undisturbed
+from mobilebench.system.signals import deferred_signals, termination_as_interrupt
 from mobilebench.tracking import Tracker, TrackingError
 from mobilebench.training import checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mobilebench.execution.cell_run import Bench
+    from mobilebench.execution.cell_run import RunContext
     from mobilebench.training import EpochResult
 
 SHUFFLENET, STARNET = Cell("shufflenet", "blobs", 0), Cell("starnet", "blobs", 0)
 
 
-class Stop(runner.Silent):
+class Stop(runner.NullListener):
     """Stops after the last epoch, when the checkpoint of each epoch is written and nothing is finished."""
 
     def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
@@ -44,35 +44,35 @@ class Stop(runner.Silent):
             raise KeyboardInterrupt
 
 
-def stopped(bench: Bench) -> Path:
+def stopped(context: RunContext) -> Path:
     """Train both epochs of a cell, stop before its end, and return its newest checkpoint."""
     with pytest.raises(KeyboardInterrupt):
-        run_cells(replace(bench, listener=Stop()), [SHUFFLENET])
-    return bench.journal(SHUFFLENET).folder / "checkpoint.pt"
+        run_cells(replace(context, listener=Stop()), [SHUFFLENET])
+    return context.journal(SHUFFLENET).folder / "checkpoint.pt"
 
 
-def weights(bench: Bench) -> dict[str, torch.Tensor]:
-    state = checkpoint.load(bench.journal(SHUFFLENET).artifacts / "model.pt")
+def weights(context: RunContext) -> dict[str, torch.Tensor]:
+    state = checkpoint.load(context.journal(SHUFFLENET).artifacts / "model.pt")
     assert state is not None
     return state
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(bench: Bench) -> None:
-    newest = stopped(bench)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(context: RunContext) -> None:
+    newest = stopped(context)
     newest.write_bytes(newest.read_bytes()[:1000])
-    assert run_cells(bench, [SHUFFLENET]) == []
-    resumed = weights(bench)
+    assert run_cells(context, [SHUFFLENET]) == []
+    resumed = weights(context)
     (record,) = read_results(RESULTS)
-    assert bench.tracker is not None
-    assert [epoch for epoch, _ in bench.tracker.curves(record.run_id, ["lr"])["lr"]] == [1, 2]
-    runner.redo(bench, SHUFFLENET)
-    assert run_cells(bench, [SHUFFLENET]) == []
-    whole = weights(bench)
+    assert context.tracker is not None
+    assert [epoch for epoch, _ in context.tracker.curves(record.run_id, ["lr"])["lr"]] == [1, 2]
+    runner.redo(context, SHUFFLENET)
+    assert run_cells(context, [SHUFFLENET]) == []
+    whole = weights(context)
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
 
 
-def test_two_damaged_checkpoints_fail_the_cell_and_status_says_which_files(bench: Bench) -> None:
-    newest = stopped(bench)
+def test_two_damaged_checkpoints_fail_the_cell_and_status_says_which_files(context: RunContext) -> None:
+    newest = stopped(context)
     for path in (newest, checkpoint.previous(newest)):
         path.write_bytes(b"no checkpoint")
     answer = CliRunner().invoke(cli.main, ["train", "blobs"])
@@ -84,32 +84,32 @@ def test_two_damaged_checkpoints_fail_the_cell_and_status_says_which_files(bench
     assert CliRunner().invoke(cli.main, ["train", "blobs", "--model", "shufflenet", "--redo"]).exit_code == 0
 
 
-def test_a_checkpoint_cannot_run_code(bench: Bench, small: Path) -> None:
+def test_a_checkpoint_cannot_run_code(context: RunContext, small: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.mkdir, (str(small / "trapped"),)
 
-    newest = stopped(bench)
+    newest = stopped(context)
     for path in (newest, checkpoint.previous(newest)):
         torch.save({"model": Trap()}, path)
-    ((_, error),) = run_cells(bench, [SHUFFLENET])
+    ((_, error),) = run_cells(context, [SHUFFLENET])
     assert "no checkpoint can be read" in str(error)
     assert not (small / "trapped").exists()
 
 
-def test_one_changed_pixel_stops_training_before_it_begins(bench: Bench) -> None:
+def test_one_changed_pixel_stops_training_before_it_begins(context: RunContext) -> None:
     images = PACKED / "blobs/images.npy"
     content = bytearray(images.read_bytes())
     content[-1] ^= 1
     images.write_bytes(content)
     with pytest.raises(DataError, match="1 of 64 images do not match"):
-        open_bench(bench.suite, "blobs", None)
+        open_context(context.suite, "blobs", None)
     answer = CliRunner().invoke(cli.main, ["train", "blobs", "--offline"])
     assert answer.exit_code == 2
     assert "images.npy is damaged" in answer.output
 
 
-def test_changed_labels_are_refused_and_shown_by_status(bench: Bench) -> None:
+def test_changed_labels_are_refused_and_shown_by_status(context: RunContext) -> None:
     labels = PACKED / "blobs/labels.npy"
     content = bytearray(labels.read_bytes())
     content[-8] ^= 1
@@ -120,20 +120,20 @@ def test_changed_labels_are_refused_and_shown_by_status(bench: Bench) -> None:
     assert "do not match the digest" in status.output
 
 
-def test_a_damaged_result_file_is_written_again_without_training(bench: Bench) -> None:
-    assert run_cells(bench, bench.suite.cells()) == []
+def test_a_damaged_result_file_is_written_again_without_training(context: RunContext) -> None:
+    assert run_cells(context, context.suite.cells()) == []
     path = result_path(RESULTS, SHUFFLENET)
     whole = path.read_text()
     path.write_text(whole[:40])
     assert "is damaged" in CliRunner().invoke(cli.main, ["status"]).output
-    assert run_cells(bench, bench.suite.cells()) == []
+    assert run_cells(context, context.suite.cells()) == []
     assert path.read_text() == whole
 
 
-def test_a_damaged_journal_is_its_own_cells_trouble(bench: Bench) -> None:
-    stopped(bench)
-    bench.journal(SHUFFLENET).path.write_bytes(b"\0\0\0\n")
-    ((cell, error),) = run_cells(bench, bench.suite.cells())
+def test_a_damaged_journal_is_its_own_cells_trouble(context: RunContext) -> None:
+    stopped(context)
+    context.journal(SHUFFLENET).path.write_bytes(b"\0\0\0\n")
+    ((cell, error),) = run_cells(context, context.suite.cells())
     assert cell == SHUFFLENET
     assert "journal.jsonl is damaged" in str(error)
     status = CliRunner().invoke(cli.main, ["status"]).output
@@ -153,12 +153,12 @@ with Journal(pathlib.Path(sys.argv[1])).locked():
 """
 
 
-def test_a_cell_another_worker_has_is_left_to_it_and_others_go_on(bench: Bench) -> None:
-    command = [sys.executable, "-c", HOLD, str(bench.journal(SHUFFLENET).folder.absolute())]
+def test_a_cell_another_worker_has_is_left_to_it_and_others_go_on(context: RunContext) -> None:
+    command = [sys.executable, "-c", HOLD, str(context.journal(SHUFFLENET).folder.absolute())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "held\n"
-        ((cell, error),) = run_cells(bench, bench.suite.cells())
+        ((cell, error),) = run_cells(context, context.suite.cells())
         worker.communicate("")
     assert cell == SHUFFLENET
     assert isinstance(error, CellBusyError)
@@ -167,20 +167,20 @@ def test_a_cell_another_worker_has_is_left_to_it_and_others_go_on(bench: Bench) 
 
 
 def test_a_store_that_breaks_in_the_middle_is_told_everything_once_it_is_mended(
-    bench: Bench, small: Path, empty_store: Path
+    context: RunContext, small: Path, empty_store: Path
 ) -> None:
-    class Break(runner.Silent):
+    class Break(runner.NullListener):
         def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
             if result.epoch == 1:
                 with sqlite3.connect(small / "mlflow.db") as connection:
                     connection.execute("DROP TABLE metrics")
 
-    ((_, error),) = run_cells(replace(bench, listener=Break()), [SHUFFLENET])
+    ((_, error),) = run_cells(replace(context, listener=Break()), [SHUFFLENET])
     assert isinstance(error, TrackingError)
     assert "undelivered" in CliRunner().invoke(cli.main, ["status"]).output
     shutil.copy(empty_store, small / "mlflow.db")
     mended = Tracker(f"sqlite:////{small}/mlflow.db")  # another spelling: MLflow keeps the broken store's connections
-    assert run_cells(replace(bench, tracker=mended), [SHUFFLENET]) == []
+    assert run_cells(replace(context, tracker=mended), [SHUFFLENET]) == []
     (record,) = read_results(RESULTS)
     assert [epoch for epoch, _ in mended.curves(record.run_id, ["lr"])["lr"]] == [1, 2]
 
@@ -192,12 +192,12 @@ def test_a_store_that_cannot_be_made_is_named(small: Path, monkeypatch: pytest.M
     assert "cannot open the tracking store sqlite:////sys/mlflow.db" in answer.output
 
 
-@pytest.mark.usefixtures("heard_ctrl_c")
+@pytest.mark.usefixtures("ctrl_c_raises")
 def test_ctrl_c_lets_a_write_end() -> None:
     done = []
 
     def write() -> None:
-        with undisturbed():
+        with deferred_signals():
             signal.raise_signal(signal.SIGINT)
             done.append("the write")
 
@@ -206,7 +206,7 @@ def test_ctrl_c_lets_a_write_end() -> None:
     assert done == ["the write"]
 
 
-def test_a_termination_ends_like_ctrl_c(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_termination_ends_like_ctrl_c(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     def terminated(*_: object) -> None:
         signal.raise_signal(signal.SIGTERM)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from mobilebench.execution.cell_run import Bench
+    from mobilebench.execution.cell_run import RunContext
 
 FULL, REFUSED = Path("/dev/full"), Path("/sys")
 SHUFFLENET, STARNET = Cell("shufflenet", "blobs", 0), Cell("starnet", "blobs", 0)
@@ -43,53 +43,55 @@ def files_up_to(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def states(bench: Bench) -> dict[str, str]:
-    assert bench.tracker is not None
-    return {record.model: record.status for record in bench.tracker.records("tiny")}
+def states(context: RunContext) -> dict[str, str]:
+    assert context.tracker is not None
+    return {record.model: record.status for record in context.tracker.records("tiny")}
 
 
-def test_a_checkpoint_that_cannot_be_written_fails_its_cell_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_cannot_be_written_fails_its_cell_only(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = runner._keep_epoch
 
-    def limited(bench: Bench, cell: Cell, *rest: object) -> object:
+    def limited(context: RunContext, cell: Cell, *rest: object) -> object:
         with files_up_to(8 << 20 if cell == SHUFFLENET else resource.RLIM_INFINITY):  # a checkpoint takes 26 MB
-            return real(bench, cell, *rest)  # type: ignore[arg-type]
+            return real(context, cell, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
         patched.setattr(runner, "_keep_epoch", limited)
         answer = CliRunner().invoke(cli.main, ["train", "blobs"])
     assert answer.exit_code == 1
     assert "1 of 2 cells are not finished: shufflenet.blobs.0" in answer.output
-    assert states(bench) == {"shufflenet": "FAILED", "starnet": "FINISHED"}
+    assert states(context) == {"shufflenet": "FAILED", "starnet": "FINISHED"}
     status = CliRunner().invoke(cli.main, ["status"]).output
     assert "failed 0/2" in status
     assert "File too large" in status
-    assert not list(bench.journal(SHUFFLENET).folder.glob("*.partial"))
+    assert not list(context.journal(SHUFFLENET).folder.glob("*.partial"))
     assert CliRunner().invoke(cli.main, ["train", "blobs"]).exit_code == 0
-    assert states(bench) == {"shufflenet": "FINISHED", "starnet": "FINISHED"}
+    assert states(context) == {"shufflenet": "FINISHED", "starnet": "FINISHED"}
 
 
 def test_a_journal_on_a_full_disk_says_so_and_goes_on_when_there_is_space(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
         patched.setattr("mobilebench.runs.journal.os.fsync", full)
-        failed = run_cells(bench, [SHUFFLENET])
+        failed = run_cells(context, [SHUFFLENET])
     ((_, error),) = failed
     assert isinstance(error, StorageError)
     assert "No space left on device. To go on, free some space" in str(error)
-    assert run_cells(bench, [SHUFFLENET]) == []
-    assert states(bench) == {"shufflenet": "FINISHED"}
+    assert run_cells(context, [SHUFFLENET]) == []
+    assert states(context) == {"shufflenet": "FINISHED"}
 
 
-def test_a_result_file_that_cannot_be_written_is_written_later(bench: Bench) -> None:
+def test_a_result_file_that_cannot_be_written_is_written_later(context: RunContext) -> None:
     beside = RESULTS / "cells/blobs/shufflenet.blobs.0.json.part"
     beside.parent.mkdir(parents=True)
     beside.symlink_to(FULL)
-    ((cell, error),) = run_cells(bench, bench.suite.cells())
+    ((cell, error),) = run_cells(context, context.suite.cells())
     assert cell == SHUFFLENET
     assert "No space left on device" in str(error)
     assert [record.model for record in read_results(RESULTS)] == ["starnet"]
@@ -97,41 +99,43 @@ def test_a_result_file_that_cannot_be_written_is_written_later(bench: Bench) -> 
     beside.unlink()
     assert CliRunner().invoke(cli.main, ["sync"]).exit_code == 0
     assert len(read_results(RESULTS)) == 2
-    assert states(bench) == {"shufflenet": "FINISHED", "starnet": "FINISHED"}
+    assert states(context) == {"shufflenet": "FINISHED", "starnet": "FINISHED"}
 
 
 @pytest.mark.skipif(not REFUSED.is_dir(), reason="no /sys here")
 @pytest.mark.parametrize("place", [RESULTS, STATE.parent])
-def test_a_place_nobody_may_write_to_is_named(bench: Bench, place: Path) -> None:
+def test_a_place_nobody_may_write_to_is_named(context: RunContext, place: Path) -> None:
     place.symlink_to(REFUSED)
     answer = CliRunner().invoke(cli.main, ["train", "blobs", "--model", "starnet"])
     assert answer.exit_code == 1
     assert f"cannot write {place}" in answer.output
     place.unlink()
     assert CliRunner().invoke(cli.main, ["train", "blobs", "--model", "starnet"]).exit_code == 0
-    assert states(bench) == {"starnet": "FINISHED"}
+    assert states(context) == {"starnet": "FINISHED"}
 
 
-def test_the_end_of_a_run_that_cannot_be_kept_is_no_traceback(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_a_run_that_cannot_be_kept_is_no_traceback(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> torch.nn.Module:
-        shutil.rmtree(bench.journal(SHUFFLENET).artifacts)
-        bench.journal(SHUFFLENET).artifacts.symlink_to(REFUSED / "nowhere")
+        shutil.rmtree(context.journal(SHUFFLENET).artifacts)
+        context.journal(SHUFFLENET).artifacts.symlink_to(REFUSED / "nowhere")
         raise RuntimeError("a shape does not fit")
 
     monkeypatch.setattr(runner, "build", broken)
-    ((_, error),) = run_cells(bench, [SHUFFLENET])
+    ((_, error),) = run_cells(context, [SHUFFLENET])
     assert "a shape does not fit" in str(error)
 
 
-def test_a_clock_that_jumps_back_orders_nothing_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_jumps_back_orders_nothing_anew(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([2_000_000_000.0, 1_000_000_000.0, 1.0] + [1_500_000_000.0 + n for n in range(1000)])
     monkeypatch.setattr("mobilebench.runs.journal.time.time", lambda: next(times))
-    assert run_cells(bench, [SHUFFLENET]) == []
+    assert run_cells(context, [SHUFFLENET]) == []
     (path,) = STATE.glob("*/journal.jsonl")
     moments = [event["time"] for event in Journal(path.parent).events()]
     assert moments == sorted(moments)
     (record,) = read_results(RESULTS)
     assert record.train_seconds is not None
     assert 0 < record.train_seconds < 300
-    assert bench.tracker is not None
-    assert [epoch for epoch, _ in bench.tracker.curves(record.run_id, ["lr"])["lr"]] == [1, 2]
+    assert context.tracker is not None
+    assert [epoch for epoch, _ in context.tracker.curves(record.run_id, ["lr"])["lr"]] == [1, 2]

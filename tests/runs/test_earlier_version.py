@@ -22,7 +22,7 @@ from torch import nn
 
 from mobilebench.analysis.collect import score_experiment
 from mobilebench.config.suite import packaged, packaged_text, parse_suite
-from mobilebench.execution.cell_run import Bench, Silent, open_bench, run_cells
+from mobilebench.execution.cell_run import NullListener, RunContext, open_context, run_cells
 from mobilebench.execution.delivery import sync_journals
 from mobilebench.models.registry import MODELS
 from mobilebench.models.spec import ModelSpec
@@ -48,7 +48,7 @@ def _toynet(num_classes: int) -> nn.Module:
 
 
 @pytest.fixture
-def bench(project: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def context(project: Path, monkeypatch: pytest.MonkeyPatch) -> RunContext:
     """The earlier project, unpacked here, as this version opens it."""
     spec = ModelSpec("toynet", "Toy", "four channels, for tests", _toynet, "paper")
     monkeypatch.setitem(MODELS, "toynet", spec)
@@ -65,10 +65,10 @@ def bench(project: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
             target.write_text(source.read_text().replace("{project}", str(project)))
     with closing(sqlite3.connect(project / "mlflow.db")) as store:
         store.executescript((EARLIER / "mlflow.sql").read_text().replace("{project}", str(project)))
-    return open_bench(suite, "blobs", Tracker())
+    return open_context(suite, "blobs", Tracker())
 
 
-class _Epochs(Silent):
+class _Epochs(NullListener):
     """Keeps which epochs were trained, by cell."""
 
     def __init__(self) -> None:
@@ -78,33 +78,35 @@ class _Epochs(Silent):
         self.trained.setdefault(cell.seed, []).append(result.epoch)
 
 
-def test_its_cells_have_the_same_identities_and_states(bench: Bench) -> None:
+def test_its_cells_have_the_same_identities_and_states(context: RunContext) -> None:
     folders = {path.name for path in Path(".mobilebench/cells").iterdir()}
-    cells = list(bench.suite.cells())
-    assert folders == {bench.journal(cell).folder.name for cell in cells[:3]}
-    states = [state.name for state in grid_states(bench.suite).values()]
+    cells = list(context.suite.cells())
+    assert folders == {context.journal(cell).folder.name for cell in cells[:3]}
+    states = [state.name for state in grid_states(context.suite).values()]
     assert states == ["finished", "interrupted", "undelivered", "waiting"]
 
 
-def test_it_is_carried_on_where_it_was_and_scored(bench: Bench) -> None:
+def test_it_is_carried_on_where_it_was_and_scored(context: RunContext) -> None:
     epochs = _Epochs()
-    begun = json.loads((bench.journal(list(bench.suite.cells())[1]).folder / "delivered.json").read_text())["run_id"]
-    assert run_cells(replace(bench, listener=epochs), bench.suite.cells()) == []
+    begun = json.loads((context.journal(list(context.suite.cells())[1]).folder / "delivered.json").read_text())[
+        "run_id"
+    ]
+    assert run_cells(replace(context, listener=epochs), context.suite.cells()) == []
     assert epochs.trained == {1: [2, 3], 3: [1, 2, 3]}
-    assert bench.tracker is not None
-    runs = {record.seed: record for record in bench.tracker.records("before")}
+    assert context.tracker is not None
+    runs = {record.seed: record for record in context.tracker.records("before")}
     assert [runs[seed].status for seed in range(4)] == ["FINISHED"] * 4
     assert runs[1].run_id == begun
     assert {record.run_id for record in read_results(Path("results"))} == {run.run_id for run in runs.values()}
-    scored = score_experiment(bench.tracker, "before", lam=0.5, anchors="grid", results=Path("results"))
+    scored = score_experiment(context.tracker, "before", lam=0.5, anchors="grid", results=Path("results"))
     assert len(scored.checked.records) == 4
 
 
-def test_its_offline_run_is_delivered_by_sync(bench: Bench) -> None:
-    assert bench.tracker is not None
-    done = sync_journals(Path(".mobilebench/cells"), Path("results"), bench.tracker)
+def test_its_offline_run_is_delivered_by_sync(context: RunContext) -> None:
+    assert context.tracker is not None
+    done = sync_journals(Path(".mobilebench/cells"), Path("results"), context.tracker)
     assert (done.delivered, done.waiting, done.failed) == (1, 1, [])
-    finished = {record.seed for record in bench.tracker.records("before") if record.status == "FINISHED"}
+    finished = {record.seed for record in context.tracker.records("before") if record.status == "FINISHED"}
     assert finished == {0, 2}
 
 

@@ -22,7 +22,7 @@ from mobilebench.datasets.packing.packed import Packed, open_packed
 from mobilebench.runs.journal import Journal
 from mobilebench.search.studies import Pruning, Studies, StudyError
 from mobilebench.sensitivity import trial as worker
-from mobilebench.sensitivity.cells import beds, collect
+from mobilebench.sensitivity.cells import collect, probed_cells
 from mobilebench.sensitivity.run import TRIALS, Runner
 from mobilebench.tracking import Tracker, uri
 
@@ -64,12 +64,12 @@ class Ears:
 
 def probe(suite: Suite, settings: SensitivitySettings = LR, ears: Ears | None = None, **options: Any) -> Ears:
     heard = ears or Ears()
-    Runner(beds(suite, settings), settings, Studies(), Tracker(), heard, **options).run()
+    Runner(probed_cells(suite, settings), settings, Studies(), Tracker(), heard, **options).run()
     return heard
 
 
 def rows(suite: Suite, settings: SensitivitySettings = LR) -> list[Any]:
-    ((found,), _) = collect(beds(suite, settings), Studies())
+    ((found,), _) = collect(probed_cells(suite, settings), Studies())
     return list(found.trials)
 
 
@@ -136,17 +136,17 @@ def test_test_images_and_labels_are_never_read(suite: Suite, monkeypatch: pytest
     monkeypatch.setattr(worker, "open_packed", poisoned)
     studies = Studies(f"sqlite:///{TRIALS.parent / 'poisoned.db'}")
     ears = Ears()
-    Runner(beds(suite, one), one, studies, Tracker(), ears, state=TRIALS / "poisoned").run()
+    Runner(probed_cells(suite, one), one, studies, Tracker(), ears, state=TRIALS / "poisoned").run()
     assert len(ears.epochs) == 4
     assert [(e.train_loss, e.val_top1) for e in ears.epochs] == [(e.train_loss, e.val_top1) for e in clean.epochs]
 
 
 def test_a_trial_reads_the_validation_images_where_a_cell_reads_test(suite: Suite) -> None:
-    (bed,) = beds(suite, LR)
-    data = worker.probe_data(bed.packed, bed.cut)
-    test = set(bed.packed.rows("test"))
+    (probed,) = probed_cells(suite, LR)
+    data = worker.probe_data(probed.packed, probed.cut)
+    test = set(probed.packed.rows("test"))
     assert not test & (set(data.train.rows) | set(data.test.rows))
-    assert set(data.test.rows) == set(bed.cut.val)
+    assert set(data.test.rows) == set(probed.cut.val)
 
 
 def test_a_diverged_trial_is_recorded_with_its_reason_and_the_others_go_on(suite: Suite) -> None:
@@ -242,8 +242,8 @@ def test_a_probe_of_a_changed_protocol_begins_anew_and_the_old_study_is_named(su
     probe(suite, one)
     changed = replace(suite, protocol=replace(suite.protocol, label_smoothing=0.2))
     with pytest.raises(StudyError) as error:
-        collect(beds(changed, one), Studies())
-    assert beds(suite, one)[0].study_name in str(error.value)
+        collect(probed_cells(changed, one), Studies())
+    assert probed_cells(suite, one)[0].study_name in str(error.value)
     assert suite.protocol.hash in str(error.value)
     heard = probe(changed, one)
     assert heard.trials == 2
@@ -253,6 +253,6 @@ def test_a_probe_of_a_changed_protocol_begins_anew_and_the_old_study_is_named(su
 def test_a_seed_is_a_study_of_its_own(suite: Suite) -> None:
     two = replace(LR, values={"lr": (1e-2,)}, seeds=(0, 1))
     probe(suite, two)
-    ((found,), _) = collect(beds(suite, two), Studies())
+    ((found,), _) = collect(probed_cells(suite, two), Studies())
     assert found.seeds == (0, 1)
     assert {len(values) for values in found.accuracies().values()} == {2}

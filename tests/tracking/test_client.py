@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from mobilebench.config import suite as suites
 from mobilebench.config.protocol import ConfigError
 from mobilebench.errors import UserError
-from mobilebench.execution.delivery import Synced, sync_journals
+from mobilebench.execution.delivery import SyncReport, sync_journals
 from mobilebench.runs.journal import Delivery, Journal
 from mobilebench.runs.records import Record, write_result
 from mobilebench.system.energy import Meter, rapl
 from mobilebench.tracking import Tracker, TrackingError, shown
 from mobilebench.tracking.address import folder_name, tagged
-from mobilebench.tracking.writer import parcels
+from mobilebench.tracking.writer import requests_of
 
 TAGS = {
     "kind": "cell", "cell": "net.data.0", "identity": "0" * 12, "journal": "0" * 32, "model": "net", "dataset": "data",
@@ -46,10 +46,10 @@ def test_a_long_journal_is_told_in_few_requests_and_in_order() -> None:
     events = [{"type": "start"}]
     events += [{"type": "epoch", "step": n, "metrics": dict.fromkeys("abcdefgh", 0.0)} for n in range(250)]
     events += [{"type": "fail"}, {"type": "resume"}, {"type": "epoch", "step": 250, "metrics": {}}]
-    told = list(parcels(events))
-    assert [event for parcel in told for event in parcel] == events
-    assert [len(parcel) for parcel in told] == [1, 112, 112, 26, 1, 1, 1]
-    assert max(sum(len(e.get("metrics", {})) for e in parcel) for parcel in told) <= 1000
+    told = list(requests_of(events))
+    assert [event for request in told for event in request] == events
+    assert [len(request) for request in told] == [1, 112, 112, 26, 1, 1, 1]
+    assert max(sum(len(e.get("metrics", {})) for e in request) for request in told) <= 1000
 
 
 @pytest.mark.usefixtures("store")
@@ -94,8 +94,8 @@ def test_a_failed_delivery_lets_training_rest_from_trying(project: Path, monkeyp
         patched.setattr(Tracker, "_deliver", lambda *_: (_ for _ in ()).throw(ConnectionError("away")))
         with pytest.raises(TrackingError):
             tracker.deliver(waiting)
-    assert tracker.is_resting()  # at 100 s: the try took 20, the rest lasts until 220
-    assert not tracker.is_resting()  # at 250 s
+    assert tracker.is_backing_off()  # at 100 s: the try took 20, the rest lasts until 220
+    assert not tracker.is_backing_off()  # at 250 s
 
 
 @pytest.mark.usefixtures("store")
@@ -116,8 +116,8 @@ def test_two_machines_that_trained_one_cell_end_with_one_run(project: Path) -> N
 def test_what_another_machine_brings_is_imported_once(project: Path) -> None:
     journal(project / "stick/.mobilebench/cells/net.data.0-0")
     tracker = Tracker()
-    assert sync_journals(project / "stick", RESULTS, tracker) == Synced(delivered=1)
-    assert sync_journals(project / "stick", RESULTS, tracker) == Synced()
+    assert sync_journals(project / "stick", RESULTS, tracker) == SyncReport(delivered=1)
+    assert sync_journals(project / "stick", RESULTS, tracker) == SyncReport()
     assert (RESULTS / "cells/data/net.data.0.json").exists()
     assert len(tracker.records("lab")) == 1
 

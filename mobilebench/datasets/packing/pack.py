@@ -21,7 +21,7 @@ from mobilebench.datasets.packing.packed import (
     index_text,
     pixel_sha1,
 )
-from mobilebench.datasets.packing.pool import Spread, processes
+from mobilebench.datasets.packing.pool import ParallelMap, processes
 from mobilebench.datasets.spec import SPLITS, DataError, Entry, Pixels, Reading
 from mobilebench.datasets.splits import manifest_digest
 from mobilebench.system.progress import progress
@@ -124,7 +124,7 @@ def _store_arrays(pixels: Pixels, entries: Sequence[Entry], folder: Path) -> _St
     return _Stored((n, height, width, 3), [pixel_sha1(image) for image in pixels], histogram, storage)
 
 
-def _store_files(reading: Reading, wanted: int, folder: Path, spread: Spread) -> _Stored:
+def _store_files(reading: Reading, wanted: int, folder: Path, spread: ParallelMap) -> _Stored:
     paths, entries = reading.places(), reading.entries
     native = _native_side(paths, spread)
     side = min(wanted, native)
@@ -142,7 +142,7 @@ def _store_files(reading: Reading, wanted: int, folder: Path, spread: Spread) ->
     return _Stored(shape, sha1s, np.sum([part.histogram for part in done], axis=0), storage)
 
 
-def _native_side(paths: Sequence[str], spread: Spread) -> int:
+def _native_side(paths: Sequence[str], spread: ParallelMap) -> int:
     """Return the median short side; one small image among thousands must not shrink them all.
 
     Unreadable images are left to the decoding, which names them all together.
@@ -155,7 +155,7 @@ def _native_side(paths: Sequence[str], spread: Spread) -> int:
     return sorted(sides)[(len(sides) - 1) // 2] if sides else 1
 
 
-def _decode(square: Square, paths: Sequence[str], counted: Sequence[bool], spread: Spread) -> list[Decoded]:
+def _decode(square: Square, paths: Sequence[str], counted: Sequence[bool], spread: ParallelMap) -> list[Decoded]:
     """Return what came of every chunk, in row order."""
     done: list[Decoded] = []
     with progress("decoding", len(paths)) as advance:

@@ -19,7 +19,7 @@ Piece = TypeVar("Piece")
 Done = TypeVar("Done")
 
 
-class Spread(Protocol):
+class ParallelMap(Protocol):
     """Yields work(piece) for every piece, in the order of completion."""
 
     def __call__(self, work: Callable[[Piece], Done], pieces: Iterable[Piece]) -> Iterator[Done]:
@@ -28,7 +28,7 @@ class Spread(Protocol):
 
 
 @contextmanager
-def processes(workers: int) -> Iterator[Spread]:
+def processes(workers: int) -> Iterator[ParallelMap]:
     """Yield a function that spreads work over processes; with one worker it is done in this very process.
 
     The work must be importable (processes are spawned: forking a process that runs threads can hang it). Raises

@@ -73,7 +73,7 @@ CAVEATS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class Disagreement:
     """One disagreement: what the paper prints and what follows from its own tables, or from its released code."""
 
     where: str
@@ -92,7 +92,7 @@ class WhatIf:
     proxy_rho: float
 
 
-def findings() -> tuple[Finding, ...]:
+def findings() -> tuple[Disagreement, ...]:
     """Return every disagreement, table by table."""
     return (*_table_1(), *_table_2(), *_table_4(), *_tiers(), *_predicted(), *_from_code())
 
@@ -118,50 +118,54 @@ def with_cell(matrix: Matrix, model: str, dataset: str, value: float) -> Matrix:
     return Matrix(matrix.models, matrix.datasets, matrix.seeds, top1, matrix.n_test)
 
 
-def _table_1() -> Iterator[Finding]:
+def _table_1() -> Iterator[Disagreement]:
     """Parameters beyond 3 %, MACs beyond 1 % (Table 1's averages follow no single rule closer than that)."""
     for row in reference.costs():
         if abs(row.params / BUILT_PARAMS[row.model] - 1) > 0.03:
-            yield Finding(
+            yield Disagreement(
                 f"Table 1, {row.model}, params", f"{row.params / 1e6:.2f} M", f"{BUILT_PARAMS[row.model] / 1e6:.2f} M",
                 "released code",
             )  # fmt: skip
         if abs(row.macs / BUILT_MACS[row.model] - 1) > 0.01:
-            yield Finding(
+            yield Disagreement(
                 f"Table 1, {row.model}, MACs", f"{row.macs / 1e6:.0f} M", f"{BUILT_MACS[row.model] / 1e6:.0f} M",
                 "released code",
             )  # fmt: skip
 
 
-def _table_2() -> Iterator[Finding]:
+def _table_2() -> Iterator[Disagreement]:
     rows = {row.dataset: row for row in reference.datasets()}
     classes = sum(rows[name].classes for name in reference.PAPER_FOUR)
     if classes != CLAIMED_CLASSES:
-        yield Finding("Section 4.2, classes of the four datasets", f"{CLAIMED_CLASSES}", f"{classes}", "Table 2")
+        yield Disagreement("Section 4.2, classes of the four datasets", f"{CLAIMED_CLASSES}", f"{classes}", "Table 2")
     for name, (built_train, built_test) in BUILT_SPLITS.items():
         printed = f"{rows[name].train:,} / {rows[name].test:,}"
-        yield Finding(f"Table 2, {name}, train / test", printed, f"{built_train:,} / {built_test:,}", "released code")
+        yield Disagreement(
+            f"Table 2, {name}, train / test", printed, f"{built_train:,} / {built_test:,}", "released code"
+        )
 
 
-def _table_4() -> Iterator[Finding]:
+def _table_4() -> Iterator[Disagreement]:
     ours = {row.model: row for row in compute_scores(reference.matrix(), lam=reference.PAPER_LAMBDA, draws=2).rows}
     for row in reference.scores():
         own = ours[row.model]
         pairs = (("G", row.g, own.g), ("V", row.v, own.v), ("xScore", row.xscore_7, own.score))
         for name, printed, found in pairs:
             if abs(printed - found) > TOLERANCE:
-                yield Finding(f"Table 4, {row.model}, {name}", f"{printed:.3f}", f"{found:.3f}", "Table 3, Eq. 1 to 3")
+                yield Disagreement(
+                    f"Table 4, {row.model}, {name}", f"{printed:.3f}", f"{found:.3f}", "Table 3, Eq. 1 to 3"
+                )
 
 
-def _tiers() -> Iterator[Finding]:
+def _tiers() -> Iterator[Disagreement]:
     for row in reference.scores():
         low, high = TIERS.get(TIER_OF.get(row.model, ""), (0.0, 1.0))
         if not low <= row.xscore_7 <= high:
             where = f"Section 4.1, tier of {row.model}"
-            yield Finding(where, f"xScore {low:.2f} to {high:.2f}", f"{row.xscore_7:.3f}", "Table 4")
+            yield Disagreement(where, f"xScore {low:.2f} to {high:.2f}", f"{row.xscore_7:.3f}", "Table 4")
 
 
-def _predicted() -> Iterator[Finding]:
+def _predicted() -> Iterator[Disagreement]:
     """Hold the four-dataset column against Eq. 1 to 3, then against the regression that it nearly is."""
     table = reference.matrix()
     printed = {row.model: row.xscore_4 for row in reference.scores()}
@@ -170,14 +174,14 @@ def _predicted() -> Iterator[Finding]:
     for name, paper, own in zip(table.models, column, direct, strict=True):
         if abs(paper - own) > TOLERANCE:
             where = f"Table 4, {name}, four-dataset xScore"
-            yield Finding(where, f"{paper:.3f}", f"{own:.3f}", "Table 3, Eq. 1 to 3 on the four")
+            yield Disagreement(where, f"{paper:.3f}", f"{own:.3f}", "Table 3, Eq. 1 to 3 on the four")
     away = np.abs(predicted_scores(table, reference.PAPER_FOUR, held_out=False) - column)
     worst = table.models[int(away.argmax())]
     rest = float(np.sort(away)[-2])
     slip = (
         "; the number printed is its G" if printed[worst] == {r.model: r.g for r in reference.scores()}[worst] else ""
     )
-    yield Finding(
+    yield Disagreement(
         "Table 4, four-dataset column as a whole",
         "xScore on the four by Eq. 1 to 3",
         f"a least-squares fit of the seven-dataset xScore on the four normalised accuracies, within {rest:.3f} "
@@ -186,6 +190,6 @@ def _predicted() -> Iterator[Finding]:
     )
 
 
-def _from_code() -> Iterator[Finding]:
+def _from_code() -> Iterator[Disagreement]:
     for where, words in CODE_FACTS:
-        yield Finding(where, "one protocol, networks as named", words, "released code")
+        yield Disagreement(where, "one protocol, networks as named", words, "released code")

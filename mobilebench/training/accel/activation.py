@@ -14,7 +14,7 @@ _COPYING = (nn.SiLU, nn.ReLU6, nn.Hardtanh, nn.Hardswish, nn.Mish)  # ReLU's gra
 _TRUSTED = {"torch", "torchvision", "timm", "mobilebench"}
 
 
-def copy_nothing(model: nn.Module) -> None:
+def disable_inplace(model: nn.Module) -> None:
     """Have the model's activations of these kinds leave their input alone; its values and state stay what they are.
 
     Does nothing to a network with code of its own: it might rely on an activation overwriting what it is given.

@@ -27,7 +27,7 @@ class NoCompilerError(Exception):
     """The code could not be compiled here; the message says why."""
 
 
-def quicken(model: nn.Module) -> int:
+def use_fast_gradients(model: nn.Module) -> int:
     """Have the model's large depthwise kernels learn from our gradient, in place; their number. Its state is unchanged.
 
     Applies to training on channels-last fp32 batches; anything else goes PyTorch's way.

@@ -32,7 +32,7 @@ _DEPTHWISE_PIXELS = 1e9
 
 
 @dataclass(frozen=True)
-class Plan:
+class AccelerationPlan:
     """What was decided.
 
     reasons: the decisions in words. compile_network, compile_colour: whether torch.compile is used. own_depthwise:
@@ -61,13 +61,13 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def make_plan(recipe: Recipe, runtime: Runtime, device: torch.device, steps: int) -> Plan:
+def make_plan(recipe: Recipe, runtime: Runtime, device: torch.device, steps: int) -> AccelerationPlan:
     """Decides for `steps` training steps in the whole recipe. Raises TrainingError for bf16 on the plain path."""
     if runtime.path == "plain":
         if recipe.precision != "fp32":
             raise TrainingError(f"runtime.path plain is fp32, the recipe's precision {recipe.precision}; use path fast")
         why = "plain path: torchvision per image, eager fp32"
-        return Plan((why,))
+        return AccelerationPlan((why,))
     pixels = steps * recipe.batch_size * recipe.resolution**2
     network, why_network = _network(runtime, device, steps, pixels)
     colour, why_colour = _colour(recipe, runtime, device, pixels)
@@ -77,7 +77,7 @@ def make_plan(recipe: Recipe, runtime: Runtime, device: torch.device, steps: int
     bf16 = recipe.precision == "bf16"
     wanted = runtime.compile == "on" or (runtime.compile == "auto" and pixels >= _DEPTHWISE_PIXELS)
     own_depthwise = wanted and device.type == "cpu" and not bf16
-    return Plan(tuple(reasons), network, colour, own_depthwise, graph=device.type == "cuda", bf16=bf16)
+    return AccelerationPlan(tuple(reasons), network, colour, own_depthwise, graph=device.type == "cuda", bf16=bf16)
 
 
 def _network(runtime: Runtime, device: torch.device, steps: int, pixels: int) -> tuple[bool, str]:
@@ -114,7 +114,7 @@ def has_bf16(device: torch.device) -> bool:
     return True
 
 
-def autocast(plan: Plan, device: torch.device) -> AbstractContextManager[Any]:
+def autocast(plan: AccelerationPlan, device: torch.device) -> AbstractContextManager[Any]:
     """bf16 autocast where the plan says so; without the weight cache, which a CUDA graph cannot replay."""
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if plan.bf16 else nullcontext()
 

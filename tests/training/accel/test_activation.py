@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilebench.models import PAPER_MODELS, create
-from mobilebench.training.accel.activation import copy_nothing
+from mobilebench.training.accel.activation import disable_inplace
 
 
 class Careless(nn.Module):
@@ -36,7 +36,7 @@ def test_no_network_of_the_paper_copies_and_all_keep_their_gradients(model_id: s
     torch.manual_seed(0)
     model = create(model_id, 3)
     changed = copy.deepcopy(model)
-    copy_nothing(changed)
+    disable_inplace(changed)
     needing_input = (nn.SiLU, nn.ReLU6, nn.Hardswish)
     assert not any(module.inplace for module in changed.modules() if isinstance(module, needing_input))
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -46,7 +46,7 @@ def test_no_network_of_the_paper_copies_and_all_keep_their_gradients(model_id: s
 
 def test_autograd_keeps_the_input_itself() -> None:
     model = nn.Sequential(nn.Identity(), nn.SiLU(inplace=True))
-    copy_nothing(model)
+    disable_inplace(model)
     hidden = torch.randn(4, requires_grad=True) * 1
     assert model(hidden).grad_fn._saved_self.data_ptr() == hidden.data_ptr()
 
@@ -55,5 +55,5 @@ def test_autograd_keeps_the_input_itself() -> None:
 def test_a_strangers_network_keeps_its_function(act: nn.Module) -> None:
     model, images = Careless(act), torch.randn(2, 3)
     expected = model(images)
-    copy_nothing(model)
+    disable_inplace(model)
     assert torch.equal(model(images), expected)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mobilebench.training.accel import depthwise
-from mobilebench.training.accel.depthwise import NoCompilerError, quicken
+from mobilebench.training.accel.depthwise import NoCompilerError, use_fast_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def test_values_and_gradients_are_those_of_pytorch(
     torch.set_num_threads(threads)
     mine = layer(channels, kernel, stride=stride, bias=bias)
     truth = copy.deepcopy(mine).double()
-    assert quicken(mine) == 1
+    assert use_fast_gradients(mine) == 1
     batch = last(n, channels, height, width)
     slope = last(*mine(batch).shape, seed=1)
     expected, found = step(truth, batch.double(), slope.double()), step(mine, batch, slope)
@@ -75,7 +75,7 @@ def test_values_and_gradients_are_those_of_pytorch(
 def test_padding_same_is_the_same() -> None:
     mine, truth = layer(8, 5, padding="same"), layer(8, 5)
     truth.load_state_dict(mine.state_dict())
-    assert quicken(mine) == 1
+    assert use_fast_gradients(mine) == 1
     batch, slope = last(2, 8, 12, 12), last(2, 8, 12, 12, seed=1)
     expected = step(truth, batch, slope)
     for name, value in step(mine, batch, slope).items():
@@ -85,7 +85,7 @@ def test_padding_same_is_the_same() -> None:
 @needs_compiler
 def test_frozen_weights_get_no_gradient() -> None:
     conv = layer(8, 5)
-    quicken(conv)
+    use_fast_gradients(conv)
     conv.weight.requires_grad_(requires_grad=False)
     assert set(step(conv, last(2, 8, 12, 12), last(2, 8, 12, 12, seed=1))) == {"out", "images", "bias"}
 
@@ -94,7 +94,7 @@ def test_frozen_weights_get_no_gradient() -> None:
 def test_a_graph_of_torch_compile_holds_it() -> None:
     conv = layer(8, 5)
     truth = copy.deepcopy(conv).double()
-    quicken(conv)
+    use_fast_gradients(conv)
     graph = torch.compile(conv, backend="aot_eager", fullgraph=True)
     batch, slope = last(2, 8, 12, 12), last(2, 8, 12, 12, seed=1)
     images = batch.clone().requires_grad_()
@@ -113,14 +113,14 @@ def test_a_graph_of_torch_compile_holds_it() -> None:
     ],
 )  # fmt: skip
 def test_other_layers_are_left_alone(conv: nn.Conv2d) -> None:
-    assert quicken(nn.Sequential(conv)) == 0
+    assert use_fast_gradients(nn.Sequential(conv)) == 0
     assert type(conv) is nn.Conv2d
 
 
 def test_a_layer_with_plain_numbers_is_left_alone() -> None:
     conv = layer(8, 5)
     conv.stride = 1  # type: ignore[assignment] # PyTorch takes it
-    assert quicken(conv) == 0
+    assert use_fast_gradients(conv) == 0
 
 
 @needs_compiler
@@ -128,7 +128,7 @@ def test_a_layer_with_plain_numbers_is_left_alone() -> None:
 def test_elsewhere_it_is_pytorchs_own(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     conv = layer(8, 5)
     theirs = copy.deepcopy(conv)
-    quicken(conv)
+    use_fast_gradients(conv)
     monkeypatch.setattr(depthwise._Convolution, "apply", None)
     batch = last(2, 8, 12, 12)
     if where == "eval":
@@ -173,5 +173,5 @@ def test_a_machine_that_cannot_compile_it_says_why(trouble: str, hidden_compiler
         compiler.chmod(0o755)
     conv = layer(8, 5)
     with pytest.raises(NoCompilerError, match="there is no g" if trouble == "absent" else "unknown machine"):
-        quicken(conv)
+        use_fast_gradients(conv)
     assert type(conv) is nn.Conv2d
