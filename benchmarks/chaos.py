@@ -40,7 +40,8 @@ from mlflow.tracking import MlflowClient
 from torch.utils import flop_counter  # noqa: F401
 
 from mobilebench.cli import main as mobilebench
-from mobilebench.execution import cell_run as runner  # noqa: F401
+from mobilebench.execution import grid  # noqa: F401
+from mobilebench.runs.events import Epoch
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_results
 from mobilebench.tracking import Tracker, uri
@@ -138,7 +139,7 @@ def _look(answer: Path) -> None:
             }
         )
     journals = [Journal(path.parent).events() for path in Path(".mobilebench/cells").glob("*/journal.jsonl")]
-    found["journals"] = [[e["step"] for e in events if e["type"] == "epoch"] for events in journals]
+    found["journals"] = [[e.step for e in events if isinstance(e, Epoch)] for events in journals]
     answer.write_text(json.dumps(found))
 
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench.analysis.collect import score_experiment
 from mobilebench.config.suite import Cell, packaged_text, parse_suite
+from mobilebench.runs.events import DatasetInput, Epoch, Finish, Start
 from mobilebench.runs.journal import Journal
 from mobilebench.tracking import Tracker
 
@@ -45,26 +46,17 @@ def journal(folder: Path, cell: Cell, experiment: str, epochs: int) -> Iterator[
         "model": cell.model, "dataset": cell.dataset, "seed": str(cell.seed), "protocol_hash": suite.protocol.hash,
         "data_digest": "0" * 64, "code_version": "1", "git_commit": "0" * 40, "host": "x", "cpu": "x",
     }  # fmt: skip
-    data = {"name": cell.dataset, "digest": "0" * 36, "source": "data/packed", "profile": "{}"}
+    data = DatasetInput(cell.dataset, "0" * 36, "data/packed", "{}")
     params = {f"setting{n}": str(n) for n in range(40)}
-    made.append(
-        {
-            "type": "start",
-            "experiment": experiment,
-            "run_name": cell.name,
-            "tags": tags,
-            "params": params,
-            "dataset": data,
-        }
-    )
+    made.append(Start(experiment=experiment, run_name=cell.name, tags=tags, params=params, dataset=data))
     yield made
     keys = ("train_loss", "lr", "epoch_seconds", "images_per_second", "test_loss", "test_top1")
     for step in range(1, epochs + 1):
-        made.append({"type": "epoch", "step": step, "metrics": dict.fromkeys(keys, step / (step + 1))})
+        made.append(Epoch(step=step, metrics=dict.fromkeys(keys, step / (step + 1))))
         yield made
     top1 = 0.3 + 0.6 * (hash((cell.model, cell.dataset, cell.seed)) % 1000) / 1000
     final = {"final_test_top1": top1, "final_test_loss": 1.0, "n_test": 1000.0, "params": 2.5e6, "macs": 3e8}
-    made.append({"type": "finish", "step": epochs, "metrics": final})
+    made.append(Finish(step=epochs, metrics=final))
     yield made
 
 

@@ -71,12 +71,13 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     from mobilebench.cli.console import console, grid_progress
     from mobilebench.config import suite as suites
     from mobilebench.execution.context import open_context
-    from mobilebench.execution.fork_server import fork_server
+    from mobilebench.execution.executors.processes import fork_server
     from mobilebench.system.signals import termination_as_interrupt
+    from mobilebench.tracking import OfflineTracker
 
     suite = suites.load()
     wanted = suites.select(suite, dataset, models, seeds)
-    context = open_context(suite, dataset, None, verify=False)
+    context = open_context(suite, dataset, OfflineTracker(), verify=False)
     cells = [cell for cell in wanted if again or not context.is_finished(cell)]
     console.print(f"{dataset}: {len(cells)} of {len(wanted)} cells to train, {len(wanted) - len(cells)} finished")
     if not cells:
@@ -85,16 +86,17 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         fork_server()  # it loads PyTorch while this process does
     try:
         with console.status(f"loading PyTorch and {dataset}"):
-            from mobilebench.execution import cell_run as runner
+            from mobilebench.execution.cell_run import CellRun
+            from mobilebench.execution.grid import run_cells
             from mobilebench.tracking import Tracker
 
             context.packed.verify()
-            context = replace(context, tracker=None if offline else Tracker())
+            context = replace(context, tracker=OfflineTracker() if offline else Tracker())
         if again:
             for cell in cells:
-                runner.redo(context, cell)
+                CellRun(context, cell).reset()
         with termination_as_interrupt(), grid_progress(len(cells), suite.protocol.epochs) as progress:
-            failed = runner.run_cells(replace(context, listener=progress), cells)
+            failed = run_cells(replace(context, listener=progress), cells)
     except KeyboardInterrupt:
         console.print(f"\nStopped. `mobilebench train {dataset}` goes on after the last finished epoch.")
         raise SystemExit(130) from None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from mobilebench.sensitivity.analysis import Probe
-    from mobilebench.sensitivity.trial import Progress as Epoch
+    from mobilebench.sensitivity.trial import TrialProgress as Epoch
 
 
 class TrialProgress:

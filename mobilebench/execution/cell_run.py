@@ -1,247 +1,225 @@
-"""run_cell: the one place that joins data, model, training and tracking; what DVC, a cluster and a person all call.
+"""One cell's life: take over what is finished elsewhere, train, deliver, record.
 
-Every step is safe to be killed after: an epoch goes into the checkpoint with its numbers, then into the journal, then
-to the server. A cell that is called again goes on where it was, in the same MLflow run, and one that is finished is
-left alone.
+This is what DVC, a cluster and a person all call. A cell that is called again goes on where it was, in the same MLflow
+run, and one that is finished is left alone.
 """
 
 from __future__ import annotations
 
-import traceback
-from contextlib import suppress
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+import uuid
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from mobilebench import models
 from mobilebench.errors import TrackingError, UserError
-from mobilebench.execution.context import NullListener, ProgressListener, RunContext, open_context
-from mobilebench.execution.delivery import deliver_finished
 from mobilebench.execution.describe import start_event
+from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
-from mobilebench.runs.journal import Delivery
+from mobilebench.runs.events import Finish, Start
+from mobilebench.runs.journal import CellBusyError, Delivery
 from mobilebench.runs.records import result_path, write_result
 from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.energy import Meter
 from mobilebench.system.provenance import device_tags, write_files
-from mobilebench.system.signals import deferred_signals
 from mobilebench.training import Split, TrainData, Trainer, checkpoint
 from mobilebench.training.rng import derived_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Cell
     from mobilebench.datasets.packing.packed import Packed
+    from mobilebench.execution.context import RunContext
+    from mobilebench.execution.training_run import Readings
     from mobilebench.runs.journal import Journal
     from mobilebench.runs.records import Record
     from mobilebench.training import EpochResult
-
-
-Values = dict[str, float]
-
-
-__all__ = [
-    "CellFailedError",
-    "NullListener",
-    "ProgressListener",
-    "RunContext",
-    "build",
-    "deliver",
-    "deliver_and_record",
-    "open_context",
-    "redo",
-    "run_cell",
-    "run_cells",
-    "settle",
-    "train_data",
-    "train_only",
-]  # fmt: skip
 
 
 class CellFailedError(UserError):
     """A cell could not be trained; its run ended FAILED with the reason, other cells are not touched."""
 
 
-def run_cells(context: RunContext, cells: Iterable[Cell]) -> list[tuple[Cell, UserError]]:
-    """Bring every cell to its end, `runtime.cells_per_device` at a time, and return those that failed and why.
+class CellRun(TrainingRun):
+    """One cell in one process. `complete` does everything; the grid calls the parts, some in another process."""
 
-    Those that only the tracking server has not heard of are tried once more after the others.
-    """
-    cells = list(cells)
-    workers = context.suite.runtime.workers(len(cells))
-    if workers > 1:
-        from mobilebench.execution.workers import run_side_by_side  # it imports this module
+    def __init__(self, context: RunContext, cell: Cell) -> None:
+        super().__init__(context.journal(cell))
+        self.context = context
+        self.cell = cell
+        self.recipe = context.suite.protocol.recipe_for(cell.model, cell.dataset)
 
-        failed = run_side_by_side(context, cells, workers)
-    else:
-        failed = _run_each(context, cells)
-    undelivered = [cell for cell, error in failed if isinstance(error, TrackingError)]
-    if undelivered:
-        failed = [pair for pair in failed if pair[0] not in undelivered] + _run_each(context, undelivered)
-    if context.tracker is not None and not context.tracker.is_backing_off():
-        with suppress(TrackingError):  # only speed is lost; what matters was said cell by cell
-            context.tracker.analyze()
-    return failed
+    def complete(self) -> None:
+        """Finish the cell, whatever was done of it before; nothing when its result is there.
 
+        Raises CellFailedError when it cannot be trained, CellBusyError when another process has it, TrackingError when
+        it is trained but the tracking server does not have all of it, StorageError when the disk takes nothing.
+        """
+        if not self.is_settled():
+            self.train_locked()
+            self.finish()
 
-def _run_each(context: RunContext, cells: Iterable[Cell]) -> list[tuple[Cell, UserError]]:
-    failed = []
-    for cell in cells:
-        try:
-            run_cell(context, cell)
-        except UserError as error:
-            context.listener.note(cell, str(error))
-            failed.append((cell, error))
-    return failed
+    def is_settled(self) -> bool:
+        """Return whether there is nothing to train or record: the result is here, or was taken over just now."""
+        if self.context.is_finished(self.cell):
+            checkpoint.remove(self.checkpoint)  # killed after the result was written
+            return True
+        return self.adopt()
 
+    def adopt(self) -> bool:
+        """Take over the cell's finished run if the tracking server has one, and return whether it had.
 
-def run_cell(context: RunContext, cell: Cell) -> None:
-    """Finish one cell, whatever was done of it before; nothing when its result is there.
+        Either way the journal becomes this experiment's: a renamed experiment is a reason to deliver, not to train.
+        """
+        with self.journal.locked():
+            adopted = self._take_over()
+            if self.journal.is_of_other(self.context.suite.experiment):
+                self._move(adopted)
+            return adopted is not None
 
-    Raises CellFailedError when it cannot be trained, CellBusyError when another process has it, TrackingError when
-    it is trained but the tracking server has not heard all of it, StorageError when the disk takes nothing.
-    """
-    journal = context.journal(cell)
-    if context.is_finished(cell):
-        checkpoint.remove(journal.folder / "checkpoint.pt")  # killed after the result was written
-        return
-    with journal.locked():
-        if _settle(context, cell, journal):
+    def train_locked(self) -> None:
+        """Train the cell to its end, holding its lock; delivery is left to `finish`, here or in another process.
+
+        Raises CellFailedError with the reason for whatever the network raises.
+        """
+        with self.journal.locked():
+            try:
+                self.train()
+            except (CellBusyError, StorageError):
+                raise
+            except Exception as error:
+                raise CellFailedError(f"{self.cell.name} failed: {type(error).__name__}: {error}") from error
+
+    def deliver(self) -> None:
+        """Deliver what the server lacks. When it is away, training goes on and the journal keeps everything."""
+        if self.context.tracker.is_backing_off():
             return
-        _train_if_needed(context, cell, journal)
-        deliver_and_record(context, cell, journal)
+        try:
+            self.context.tracker.deliver(self.journal)
+        except TrackingError as error:
+            self.note(f"kept for later: {error}")
 
+    def finish(self) -> None:
+        """Deliver the rest of a finished journal and write the cell's result file. Raises TrackingError."""
+        with self.journal.locked():
+            record = self.context.tracker.publish(self.journal)
+            if record is None:
+                self.note("trained; waits for `mobilebench sync`")
+            else:
+                self._record(record)
 
-def train_only(context: RunContext, cell: Cell) -> None:
-    """Train a cell to its end and leave the telling to another process; raises what run_cell raises."""
-    journal = context.journal(cell)
-    with journal.locked():
-        _train_if_needed(context, cell, journal)
+    def reset(self) -> None:
+        """Forget the cell's result, so that it is trained anew; its old run stays, marked as superseded.
 
+        The wish is the first line of the new journal. Killed before it is written, nothing was asked, and the old run
+        is found again. Killed after it, the old run is marked when that line is delivered.
+        """
+        with self.journal.locked():
+            with disk_errors(self.context.results):
+                result_path(self.context.results, self.cell).unlink(missing_ok=True)
+            self.journal.clear()
+            self.journal.append(replace(self.start_event(), redo=True))
 
-def settle(context: RunContext, cell: Cell) -> bool:
-    """Take over the cell's finished run if the tracking server has one, else make its journal this experiment's.
+    def _take_over(self) -> Record | None:
+        start = self.journal.start
+        if start is not None and start.redo:
+            return None
+        try:
+            record = self.context.tracker.finished(self.context.suite.experiment, self.context.identity(self.cell))
+        except TrackingError as error:  # it was there when this process began: train, and deliver later
+            self.note(f"{error}")
+            return None
+        if record is None:
+            return None
+        self._record(record)
+        self.note(f"already finished on the tracking server (run {record.run_id})")
+        return record
 
-    Tell whether the server had it.
-    """
-    journal = context.journal(cell)
-    with journal.locked():
-        return _settle(context, cell, journal)
+    def _record(self, record: Record) -> None:
+        write_result(self.context.results, record)
+        checkpoint.remove(self.checkpoint)  # the weights are an artifact of the run now
 
+    def _move(self, adopted: Record | None) -> None:
+        """Make the journal that of a new run in this experiment; the old run stays as it was delivered.
 
-def _settle(context: RunContext, cell: Cell, journal: Journal) -> bool:
-    adopted = _adopt(context, cell, journal)
-    if journal.is_of_other(context.suite.experiment):
-        journal.move(context.suite.experiment)
+        Equal identity, equal result: an experiment's name is no part of it, so nothing is trained again.
+        """
+        experiment = self.context.suite.experiment
+        move_journal(self.journal, experiment)
         if adopted is None:
-            context.listener.note(
-                cell, f"of another experiment until now; goes to {context.suite.experiment!r} as it is"
-            )
-        elif context.tracker is not None:
-            journal.delivery = Delivery(adopted.run_id, len(journal.events()), context.tracker.store)
-    return adopted is not None
+            self.note(f"of another experiment until now; goes to {experiment!r} as it is")
+        else:
+            self.journal.delivery = Delivery(adopted.run_id, len(self.journal.events()), self.context.tracker.store)
+
+    # What TrainingRun asks.
+
+    def start_event(self) -> Start:
+        """Return what the run says of itself before it trains."""
+        return start_event(self.context, self.cell)
+
+    def make_trainer(self) -> Trainer:
+        """Return the trainer of the cell's network, freshly initialised.
+
+        The suite, the packages and uncommitted changes are kept as artifacts first.
+        """
+        with disk_errors(self.journal.artifacts):
+            write_files(self.journal.artifacts, self.context.suite)
+        packed, recipe = self.context.packed, self.recipe
+        classes = len(packed.meta.classes)
+        model = build(self.cell, classes, recipe)
+        if self.cell.model not in models.MODELS:  # the registry's own are held to this by the tests
+            for warning in check(model, classes, recipe.resolution):
+                self.note(warning)
+        trainer = Trainer(model, train_data(packed), recipe, self.cell.seed, self.context.suite.runtime)
+        self._cost = count(model, recipe.resolution)  # now with the threads that the runtime allows
+        for decision in trainer.decisions:
+            self.note(decision)
+        return trainer
+
+    def readings(self, result: EpochResult, joules: float | None) -> dict[str, float | None]:
+        """Return the epoch's losses, accuracy, rate, seconds and energy."""
+        return asdict(result) | {"energy_joules": joules}
+
+    def epoch_done(self, result: EpochResult) -> None:
+        """Show the epoch."""
+        self.context.listener.epoch(self.cell, result, self.recipe.epochs)
+
+    def changed(self) -> None:
+        """Deliver what is new."""
+        self.deliver()
+
+    def finish_event(self, trainer: Trainer, epochs: dict[int, Readings], last: Readings) -> Finish:
+        """Keep the weights as an artifact and return the final values, the cost and where they were computed."""
+        with disk_errors(self.journal.artifacts):
+            self.journal.artifacts.mkdir(exist_ok=True)
+            checkpoint.save(self.journal.artifacts / "model.pt", trainer.model.state_dict())
+        metrics = self._cost | {
+            "final_test_top1": last["test_top1"],
+            "final_test_loss": last["test_loss"],
+            "n_test": float(len(self.context.packed.rows("test"))),
+            "train_seconds": sum(values["epoch_seconds"] for values in epochs.values()),
+        }
+        if all("energy_joules" in values for values in epochs.values()):
+            metrics["train_energy_joules"] = sum(values["energy_joules"] for values in epochs.values())
+        tags = device_tags(trainer.device) | {"decisions": "; ".join(trainer.decisions)}
+        return Finish(step=trainer.recipe.epochs, metrics=metrics, tags=tags | {"energy_source": Meter().source})
+
+    def note(self, message: str) -> None:
+        """Pass on something a person should know about the cell."""
+        self.context.listener.note(self.cell, message)
 
 
-def redo(context: RunContext, cell: Cell) -> None:
-    """Forget a cell's result, so that the next run_cell trains it anew; its old run stays, marked as superseded.
-
-    The wish is the first line of the new journal: killed before it is written, nothing was asked, and the old run is
-    found again; killed after it, the old run is marked when that line is delivered, now or by `mobilebench sync`.
-    """
-    journal = context.journal(cell)
-    with journal.locked():
-        with disk_errors(context.results):
-            result_path(context.results, cell).unlink(missing_ok=True)
-        journal.clear()
-        journal.append(start_event(context, cell) | {"redo": True})
-
-
-def _adopt(context: RunContext, cell: Cell, journal: Journal) -> Record | None:
-    """Take over a finished run that the server has and this folder lacks: trained elsewhere, or its file was lost."""
-    start = journal.last("start")
-    if context.tracker is None or (start is not None and start.get("redo")):
-        return None
-    try:
-        record = context.tracker.finished(context.suite.experiment, context.identity(cell))
-    except TrackingError as error:  # it was there when this process began: train, and tell it later
-        context.listener.note(cell, f"{error}")
-        return None
-    if record is None:
-        return None
-    write_result(context.results, record)
-    checkpoint.remove(journal.folder / "checkpoint.pt")
-    context.listener.note(cell, f"already finished on the tracking server (run {record.run_id})")
-    return record
-
-
-def _train_if_needed(context: RunContext, cell: Cell, journal: Journal) -> None:
-    journal.sweep()
-    if journal.last("finish") is None:
-        _train(context, cell, journal)
-
-
-def _train(context: RunContext, cell: Cell, journal: Journal) -> None:
-    recipe = context.suite.protocol.recipe_for(cell.model, cell.dataset)
-    if not journal.events():
-        journal.append(start_event(context, cell))
-    elif journal.events()[-1]["type"] != "start":
-        journal.append({"type": "resume"})
-    deliver(context, cell, journal)
-    with disk_errors(journal.artifacts):
-        write_files(journal.artifacts, context.suite)
-    try:
-        _train_epochs(context, cell, journal, recipe)
-    except KeyboardInterrupt:
-        _end(context, cell, journal, "interrupt", "stopped by Ctrl-C; the next call goes on after its last epoch")
-        raise
-    except StorageError as error:
-        _end(context, cell, journal, "fail", str(error))
-        raise
-    except Exception as error:  # whatever a network raises, its run ends FAILED and other cells go on
-        reason = f"{type(error).__name__}: {error}"
-        _end(context, cell, journal, "fail", reason, traceback.format_exc())
-        raise CellFailedError(f"{cell.name} failed: {reason}") from error
-
-
-def _train_epochs(context: RunContext, cell: Cell, journal: Journal, recipe: Recipe) -> None:
-    model = build(cell, len(context.packed.meta.classes), recipe)
-    if cell.model not in models.MODELS:  # the registry's own are held to this by the tests
-        for warning in check(model, len(context.packed.meta.classes), recipe.resolution):
-            context.listener.note(cell, warning)
-    trainer = Trainer(model, train_data(context.packed), recipe, cell.seed, context.suite.runtime)
-    cost = count(model, recipe.resolution)  # now with the threads that the runtime allows
-    saved = checkpoint.load(journal.folder / "checkpoint.pt")
-    if saved is not None:
-        trainer.load_state_dict(saved)
-        context.listener.note(cell, f"goes on after epoch {trainer.epoch}")
-    for decision in trainer.decisions:
-        context.listener.note(cell, decision)
-    last = _told(saved, journal)
-    meter = Meter()
-    for result in trainer.epochs():
-        last = _keep_epoch(context, cell, journal, trainer, result, meter.lap())
-    _finish(context, journal, trainer, cost, last)
-
-
-def _end(context: RunContext, cell: Cell, journal: Journal, kind: str, reason: str, trace: str = "") -> None:
-    """End the run without a result: its reason as a tag, its traceback as an artifact.
-
-    On a full disk not even that may be written; then the reason is the message, and the next call goes on all the same.
-    """
-    try:
-        with disk_errors(journal.artifacts):
-            if trace:
-                journal.artifacts.mkdir(parents=True, exist_ok=True)
-                (journal.artifacts / "traceback.txt").write_text(trace)
-        journal.append({"type": kind, "tags": {"reason": reason[:5000]}})
-    except StorageError as error:
-        context.listener.note(cell, f"its end ({reason}) could not be kept: {error}")
-        return
-    deliver(context, cell, journal)
+def move_journal(journal: Journal, experiment: str) -> None:
+    """Make a journal that of a new run in another experiment, to be delivered there whole."""
+    before = journal.delivery.run_id
+    events = journal.events()
+    for place, event in enumerate(events):
+        if isinstance(event, Start):
+            tags = event.tags | {"journal": uuid.uuid4().hex} | ({"delivered_before": before} if before else {})
+            events[place] = replace(event, experiment=experiment, tags=tags)
+    journal.rewrite(events)
 
 
 def build(cell: Cell, num_classes: int, recipe: Recipe) -> torch.nn.Module:
@@ -251,7 +229,7 @@ def build(cell: Cell, num_classes: int, recipe: Recipe) -> torch.nn.Module:
         return models.create(cell.model, num_classes, **recipe.model_options)
 
 
-def count(model: torch.nn.Module, resolution: int) -> Values:
+def count(model: torch.nn.Module, resolution: int) -> Readings:
     """Return the network's cost at the cell's class count and resolution, as trained and, if it folds, as deployed."""
     counted = asdict(static_cost(model, resolution)) | {"weight_bytes": weight_bytes(model)}
     folded = deployed_cost(model, resolution)
@@ -268,70 +246,3 @@ def train_data(packed: Packed) -> TrainData:
 
     meta = packed.meta
     return TrainData(split("train"), split("test"), meta.mean, meta.std, len(meta.classes), meta.hflip)
-
-
-def _keep_epoch(
-    context: RunContext, cell: Cell, journal: Journal, trainer: Trainer, result: EpochResult, joules: float | None
-) -> Values:
-    """Keep one epoch and return its values. They are in the checkpoint too: weights and numbers cannot come apart."""
-    known = asdict(result) | {"energy_joules": joules}
-    values = {key: float(value) for key, value in known.items() if value is not None}
-    with disk_errors(journal.folder), deferred_signals():
-        checkpoint.save(journal.folder / "checkpoint.pt", trainer.state_dict() | {"result": values})
-        _tell_epoch(journal, values)
-    context.listener.epoch(cell, result, trainer.recipe.epochs)
-    deliver(context, cell, journal)
-    return values
-
-
-def _told(saved: dict[str, Any] | None, journal: Journal) -> Values:
-    """Return the values of the checkpoint's epoch; the journal lacks them if the process was killed between the two."""
-    if saved is None:
-        return {}
-    _tell_epoch(journal, saved["result"])
-    return dict(saved["result"])
-
-
-def _tell_epoch(journal: Journal, values: Values) -> None:
-    step = int(values["epoch"])
-    last = journal.last("epoch")
-    if last is None or last["step"] < step:  # else: told before the checkpoint was damaged and the one before it used
-        metrics = {key: value for key, value in values.items() if key != "epoch"}
-        journal.append({"type": "epoch", "step": step, "metrics": metrics})
-
-
-def deliver(context: RunContext, cell: Cell, journal: Journal) -> None:
-    """Tell the server what it has not heard; when it is away, training goes on and the journal keeps everything."""
-    if context.tracker is None or context.tracker.is_backing_off():
-        return
-    try:
-        context.tracker.deliver(journal)
-    except TrackingError as error:
-        context.listener.note(cell, f"kept for later: {error}")
-
-
-def _finish(context: RunContext, journal: Journal, trainer: Trainer, cost: dict[str, float], last: Values) -> None:
-    with disk_errors(journal.artifacts):
-        journal.artifacts.mkdir(exist_ok=True)
-        checkpoint.save(journal.artifacts / "model.pt", trainer.model.state_dict())
-    epochs = {event["step"]: event["metrics"] for event in journal.events() if event["type"] == "epoch"}
-    metrics = cost | {
-        "final_test_top1": last["test_top1"],
-        "final_test_loss": last["test_loss"],
-        "n_test": len(context.packed.rows("test")),
-        "train_seconds": sum(values["epoch_seconds"] for values in epochs.values()),
-    }
-    if all("energy_joules" in values for values in epochs.values()):
-        metrics["train_energy_joules"] = sum(values["energy_joules"] for values in epochs.values())
-    tags = device_tags(trainer.device) | {"decisions": "; ".join(trainer.decisions), "energy_source": Meter().source}
-    journal.append({"type": "finish", "step": trainer.recipe.epochs, "metrics": metrics, "tags": tags})
-
-
-def deliver_and_record(context: RunContext, cell: Cell, journal: Journal) -> None:
-    """Tell the server the rest of a finished journal and write the cell's result file; raises TrackingError."""
-    if context.tracker is None:
-        context.listener.note(cell, "trained; waits for `mobilebench sync`")
-        return
-    record = deliver_finished(context.tracker, journal)
-    write_result(context.results, record)
-    checkpoint.remove(journal.folder / "checkpoint.pt")  # the weights are an artifact of the run now

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mobilebench.errors import TrackingError, UserError
+from mobilebench.config.suite import Cell
+from mobilebench.errors import UserError
+from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.identity import record_identity
 from mobilebench.runs.journal import CellBusyError, Journal, JournalError
 from mobilebench.runs.records import read_result, result_path, write_result
@@ -15,20 +17,23 @@ from mobilebench.system.layout import STATE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mobilebench.runs.journal import Event
     from mobilebench.runs.records import Record
     from mobilebench.tracking import Tracker
 
 _HEX = re.compile(r"[0-9a-f]{8,64}")
+_ID = re.compile(r"[a-z0-9_]+")
 
 
 @dataclass
 class SyncReport:
-    """What `sync` did: runs delivered, runs still in training, and what could not be delivered and why."""
+    """What `sync` did."""
 
     delivered: int = 0
+    """Runs delivered."""
     waiting: int = 0
+    """Runs still in training."""
     failed: list[tuple[str, UserError]] = field(default_factory=list)
+    """Runs that could not be delivered, and why."""
 
 
 def sync_journals(folder: Path, results: Path, tracker: Tracker) -> SyncReport:
@@ -44,32 +49,12 @@ def sync_journals(folder: Path, results: Path, tracker: Tracker) -> SyncReport:
             raise_if_foreign(journal)
             with journal.locked():
                 done.delivered += _sync_one(journal, results, tracker)
-                done.waiting += journal.last("finish") is None
+                done.waiting += journal.last(Finish) is None
         except CellBusyError:
             done.waiting += 1
         except UserError as error:
             done.failed.append((path.parent.name, error))
     return done
-
-
-def deliver_finished(tracker: Tracker, journal: Journal) -> Record:
-    """Deliver a finished journal and return the record of its cell: its own, or an earlier one of the same identity.
-
-    A store that no longer has the run it was told of is told again: the journal still has it all. Raises TrackingError
-    when the store does not show the cell as finished in spite of that.
-    """
-    start = journal.last("start")
-    assert start is not None, "only a journal that was started can be finished"
-    if journal.is_delivered(tracker.store) and not tracker.has_run(journal):
-        journal.forget_delivery()
-    run_id = tracker.deliver(journal)
-    record = tracker.settle(start["experiment"], start["tags"]["identity"])
-    if record is None:
-        raise TrackingError(
-            f"{journal.folder.name} was delivered as run {run_id}, but {tracker.store} does not show it as finished: "
-            "it was superseded or changed there. Train it anew with `mobilebench train --redo`"
-        )
-    return record
 
 
 def raise_if_foreign(journal: Journal) -> None:
@@ -81,35 +66,34 @@ def raise_if_foreign(journal: Journal) -> None:
     links = [path for path in (journal.folder, *journal.folder.rglob("*")) if path.is_symlink()]
     if links:
         raise JournalError(f"{links[0]} is a link; a journal holds plain files only. Remove it to sync this cell")
-    start = journal.last("start")
-    if start is not None and not _is_sound(start):
+    start = journal.start
+    if start is not None and not _is_sound(start.tags):
         raise JournalError(f"the start of {journal.path} has no usable identity; it was not written by this program")
 
 
-def _is_sound(start: Event) -> bool:
-    tags = start.get("tags", {})
-    ids = all(_HEX.fullmatch(str(tags.get(key, ""))) for key in ("identity", "journal"))
-    return ids and bool(re.fullmatch(r"[a-z0-9_]+", str(tags.get("dataset", "")))) and tags.get("kind") == "cell"
+def _is_sound(tags: dict[str, str]) -> bool:
+    ids = all(_HEX.fullmatch(tags.get(key, "")) for key in ("identity", "journal"))
+    cell = "model" in tags and _ID.fullmatch(tags.get("dataset", "")) and tags.get("seed", "").isdecimal()
+    return ids and bool(cell) and tags.get("kind") == "cell"
 
 
 def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
-    start = journal.last("start")
+    start = journal.start
     if start is None:
         return False
-    finished = journal.last("finish") is not None
-    told = journal.is_delivered(tracker.store)
-    if not finished:
-        if not told:
+    delivered = journal.is_delivered(tracker.store)
+    if journal.last(Finish) is None:
+        if not delivered:
             tracker.deliver(journal)
-        return not told
-    if told and _has_result(start, results) and tracker.has_run(journal):
+        return not delivered
+    if delivered and _has_result(start, results) and tracker.has_run(journal):
         return False
-    if not told and not start.get("redo"):
-        theirs = tracker.finished(start["experiment"], start["tags"]["identity"])
+    if not delivered and not start.redo:
+        theirs = tracker.finished(start.experiment, start.tags["identity"])
         if theirs is not None and theirs.run_id != journal.delivery.run_id:
             _keep(results, theirs)
             return False
-    _keep(results, deliver_finished(tracker, journal))
+    _keep(results, tracker.publish(journal))
     return True
 
 
@@ -126,10 +110,8 @@ def _keep(results: Path, record: Record) -> None:
         write_result(results, record)
 
 
-def _has_result(start: Event, results: Path) -> bool:
-    from mobilebench.config.suite import Cell
-
-    tags = start["tags"]
+def _has_result(start: Start, results: Path) -> bool:
+    tags = start.tags
     try:
         return read_result(result_path(results, Cell(tags["model"], tags["dataset"], int(tags["seed"])))) is not None
     except UserError:  # damaged: it is written again

@@ -1,54 +1,64 @@
-"""The first line of a journal: everything a run says of itself before it trains."""
+"""What a run says of itself before it trains: its identity, settings, data and surroundings."""
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mobilebench import training
 from mobilebench.config.protocol import flatten
+from mobilebench.runs.events import DatasetInput, Start
 from mobilebench.system.layout import PACKED
 from mobilebench.system.provenance import dvc_digest, environment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Cell
+    from mobilebench.datasets.packing.packed import Packed
     from mobilebench.execution.context import RunContext
 
 
-def start_event(context: RunContext, cell: Cell) -> dict[str, object]:
-    """Return the event that starts the run of a cell: its identity, settings, data and surroundings."""
-    suite, meta = context.suite, context.packed.meta
-    recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
-    settings = {
+def start_event(context: RunContext, cell: Cell) -> Start:
+    """Return the event that starts the run of a cell."""
+    suite, packed = context.suite, context.packed
+    tags = {
         "model": cell.model,
         "dataset": cell.dataset,
         "seed": str(cell.seed),
         "suite": suite.suite,
         "protocol_hash": suite.protocol.hash,
-        "data_digest": meta.digest,
+        "data_digest": packed.meta.digest,
         "code_version": str(training.VERSION),
+        "kind": "cell",
+        "cell": cell.name,
+        "identity": context.identity(cell),
     }
-    return {
-        "type": "start",
-        "experiment": suite.experiment,
-        "run_name": cell.name,
-        "tags": settings
-        | environment()
-        | {
-            "kind": "cell",
-            "cell": cell.name,
-            "identity": context.identity(cell),
-            "journal": uuid.uuid4().hex,
-            **({"dvc_data": data} if (data := dvc_digest(f"{PACKED}/{cell.dataset}")) else {}),
-        },
-        "params": {k: v for k, v in settings.items() if k in {"model", "dataset", "seed"}}
-        | flatten(asdict(recipe))
-        | {"num_classes": len(meta.classes)},
-        "dataset": {
-            "name": cell.dataset,
-            "digest": meta.digest[:36],  # MLflow's limit; the whole digest is a tag
-            "source": str(PACKED / cell.dataset),
-            "profile": f'{{"train": {len(context.packed.rows("train"))}, "test": {len(context.packed.rows("test"))}}}',
-        },
-    }
+    data = dvc_digest(f"{PACKED}/{cell.dataset}")
+    return Start(
+        experiment=suite.experiment,
+        run_name=cell.name,
+        tags=with_surroundings(tags | ({"dvc_data": data} if data else {})),
+        params=parameters(cell, suite.protocol.recipe_for(cell.model, cell.dataset))
+        | {"num_classes": len(packed.meta.classes)},
+        dataset=dataset_input(packed, {split: len(packed.rows(split)) for split in ("train", "test")}),
+    )
+
+
+def with_surroundings(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return a run's tags with those of code and machine, and with a fresh id for its journal."""
+    return {**environment(), **tags, "journal": uuid.uuid4().hex}
+
+
+def parameters(cell: Cell, recipe: Recipe) -> dict[str, object]:
+    """Return the cell and its whole recipe under dotted names, as MLflow shows parameters."""
+    return {"model": cell.model, "dataset": cell.dataset, "seed": str(cell.seed)} | flatten(asdict(recipe))
+
+
+def dataset_input(packed: Packed, counts: Mapping[str, int]) -> DatasetInput:
+    """Return a run's data as MLflow shows it. counts: images in each split that is read."""
+    meta = packed.meta
+    return DatasetInput(meta.id, meta.digest[:36], str(PACKED / meta.id), json.dumps(dict(counts)))

@@ -1,8 +1,8 @@
-"""The journal: what one run of a cell has to tell the tracking server, on disk first, in order, each thing once.
+"""The journal: everything one run reports to the tracking server, on disk first and in order.
 
 Training writes here and never waits for a server; `mobilebench.tracking` delivers from here. A line is appended and
-synced to disk before anything else happens with it, so that a process killed at any point loses no finished epoch, and
-the count of delivered lines is kept beside it, so that nothing is told twice.
+synced to disk before anything else happens with it. A process killed at any point therefore loses no finished epoch.
+The number of delivered lines is kept beside the journal, so that each is delivered once.
 """
 
 from __future__ import annotations
@@ -11,22 +11,25 @@ import json
 import os
 import shutil
 import time
-import uuid
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
 from mobilebench.errors import UserError
+from mobilebench.runs.events import Start, from_line, to_line
 from mobilebench.system.disk import disk_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-Event = dict[str, Any]
-_PATIENCE = 1.0  # seconds: `status` holds a cell's lock for an instant to see whether another process does
+    from mobilebench.runs.events import Event
+
+Kind = TypeVar("Kind", bound="Event")
+_TAIL = 1 << 16  # bytes read at once from the end, to find the last line
+_PATIENCE = 1.0  # seconds; `status` holds a cell's lock for an instant to see whether another process has it
 
 
 class CellBusyError(UserError):
@@ -39,7 +42,7 @@ class JournalError(UserError):
 
 @dataclass(frozen=True)
 class Delivery:
-    """How far a store has heard a journal: the run it went to, the number of its events delivered, and which store."""
+    """How far a journal has been delivered: to which run, how many of its events, and to which store."""
 
     run_id: str | None = None
     events: int = 0
@@ -81,7 +84,7 @@ class Journal:
             raise CellBusyError(f"{self.folder.name} is being trained by {who}; wait for it or stop it") from None
 
     def is_locked(self) -> bool:
-        """Tell whether some process holds the cell now."""
+        """Return whether some process holds the cell now."""
         if not (self.folder / "lock").exists():
             return False
         try:
@@ -95,38 +98,45 @@ class Journal:
     def append(self, event: Event) -> None:
         """Write one event durably, stamped with the time. Raises StorageError when the disk does not take it.
 
-        Time never runs backwards in a journal, whatever the machine's clock does: a server orders points by it.
+        Time never runs backwards in a journal, whatever the machine's clock does: a server orders points by it. Only
+        the end of the file is read, so that an epoch of a long run costs no more than one of a short run.
         """
-        earlier = self.events()
-        moment = max([now_ms(), *(e["time"] for e in earlier[-1:])])
         with disk_errors(self.path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._drop_torn_line()
+            last = self._drop_torn_line()
+            moment = now_ms() if last is None else max(now_ms(), self._parsed(last).time)
             with self.path.open("ab") as file:
-                file.write(json.dumps(event | {"time": moment}).encode() + b"\n")
+                file.write(to_line(replace(event, time=moment)))
                 file.flush()
                 os.fsync(file.fileno())
-            if not earlier:
+            if last is None:
                 sync_folder(self.folder)
 
     def events(self) -> list[Event]:
-        """Return all events, oldest first; a last line cut short by a kill is left out."""
+        """Return all events, oldest first; a last line cut short by a kill is left out.
+
+        Raises JournalError, naming the file, for a line that is no event.
+        """
         if not self.path.exists():
             return []
-        lines = self.path.read_bytes().split(b"\n")[:-1]
+        return [self._parsed(line) for line in self.path.read_bytes().split(b"\n")[:-1]]
+
+    def _parsed(self, line: bytes) -> Event:
         try:
-            events = [json.loads(line) for line in lines]
-            if any(not isinstance(event, dict) or not {"type", "time"} <= set(event) for event in events):
-                raise ValueError("a line is no event")  # noqa: TRY301 - one message for every kind of damage
+            return from_line(line)
         except ValueError as error:
             raise JournalError(
-                f"{self.path} is damaged ({error}); remove {self.folder} to train the cell again"
+                f"{self.path} is damaged or of another version ({error}); remove {self.folder} to train the cell again"
             ) from None
-        return events
 
-    def last(self, kind: str) -> Event | None:
+    def last(self, kind: type[Kind]) -> Kind | None:
         """Return the newest event of a kind, None when there is none."""
-        return next((event for event in reversed(self.events()) if event["type"] == kind), None)
+        return next((event for event in reversed(self.events()) if isinstance(event, kind)), None)
+
+    @property
+    def start(self) -> Start | None:
+        """The event that began the run."""
+        return self.last(Start)
 
     @property
     def delivery(self) -> Delivery:
@@ -146,37 +156,29 @@ class Journal:
             beside.replace(self._delivery)
 
     def forget_delivery(self) -> None:
-        """Have everything told again: the store lost it."""
+        """Have everything delivered again: the store lost it."""
         self._delivery.unlink(missing_ok=True)
 
     def is_delivered(self, store: str | None = None) -> bool:
-        """Tell whether a store (any, without its name) has heard everything."""
-        told = self.delivery
-        return told.events >= len(self.events()) and store in {None, told.store}
+        """Return whether a store (any, without its name) has everything."""
+        delivery = self.delivery
+        return delivery.events >= len(self.events()) and store in {None, delivery.store}
 
     def is_of_other(self, experiment: str) -> bool:
-        """Tell whether the run belongs to another experiment than the named one; a damaged journal tells nothing."""
+        """Return whether the run belongs to another experiment than the named one; False for a damaged journal."""
         try:
-            start = self.last("start")
-        except JournalError:  # nothing to lose where the cell is finished; who goes on from it is told
+            start = self.start
+        except JournalError:  # nothing to lose where the cell is finished; whoever goes on from it gets the error
             return False
-        return start is not None and start["experiment"] != experiment
+        return start is not None and start.experiment != experiment
 
-    def move(self, experiment: str) -> None:
-        """Make this the journal of a new run in another experiment, to be told there whole; the old run stays as told.
-
-        Equal identity, equal result: an experiment's name is no part of it, so nothing is trained again.
-        """
-        events, told = self.events(), self.delivery.run_id
-        for event in events:
-            if event["type"] == "start":
-                event["experiment"] = experiment
-                event["tags"] |= {"journal": uuid.uuid4().hex} | ({"told_before": told} if told else {})
+    def rewrite(self, events: Iterable[Event]) -> None:
+        """Replace all events in one durable step; nothing of the new ones counts as delivered."""
         self.forget_delivery()
         beside = self.path.with_suffix(".partial")
         with disk_errors(self.path):
             with beside.open("wb") as file:
-                file.write(b"".join(json.dumps(event).encode() + b"\n" for event in events))
+                file.write(b"".join(map(to_line, events)))
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(self.path)
@@ -193,14 +195,20 @@ class Journal:
         for path in (*self.folder.glob("*.partial"), *self.artifacts.glob("*.partial")):
             path.unlink(missing_ok=True)
 
-    def _drop_torn_line(self) -> None:
+    def _drop_torn_line(self) -> bytes | None:
+        """Cut off a last line that a kill left unfinished, and return the last whole one, None when there is none."""
         if not self.path.exists():
-            return
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
+            return None
+        with self.path.open("r+b") as file:
+            size, tail = file.seek(0, os.SEEK_END), b""
+            while len(tail) < size and tail.count(b"\n") < 2:
+                start = max(0, size - len(tail) - _TAIL)
+                file.seek(start)
+                tail = file.read(size - len(tail) - start) + tail
+            whole = tail.rfind(b"\n") + 1
+            if whole < len(tail):
+                file.truncate(size - len(tail) + whole)
+        return tail[:whole].rstrip(b"\n").rpartition(b"\n")[2] or None
 
 
 def now_ms() -> int:

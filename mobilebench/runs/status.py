@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.errors import UserError
+from mobilebench.runs.events import Epoch, Fail, Finish
 from mobilebench.runs.identity import identity, record_identity
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_result, result_path
@@ -70,7 +71,7 @@ def _known(suite: Suite, cell: Cell, wanted: str) -> CellState:
     journal = Journal(STATE / f"{cell.name}-{wanted}")
     if record is not None and record_identity(record) == wanted:
         if journal.is_of_other(suite.experiment):
-            advice = f"`mobilebench train {cell.dataset}` tells {suite.experiment!r} of it and trains nothing"
+            advice = f"`mobilebench train {cell.dataset}` delivers it to {suite.experiment!r} and trains nothing"
             return CellState("undelivered", "other experiment", f"finished under another experiment's name; {advice}")
         top1 = "?" if record.test_top1 is None else f"{100 * record.test_top1:.1f} %"
         return CellState("finished", top1)
@@ -81,16 +82,16 @@ def _known(suite: Suite, cell: Cell, wanted: str) -> CellState:
 
 def _unfinished(journal: Journal, epochs: int, dataset: str) -> CellState:
     events = journal.events()
-    done = max((event["step"] for event in events if event["type"] == "epoch"), default=0)
-    kind = events[-1]["type"]
+    done = max((event.step for event in events if isinstance(event, Epoch)), default=0)
+    last = events[-1]
     if journal.is_locked():
         return CellState("running", f"running {done}/{epochs}")
-    if kind == "finish" and journal.is_delivered():
+    if isinstance(last, Finish) and journal.is_delivered():
         return CellState(
             "undelivered", "no result file", f"trained and delivered; `mobilebench train {dataset}` writes its file"
         )
-    if kind == "finish":
+    if isinstance(last, Finish):
         return CellState("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
-    if kind == "fail":
-        return CellState("failed", f"failed {done}/{epochs}", events[-1]["tags"]["reason"])
+    if isinstance(last, Fail):
+        return CellState("failed", f"failed {done}/{epochs}", last.tags["reason"])
     return CellState("interrupted", f"interrupted {done}/{epochs}")

@@ -141,7 +141,7 @@ class ProbeStudy:
                 )
         return len(new)
 
-    def claim(self, keys: set[str], is_held: Callable[[str], bool], skip: set[int]) -> TrialLease | None:
+    def lease(self, keys: set[str], is_held: Callable[[str], bool], skip: set[int]) -> TrialLease | None:
         """Take one trial of `keys` for this process, None when none is left.
 
         Those that were running when their process was killed come first. `is_held` tells whether a process of this
@@ -169,17 +169,17 @@ class ProbeStudy:
                 if trial.state == TrialState.RUNNING:
                     self._storage.set_trial_user_attr(_id(trial), "host", socket.gethostname())
 
-    def complete(self, claim: TrialLease, val_top1: float, extra: Mapping[str, float]) -> None:
+    def complete(self, lease: TrialLease, val_top1: float, extra: Mapping[str, float]) -> None:
         """Record a finished trial: its last epoch's validation top-1 (fraction) is the study's value."""
-        self._end(claim, TrialState.COMPLETE, val_top1, dict(extra))
+        self._end(lease, TrialState.COMPLETE, val_top1, dict(extra))
 
-    def fail(self, claim: TrialLease, reason: str) -> None:
+    def fail(self, lease: TrialLease, reason: str) -> None:
         """Record a trial that could not be trained, with its reason."""
-        self._end(claim, TrialState.FAIL, None, {"reason": reason})
+        self._end(lease, TrialState.FAIL, None, {"reason": reason})
 
-    def prune(self, claim: TrialLease) -> None:
+    def prune(self, lease: TrialLease) -> None:
         """Record a trial that was given up early."""
-        self._end(claim, TrialState.PRUNED, None, {})
+        self._end(lease, TrialState.PRUNED, None, {})
 
     def rows(self) -> list[TrialRow]:
         """Return every trial."""
@@ -199,11 +199,11 @@ class ProbeStudy:
         self._storage.set_trial_user_attr(_id(trial), "host", socket.gethostname())
         return True
 
-    def _end(self, claim: TrialLease, state: TrialState, value: float | None, attrs: Mapping[str, Any]) -> None:
+    def _end(self, lease: TrialLease, state: TrialState, value: float | None, attrs: Mapping[str, Any]) -> None:
         with _errors(self.url):
             for key, found in attrs.items():
-                self._storage.set_trial_user_attr(claim.trial_id, key, found)
-            self._study.tell(claim.number, value, state)
+                self._storage.set_trial_user_attr(lease.trial_id, key, found)
+            self._study.tell(lease.number, value, state)
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,20 @@
-"""Run a probe: the cells' studies, worker processes and the tracking server joined."""
+"""Run a probe: its studies, an executor for the trials and the tracking server joined."""
 
 from __future__ import annotations
 
-import queue
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mobilebench.config.protocol import flatten
+from mobilebench.errors import TrackingError
+from mobilebench.execution.describe import dataset_input, parameters, with_surroundings
+from mobilebench.execution.executors import WorkerDiedError, make_executor
+from mobilebench.runs.events import Fail, Start
 from mobilebench.runs.journal import CellBusyError, Journal
 from mobilebench.search.space import apply, plan
 from mobilebench.search.studies import Pruning, StudyError
 from mobilebench.sensitivity.cells import experiment_of, parent_run
-from mobilebench.sensitivity.pool import workers
-from mobilebench.sensitivity.trial import Job, Outcome, Progress, run_trial
-from mobilebench.system.layout import PACKED
-from mobilebench.system.provenance import environment
-from mobilebench.tracking import TrackingError, now_ms
+from mobilebench.sensitivity.trial import Deliver, TrialJob, TrialOutcome, TrialProgress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,28 +22,31 @@ if TYPE_CHECKING:
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.runtime import Runtime
     from mobilebench.config.sensitivity import SensitivitySettings
+    from mobilebench.execution.executors import Job, Outcome
     from mobilebench.search.space import Point
     from mobilebench.search.studies import ProbeStudy, Studies, TrialLease
     from mobilebench.sensitivity.cells import ProbedCell
     from mobilebench.tracking import Tracker
 
+    Lease = tuple[ProbedCell, ProbeStudy, TrialLease]
+
 TRIALS = Path(".mobilebench/trials")
 
 
 class ProbeListener(Protocol):
-    """What wants to hear of a probe's progress."""
+    """What is informed of a probe's progress."""
 
     def planned(self, trials: int) -> None:
-        """Hear how many trials are to be run."""
+        """Take note of how many trials are to be run."""
 
-    def epoch(self, progress: Progress) -> None:
-        """Hear that an epoch of a trial is done."""
+    def epoch(self, progress: TrialProgress) -> None:
+        """Take note that an epoch of a trial is done."""
 
     def ended(self, label: str, words: str) -> None:
-        """Hear how a trial ended."""
+        """Take note of how a trial ended."""
 
     def note(self, message: str) -> None:
-        """Hear something a person should know."""
+        """Take note of something a person should know."""
 
 
 @dataclass(eq=False)
@@ -78,10 +77,9 @@ class Runner:
         keys = [{point.key for point in points} for points in plans]
         self.listener.planned(sum(self._left(study, wanted) for study, wanted in zip(self._open, keys, strict=True)))
         try:
-            with workers(self.jobs) as (pool, messages):
-                self._work(pool, messages, self._claims(keys))
+            dead = self._run_trials(keys)
         except KeyboardInterrupt:
-            self._interrupted()
+            self._deliver_all()
             raise
         for study in self._open:
             for host, count in study.elsewhere().items():
@@ -89,6 +87,11 @@ class Runner:
                     f"{study.name}: {count} trials run on {host}; if that machine is gone, add --take-over"
                 )
         self.tracker.analyze()
+        if dead:
+            raise StudyError(
+                f"a worker process ended without a word while it ran {', '.join(dead)} (out of memory?). Run the same "
+                "command again, with fewer --jobs: finished trials are kept, these go on"
+            )
 
     def _begin(self, probed: ProbedCell, points: list[Point]) -> ProbeStudy:
         study = self.studies.open(probed.identity, probed.study_name)
@@ -102,118 +105,101 @@ class Runner:
     def _left(self, study: ProbeStudy, keys: set[str]) -> int:
         return sum(row.state in {"waiting", "running"} and row.key in keys for row in study.rows())
 
-    def _claims(self, keys: list[set[str]]) -> Iterator[tuple[ProbedCell, ProbeStudy, TrialLease]]:
+    def _run_trials(self, keys: list[set[str]]) -> list[str]:
+        """Run the trials that are left and return the names of those whose worker died."""
+        self._under_way: dict[str, Lease] = {}
+        dead = []
+        executor = make_executor(self.jobs)
+        for outcome in executor.run(self._trials(keys), self._on_message):
+            if isinstance(outcome.error, WorkerDiedError):
+                dead.append(outcome.job.name)
+            self._conclude(outcome, *self._under_way.pop(outcome.job.name))
+        return dead
+
+    def _trials(self, keys: list[set[str]]) -> Iterator[TrialJob]:
+        """Yield the trials this process may run, each leased only when there is room for it."""
         for probed, study, wanted in zip(self.probed_cells, self._open, keys, strict=True):
             taken = self._taken[probed.study_name]
 
             def is_held(key: str, probed: ProbedCell = probed) -> bool:
                 return self._journal(probed, key).is_locked()
 
-            while (claim := study.claim(wanted, is_held, taken)) is not None:
-                taken.add(claim.number)
-                yield probed, study, claim
+            while (lease := study.lease(wanted, is_held, taken)) is not None:
+                taken.add(lease.number)
+                job = self._job(probed, study, lease)
+                self._under_way[job.name] = probed, study, lease
+                yield job
 
-    def _work(
-        self,
-        pool: Executor,
-        messages: queue.Queue[Progress],
-        claims: Iterator[tuple[ProbedCell, ProbeStudy, TrialLease]],
-    ) -> None:
-        active: dict[Future[Outcome], tuple[ProbedCell, ProbeStudy, TrialLease]] = {}
-        while True:
-            while len(active) < self.jobs and (claimed := next(claims, None)) is not None:
-                future = pool.submit(run_trial, self._job(*claimed), self._hear if self.jobs == 1 else None)
-                active[future] = claimed
-            if not active:
-                return
-            done, _ = wait(active, timeout=0.2, return_when=FIRST_COMPLETED)
-            self._drain(messages)
-            for future in done:
-                self._end(future, *active.pop(future))
-
-    def _job(self, probed: ProbedCell, study: ProbeStudy, claim: TrialLease) -> Job:
-        recipe = apply(probed.recipe, claim.values)
+    def _job(self, probed: ProbedCell, study: ProbeStudy, lease: TrialLease) -> TrialJob:
+        recipe = apply(probed.recipe, lease.values)
         rule = self.settings.prune
-        journal = self._journal(probed, claim.key)
-        if journal.last("fail") is not None:
+        journal = self._journal(probed, lease.key)
+        if journal.last(Fail) is not None:
             journal.clear()  # asked to try again: a new run, from the first epoch
-        return Job(
-            label=f"{probed.cell.name} trial {claim.number}",
+        return TrialJob(
+            name=f"{probed.cell.name} trial {lease.number}",
             cell=probed.cell,
             recipe=recipe,
             runtime=self._runtime(probed),
             packed=probed.packed.path.resolve(),
             cut=probed.cut,
             folder=journal.folder.resolve(),
-            start=self._start(probed, study, claim, recipe),
-            pruning=Pruning(study.url, study.name, claim.trial_id, rule) if rule else None,
+            start=self._start(probed, study, lease, recipe),
+            pruning=Pruning(study.url, study.name, lease.trial_id, rule) if rule else None,
         )
 
     def _runtime(self, probed: ProbedCell) -> Runtime:
         runtime = replace(probed.suite.runtime, cells_per_device=self.jobs)  # trials share the machine as cells would
         return replace(runtime, eval_every=1) if self.settings.prune else runtime
 
-    def _start(self, probed: ProbedCell, study: ProbeStudy, claim: TrialLease, recipe: Recipe) -> dict[str, object]:
-        meta, identity = probed.packed.meta, {key: str(value) for key, value in asdict(probed.identity).items()}
-        counts = f'{{"train": {len(probed.cut.train)}, "val": {len(probed.cut.val)}}}'
-        tags = environment() | identity | {
-            "kind": "trial", "cell": probed.cell.name, "source": claim.source, "optuna.study": study.name,
-            "optuna.trial": str(claim.number), "point": claim.key,
+    def _start(self, probed: ProbedCell, study: ProbeStudy, lease: TrialLease, recipe: Recipe) -> Start:
+        tags = {key: str(value) for key, value in asdict(probed.identity).items()} | {
+            "kind": "trial", "cell": probed.cell.name, "source": lease.source, "optuna.study": study.name,
+            "optuna.trial": str(lease.number), "point": lease.key, "mlflow.parentRunId": self._parent,
         }  # fmt: skip
-        return {
-            "type": "start",
-            "time": now_ms(),
-            "experiment": experiment_of(probed.suite),
-            "run_name": f"{probed.cell.name} trial {claim.number}",
-            "tags": tags | {"mlflow.parentRunId": self._parent},
-            "params": {"model": probed.cell.model, "dataset": probed.cell.dataset, "seed": str(probed.cell.seed)}
-            | flatten(asdict(recipe)),
-            "dataset": {
-                "name": probed.cell.dataset, "digest": meta.digest[:36], "source": str(PACKED / probed.cell.dataset),
-                "profile": counts,
-            },
-        }  # fmt: skip
+        return Start(
+            experiment=experiment_of(probed.suite),
+            run_name=f"{probed.cell.name} trial {lease.number}",
+            tags=with_surroundings(tags),
+            params=parameters(probed.cell, recipe),
+            dataset=dataset_input(probed.packed, {"train": len(probed.cut.train), "val": len(probed.cut.val)}),
+        )
 
-    def _end(self, future: Future[Outcome], probed: ProbedCell, study: ProbeStudy, claim: TrialLease) -> None:
-        label = f"{probed.cell.name} trial {claim.number}"
-        try:
-            outcome = future.result()
-        except CellBusyError as error:
-            self.listener.note(str(error))
-            return
-        except BrokenProcessPool:
-            raise StudyError(
-                f"a worker process ended without a word while it ran {label} (out of memory?). Run the same command "
-                "again, with fewer --jobs: finished trials are kept, this one goes on"
-            ) from None
-        except Exception as error:  # noqa: BLE001 - whatever a setting makes a network raise, the others go on
-            study.fail(claim, f"{type(error).__name__}: {error}"[:2000])
-            self.listener.ended(label, f"failed: {error}")
-        else:
-            self._record(study, claim, outcome, label)
-        self._deliver(self._journal(probed, claim.key))
+    def _on_message(self, job: Job[TrialOutcome], message: object) -> None:
+        match message:
+            case Deliver():
+                probed, _, lease = self._under_way[job.name]
+                self._deliver(self._journal(probed, lease.key))
+            case TrialProgress():
+                self.listener.epoch(message)
+            case _:
+                raise TypeError(f"{job.name} sent {message!r}, which is no message of a trial's")
 
-    def _record(self, study: ProbeStudy, claim: TrialLease, outcome: Outcome, label: str) -> None:
+    def _conclude(
+        self, outcome: Outcome[TrialOutcome], probed: ProbedCell, study: ProbeStudy, lease: TrialLease
+    ) -> None:
+        name = outcome.job.name
+        match outcome.error:
+            case None:
+                assert outcome.result is not None
+                self._record(study, lease, outcome.result, name)
+            case CellBusyError() | WorkerDiedError():  # the trial goes on, there or in the next call
+                self.listener.note(f"{name}: {outcome.error}")
+            case error:  # whatever a setting makes a network raise, the others go on
+                study.fail(lease, f"{type(error).__name__}: {error}"[:2000])
+                self.listener.ended(name, f"failed: {error}")
+        self._deliver(self._journal(probed, lease.key))
+
+    def _record(self, study: ProbeStudy, lease: TrialLease, outcome: TrialOutcome, label: str) -> None:
         if outcome.pruned:
-            study.prune(claim)
+            study.prune(lease)
             self.listener.ended(label, f"given up early, val top-1 {100 * outcome.val_top1:.1f} %")
         else:
-            study.complete(claim, outcome.val_top1, {"val_loss": outcome.val_loss, "train_seconds": outcome.seconds})
+            study.complete(lease, outcome.val_top1, {"val_loss": outcome.val_loss, "train_seconds": outcome.seconds})
             self.listener.ended(label, f"val top-1 {100 * outcome.val_top1:.1f} %")
 
     def _journal(self, probed: ProbedCell, key: str) -> Journal:
         return Journal(self.state / probed.study_name / key)
-
-    def _drain(self, messages: queue.Queue[Progress]) -> None:
-        while True:
-            try:
-                self._hear(messages.get_nowait())
-            except queue.Empty:
-                return
-
-    def _hear(self, progress: Progress) -> None:
-        self._deliver(Journal(progress.folder))
-        self.listener.epoch(progress)
 
     def _deliver(self, journal: Journal) -> None:
         if not journal.events():
@@ -228,14 +214,6 @@ class Runner:
         for journal in self._journals():
             if not journal.is_delivered() and not journal.is_locked():
                 self._deliver(journal)
-
-    def _interrupted(self) -> None:
-        """Say in the journals, and to the server, that the trials under way were stopped."""
-        for journal in self._journals():
-            events = journal.events()
-            if events and events[-1]["type"] in {"start", "resume", "epoch"} and not journal.is_locked():
-                journal.append({"type": "interrupt", "time": now_ms(), "tags": {"reason": "stopped by Ctrl-C"}})
-        self._deliver_all()
 
     def _journals(self) -> Iterator[Journal]:
         for probed in self.probed_cells:

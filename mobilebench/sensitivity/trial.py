@@ -1,27 +1,23 @@
 """One trial: train a cell's network under changed settings and read it on the validation images.
 
-Kept as a cell is: an epoch goes to the journal, then into the checkpoint. A trial whose process was killed goes on
-where it was, and one whose journal is finished is not trained again.
+The loop is that of a cell (`execution.training_run`): a trial whose process was killed goes on where it was, and one
+whose journal is finished is not trained again.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
-import uuid
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.execution.cell_run import build
+from mobilebench.execution.training_run import TrainingRun
+from mobilebench.runs.events import Finish
 from mobilebench.runs.journal import Journal
 from mobilebench.training import Split, TrainData, Trainer, checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
-    from multiprocessing.queues import Queue
     from pathlib import Path
 
     from mobilebench.config.recipe import Recipe
@@ -29,31 +25,17 @@ if TYPE_CHECKING:
     from mobilebench.config.suite import Cell
     from mobilebench.datasets.packing.packed import Packed
     from mobilebench.datasets.val_cut import ValCut
+    from mobilebench.execution.training_run import Readings
+    from mobilebench.runs.events import Start
     from mobilebench.search.studies import Pruning
     from mobilebench.training import EpochResult
 
 
 @dataclass(frozen=True)
-class Job:
-    """All a process needs to run one trial; `start` is the first event of its journal."""
+class TrialProgress:
+    """A trial's message: an epoch is done."""
 
     label: str
-    cell: Cell
-    recipe: Recipe
-    runtime: Runtime
-    packed: Path
-    cut: ValCut
-    folder: Path
-    start: dict[str, Any]
-    pruning: Pruning | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One finished epoch of a trial, for whoever watches."""
-
-    label: str
-    folder: Path
     epoch: int
     epochs: int
     train_loss: float
@@ -62,13 +44,119 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The last epoch of a trial: top-1 and loss on the validation images; pruned if it was given up before that."""
+class Deliver:
+    """A trial's message: its journal has something new for the tracking server."""
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """The last epoch of a trial."""
 
     val_top1: float
+    """Top-1 on the validation images, a fraction."""
     val_loss: float
     seconds: float
     pruned: bool = False
+    """Whether the trial was given up before its last epoch."""
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """One trial as data."""
+
+    name: str
+    cell: Cell
+    recipe: Recipe
+    runtime: Runtime
+    packed: Path
+    cut: ValCut
+    folder: Path
+    """Where its journal and checkpoint lie."""
+    start: Start
+    """The first event of its journal."""
+    pruning: Pruning | None = None
+
+    def run(self, send: Callable[[object], None]) -> TrialOutcome:
+        """Train the trial to its end and return its last epoch.
+
+        Raises CellBusyError when another process has it, and whatever the network raises; the journal then ends with
+        the reason.
+        """
+        trial = TrialRun(self, send)
+        with trial.journal.locked():
+            trial.train()
+            finish = trial.journal.last(Finish)
+            assert finish is not None
+            assert finish.outcome is not None
+            checkpoint.remove(trial.checkpoint)
+            return TrialOutcome(**finish.outcome)
+
+
+class TrialRun(TrainingRun):
+    """The training of one trial."""
+
+    def __init__(self, job: TrialJob, send: Callable[[object], None]) -> None:
+        super().__init__(Journal(job.folder))
+        self._job = job
+        self._send = send
+        self._judge = job.pruning.judge(job.recipe.epochs) if job.pruning else None
+
+    def start_event(self) -> Start:
+        """Return the job's first event."""
+        return self._job.start
+
+    def make_trainer(self) -> Trainer:
+        """Return the trainer of the cell's network under the trial's recipe, without the test images."""
+        job, packed = self._job, open_packed(self._job.packed)
+        model = build(job.cell, len(packed.meta.classes), job.recipe)
+        return Trainer(model, probe_data(packed, job.cut), job.recipe, job.cell.seed, job.runtime)
+
+    def readings(self, result: EpochResult, joules: float | None) -> dict[str, float | None]:
+        """Return the epoch's readings; the loop's `test` readings are of the validation images, and are named so."""
+        return {
+            "train_loss": result.train_loss,
+            "lr": result.lr,
+            "epoch_seconds": result.epoch_seconds,
+            "energy_joules": joules,
+            "val_loss": result.test_loss,
+            "val_top1": result.test_top1,
+        }
+
+    def changed(self) -> None:
+        """Have the journal delivered by the process that runs the trials."""
+        self._send(Deliver())
+
+    def epoch_done(self, result: EpochResult) -> None:
+        """Show the epoch."""
+        job = self._job
+        self._send(
+            TrialProgress(
+                job.name, result.epoch, job.recipe.epochs, result.train_loss, result.test_top1, result.images_per_second
+            )
+        )
+
+    def gives_up(self, result: EpochResult) -> bool:
+        """Return whether the pruner sees no hope for the trial."""
+        if self._judge is None or result.test_top1 is None:
+            return False
+        return self._judge(result.epoch, result.test_top1)
+
+    def finish_event(self, trainer: Trainer, epochs: dict[int, Readings], last: Readings) -> Finish:
+        """Return the last readings as the trial's outcome."""
+        seconds = sum(values["epoch_seconds"] for values in epochs.values())
+        pruned = trainer.epoch < self._job.recipe.epochs
+        outcome = TrialOutcome(last["val_top1"], last["val_loss"], seconds, pruned)
+        return Finish(
+            step=trainer.epoch,
+            metrics={
+                "final_val_top1": outcome.val_top1, "final_val_loss": outcome.val_loss, "train_seconds": seconds,
+            },
+            tags={"pruned": f"after epoch {trainer.epoch}"} if pruned else {},
+            outcome=asdict(outcome),
+        )  # fmt: skip
+
+    def note(self, message: str) -> None:
+        """Leave it: what is said of a trial is in its journal."""
 
 
 def probe_data(packed: Packed, cut: ValCut) -> TrainData:
@@ -76,124 +164,3 @@ def probe_data(packed: Packed, cut: ValCut) -> TrainData:
     meta = packed.meta
     train, val = (Split(packed.images, packed.labels, rows) for rows in (cut.train, cut.val))
     return TrainData(train, val, meta.mean, meta.std, len(meta.classes), meta.hflip)
-
-
-def run_trial(job: Job, watch: Callable[[Progress], None] | None = None) -> Outcome:
-    """Train one trial to its end and return its last epoch.
-
-    Raises CellBusyError when another process has it, and whatever the network raises; the journal then ends with the
-    reason.
-    """
-    journal = Journal(job.folder)
-    with journal.locked():
-        finish = journal.last("finish")
-        if finish is None:
-            return _train(job, journal, watch or _tell)
-        return Outcome(**finish["outcome"])
-
-
-def _train(job: Job, journal: Journal, watch: Callable[[Progress], None]) -> Outcome:
-    again = journal.last("start") is not None
-    journal.append({"type": "resume", "time": _now()} if again else _start(job))
-    try:
-        return _epochs(job, journal, watch)
-    except KeyboardInterrupt:
-        journal.append({"type": "interrupt", "time": _now(), "tags": {"reason": "stopped by Ctrl-C"}})
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        journal.append({"type": "fail", "time": _now(), "tags": {"reason": reason[:5000]}})
-        checkpoint.remove(_checkpoint(journal))
-        raise
-
-
-def _start(job: Job) -> dict[str, Any]:
-    return job.start | {"time": _now(), "tags": job.start["tags"] | {"journal": uuid.uuid4().hex}}
-
-
-def _epochs(job: Job, journal: Journal, watch: Callable[[Progress], None]) -> Outcome:
-    from mobilebench.execution.cell_run import build
-
-    packed = open_packed(job.packed)
-    model = build(job.cell, len(packed.meta.classes), job.recipe)
-    trainer = Trainer(model, probe_data(packed, job.cut), job.recipe, job.cell.seed, job.runtime)
-    saved = checkpoint.load(_checkpoint(journal))
-    if saved is not None:
-        trainer.load_state_dict(saved)
-    give_up = job.pruning.judge(job.recipe.epochs) if job.pruning else None
-    for result in trainer.epochs():
-        _keep(journal, trainer, result)
-        watch(_progress(job, result))
-        if give_up is not None and result.test_top1 is not None and give_up(result.epoch, result.test_top1):
-            return _finish(journal, result.epoch, pruned=True)
-    return _finish(journal, job.recipe.epochs)
-
-
-def _keep(journal: Journal, trainer: Trainer, result: EpochResult) -> None:
-    """Write an epoch down; the loop's `test` readings are of the validation images here, and are named so."""
-    values = {
-        "train_loss": result.train_loss,
-        "lr": result.lr,
-        "epoch_seconds": result.epoch_seconds,
-        "val_loss": result.test_loss,
-        "val_top1": result.test_top1,
-    }
-    metrics = {key: value for key, value in values.items() if value is not None}
-    last = journal.last("epoch")
-    if last is None or last["step"] < result.epoch:
-        journal.append({"type": "epoch", "time": _now(), "step": result.epoch, "metrics": metrics})
-    checkpoint.save(_checkpoint(journal), trainer.state_dict())
-
-
-def _finish(journal: Journal, epoch: int, *, pruned: bool = False) -> Outcome:
-    epochs = {event["step"]: event["metrics"] for event in journal.events() if event["type"] == "epoch"}
-    last = epochs[epoch]
-    seconds = sum(values["epoch_seconds"] for values in epochs.values())
-    outcome = Outcome(last["val_top1"], last["val_loss"], seconds, pruned)
-    metrics = {"final_val_top1": outcome.val_top1, "final_val_loss": outcome.val_loss, "train_seconds": seconds}
-    tags = {"pruned": f"after epoch {epoch}"} if pruned else {}
-    journal.append(
-        {"type": "finish", "time": _now(), "step": epoch, "metrics": metrics, "tags": tags, "outcome": outcome.__dict__}
-    )
-    checkpoint.remove(_checkpoint(journal))
-    return outcome
-
-
-def _progress(job: Job, result: EpochResult) -> Progress:
-    return Progress(
-        job.label, job.folder, result.epoch, job.recipe.epochs, result.train_loss, result.test_top1,
-        result.images_per_second,
-    )  # fmt: skip
-
-
-def _checkpoint(journal: Journal) -> Path:
-    return journal.folder / "checkpoint.pt"
-
-
-def _now() -> int:
-    """The time as MLflow counts it."""
-    return int(time.time() * 1000)
-
-
-_queue: Queue[Progress] | None = None
-
-
-def join(queue: Queue[Progress], alive: Connection) -> None:
-    """Make this process a worker: it tells `queue` of its epochs and ends at once when `alive` is closed.
-
-    The system closes it when the parent ends, however that happens, so that no orphan goes on training.
-    """
-    global _queue  # noqa: PLW0603 - one per worker process, set before its first trial
-    _queue = queue
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
-    threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
-
-
-def _end_with(alive: Connection) -> None:
-    alive.poll(None)
-    os._exit(1)
-
-
-def _tell(progress: Progress) -> None:
-    if _queue is not None:
-        _queue.put(progress)

@@ -18,7 +18,7 @@ from mobilebench.tracking.address import first_contact, shown, sqlite_path, tagg
 from mobilebench.tracking.errors import translated
 from mobilebench.tracking.model_registry import Registry
 from mobilebench.tracking.reader import Details, details_of, record_of
-from mobilebench.tracking.writer import RunWriter, requests_of
+from mobilebench.tracking.writer import RunWriter, in_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,11 +46,11 @@ class Tracker:
             self._writer = RunWriter(self._client, self.uri)
 
     def deliver(self, journal: Journal) -> str:
-        """Tell the server every event it has not heard, in order, and return the run's id.
+        """Write every event that the server does not have yet, in order, and return the run's id.
 
-        An event whose answer was lost is told again: the run is found by the journal's id, and a store keeps a point
-        with the same key, time, step and value only once. A store other than the one that heard the journal so far,
-        or one that was emptied, hears it from the beginning.
+        An event whose answer was lost is written again: the run is found by the journal's id, and a store keeps a
+        point with the same key, time, step and value only once. A store other than the one the journal went to so
+        far, or one that was emptied, gets it from the beginning.
         """
         began = time.monotonic()
         try:
@@ -62,33 +62,53 @@ class Tracker:
             raise
 
     def is_backing_off(self) -> bool:
-        """Tell whether a delivery failed so lately that another try would only hold up the training."""
+        """Return whether a delivery failed so lately that another try would only hold up the training."""
         return time.monotonic() < self._retry_at
 
     def _deliver(self, journal: Journal) -> str:
         state = journal.delivery
         known = state if state.store == self.store else Delivery(store=self.store)
         try:
-            return self._tell_from(known, journal)
+            return self._deliver_from(known, journal)
         except MlflowException as error:
             if error.error_code != _GONE:
                 raise
             self._writer.forget()  # the store was emptied: no run and no experiment is what it was
-            return self._tell_from(Delivery(store=self.store), journal)
+            return self._deliver_from(Delivery(store=self.store), journal)
 
-    def _tell_from(self, state: Delivery, journal: Journal) -> str:
+    def _deliver_from(self, state: Delivery, journal: Journal) -> str:
         events = journal.events()
-        run_id = state.run_id or self._writer.find(events[0])
-        told = state.events
-        for request in requests_of(events[told:]):
-            run_id = self._writer.tell(run_id, request, journal)
-            told += len(request)
-            journal.delivery = Delivery(run_id, told, self.store)
+        start = journal.start
+        run_id = state.run_id or (self._writer.find(start) if start is not None else None)
+        done = state.events
+        for request in in_requests(events[done:]):
+            run_id = self._writer.write(run_id, request, journal)
+            done += len(request)
+            journal.delivery = Delivery(run_id, done, self.store)
         assert run_id is not None
         return run_id
 
+    def publish(self, journal: Journal) -> Record:
+        """Deliver a finished journal and return its cell's record: its own, or an earlier one of the same identity.
+
+        A store that no longer has the run it was given gets it again: the journal still has it all. Raises
+        TrackingError when the store does not show the cell as finished in spite of that.
+        """
+        start = journal.start
+        assert start is not None, "only a journal that was started can be finished"
+        if journal.is_delivered(self.store) and not self.has_run(journal):
+            journal.forget_delivery()
+        run_id = self.deliver(journal)
+        record = self.keep_earliest(start.experiment, start.tags["identity"])
+        if record is None:
+            raise TrackingError(
+                f"{journal.folder.name} was delivered as run {run_id}, but {self.store} does not show it as finished: "
+                "it was superseded or changed there. Train it anew with `mobilebench train --redo`"
+            )
+        return record
+
     def has_run(self, journal: Journal) -> bool:
-        """Tell whether this store still has the run that the journal was delivered to."""
+        """Return whether this store still has the run that the journal was delivered to."""
         run_id = journal.delivery.run_id
         if run_id is None or journal.delivery.store != self.store:
             return False
@@ -146,7 +166,7 @@ class Tracker:
             runs = self._finished(experiment, identity)
             return record_of(runs[0]) if runs else None
 
-    def settle(self, experiment: str, identity: str) -> Record | None:
+    def keep_earliest(self, experiment: str, identity: str) -> Record | None:
         """Return the finished record of an identity, after marking all but the earliest as superseded.
 
         Two machines that trained one cell without seeing each other both delivered it; the rule does not look at the

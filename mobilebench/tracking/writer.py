@@ -1,4 +1,4 @@
-"""Telling a store the events of a journal: every kind of event is safe to be told twice."""
+"""Writing the events of a journal to a store. Every kind of event is safe to be written twice."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
+from mobilebench.runs.events import Epoch, Fail, Finish, Interrupt, Resume, Start
 from mobilebench.tracking.address import folder_name, sqlite_path, tagged
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
     from mlflow.tracking import MlflowClient
 
-    from mobilebench.runs.journal import Event, Journal
+    from mobilebench.runs.events import Event
+    from mobilebench.runs.journal import Journal
 
-_ENDINGS = {"finish": "FINISHED", "fail": "FAILED", "interrupt": "KILLED"}
+_ENDINGS = {Finish: "FINISHED", Fail: "FAILED", Interrupt: "KILLED"}
 _PAGE = 1000
 _POINTS_PER_REQUEST = 900  # points; MLflow takes 1000 in one request
 
@@ -30,17 +32,18 @@ class RunWriter:
         self._address = address
         self._experiments: dict[str, str] = {}
 
-    def tell(self, run_id: str | None, events: Sequence[Event], journal: Journal) -> str:
-        """Tell one event, or several epochs at once, and return the run's id."""
+    def write(self, run_id: str | None, events: Sequence[Event], journal: Journal) -> str:
+        """Write one event, or several epochs at once, and return the run's id."""
         event = events[0]
-        if event["type"] == "start":
+        if isinstance(event, Start):
             return self._start(run_id, event)
         assert run_id is not None, "a journal's first event starts its run"
-        if event["type"] == "epoch":
-            self.client.log_batch(run_id, metrics=[point for e in events for point in _points(e)])
-        elif event["type"] == "resume":
+        if isinstance(event, Epoch):
+            epochs = [e for e in events if isinstance(e, Epoch)]
+            self.client.log_batch(run_id, metrics=[point for e in epochs for point in _points(e)])
+        elif isinstance(event, Resume):
             self.client.update_run(run_id, status="RUNNING")
-        elif event["type"] in _ENDINGS:
+        else:
             self._end(run_id, event, journal)
         return run_id
 
@@ -66,27 +69,24 @@ class RunWriter:
             if not token:
                 return
 
-    def find(self, start: Event) -> str | None:
-        """Return the run a journal went to, if its start was heard but the answer to it was lost."""
-        run = next(self.search(start["experiment"], tagged(journal=start["tags"]["journal"])), None)
+    def find(self, start: Start) -> str | None:
+        """Return the run a journal went to, if its start arrived but the answer to it was lost."""
+        run = next(self.search(start.experiment, tagged(journal=start.tags["journal"])), None)
         return str(run.info.run_id) if run else None
 
-    def _start(self, run_id: str | None, event: Event) -> str:
+    def _start(self, run_id: str | None, event: Start) -> str:
         if run_id is None:
             run = self.client.create_run(
-                self.experiment(event["experiment"]),
-                start_time=event["time"],
-                tags=event["tags"],
-                run_name=event["run_name"],
+                self.experiment(event.experiment), start_time=event.time, tags=event.tags, run_name=event.run_name
             )
             run_id = str(run.info.run_id)
-        params = [Param(key, str(value)) for key, value in event["params"].items()]
+        params = [Param(key, str(value)) for key, value in event.params.items()]
         self.client.log_batch(run_id, params=params)
-        data = event["dataset"]
-        dataset = Dataset(data["name"], data["digest"], "local", data["source"], profile=data["profile"])
+        data = event.dataset
+        dataset = Dataset(data.name, data.digest, "local", data.source, profile=data.profile)
         self._log_dataset(run_id, DatasetInput(dataset, [InputTag("mlflow.data.context", "training")]))
-        if event.get("redo"):
-            self.supersede(event["experiment"], event["tags"]["identity"], keep=run_id)
+        if event.redo:
+            self.supersede(event.experiment, event.tags["identity"], keep=run_id)
         return run_id
 
     def _log_dataset(self, run_id: str, dataset: DatasetInput) -> None:
@@ -105,12 +105,14 @@ class RunWriter:
             self.client.set_tag(run.info.run_id, "kind", "superseded cell")
         return len(runs)
 
-    def _end(self, run_id: str, event: Event, journal: Journal) -> None:
+    def _end(self, run_id: str, event: Finish | Fail | Interrupt, journal: Journal) -> None:
         if journal.artifacts.exists():
             self.client.log_artifacts(run_id, str(journal.artifacts))
-        tags = {"reason": "", **event.get("tags", {})} if event["type"] == "finish" else event.get("tags", {})
-        self.client.log_batch(run_id, metrics=_points(event), tags=[RunTag(key, value) for key, value in tags.items()])
-        self.client.set_terminated(run_id, _ENDINGS[event["type"]], end_time=event["time"])
+        finished = isinstance(event, Finish)
+        tags = {"reason": "", **event.tags} if finished else event.tags  # an earlier failure is no longer the reason
+        metrics = _points(event) if isinstance(event, Finish) else ()
+        self.client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
+        self.client.set_terminated(run_id, _ENDINGS[type(event)], end_time=event.time)
 
     def _create_experiment(self, name: str) -> str:
         local = sqlite_path(self._address) is not None
@@ -124,15 +126,14 @@ class RunWriter:
             return str(found.experiment_id)
 
 
-def requests_of(events: Sequence[Event]) -> Iterator[list[Event]]:
+def in_requests(events: Sequence[Event]) -> Iterator[list[Event]]:
     """Yield the events in order, consecutive epochs together as far as one request takes them."""
     request: list[Event] = []
     points = 0
     for event in events:
-        size = len(event.get("metrics", {}))
-        if request and (
-            event["type"] != "epoch" or request[0]["type"] != "epoch" or points + size > _POINTS_PER_REQUEST
-        ):
+        size = len(event.metrics) if isinstance(event, Epoch) else 0
+        together = bool(request) and isinstance(event, Epoch) and isinstance(request[0], Epoch)
+        if request and not (together and points + size <= _POINTS_PER_REQUEST):
             yield request
             request, points = [], 0
         request.append(event)
@@ -141,5 +142,5 @@ def requests_of(events: Sequence[Event]) -> Iterator[list[Event]]:
         yield request
 
 
-def _points(event: Event) -> list[Metric]:
-    return [Metric(key, value, event["time"], event.get("step", 0)) for key, value in event.get("metrics", {}).items()]
+def _points(event: Epoch | Finish) -> list[Metric]:
+    return [Metric(key, value, event.time, event.step) for key, value in event.metrics.items()]

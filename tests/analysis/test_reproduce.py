@@ -20,7 +20,8 @@ from mobilebench.cli import main
 from mobilebench.config import suite as suites
 from mobilebench.config.suite import Cell
 from mobilebench.datasets.packing.packed import open_packed
-from mobilebench.execution.cell_run import open_context, run_cells
+from mobilebench.execution.context import open_context
+from mobilebench.execution.grid import run_cells
 from mobilebench.execution.model_versions import model_name, register
 from mobilebench.runs.records import read_results
 from mobilebench.system import provenance

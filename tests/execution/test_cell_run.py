@@ -13,26 +13,29 @@ from mlflow.tracking import MlflowClient
 
 from mobilebench.analysis.collect import score_experiment, write_scores
 from mobilebench.config.suite import Cell
-from mobilebench.execution import cell_run as runner
-from mobilebench.execution.cell_run import CellFailedError, open_context, redo, run_cell, run_cells
+from mobilebench.execution import cell_run
+from mobilebench.execution.cell_run import CellFailedError, CellRun
+from mobilebench.execution.context import open_context
 from mobilebench.execution.delivery import SyncReport, sync_journals
+from mobilebench.execution.grid import run_cells
+from mobilebench.execution.progress import NullListener
 from mobilebench.runs.journal import Delivery
 from mobilebench.runs.records import RecordsError, read_results, result_path
-from mobilebench.system.layout import RESULTS
-from mobilebench.tracking import Tracker, TrackingError, uri
+from mobilebench.system.layout import RESULTS, STATE
+from mobilebench.tracking import OfflineTracker, Tracker, TrackingError, uri
 from mobilebench.training import checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mobilebench.execution.cell_run import RunContext
+    from mobilebench.execution.context import RunContext
     from mobilebench.training import EpochResult
 
 SHUFFLENET = Cell("shufflenet", "blobs", 0)
 CURVES = ["train_loss", "test_loss", "test_top1", "lr", "epoch_seconds", "images_per_second"]
 
 
-class Power(runner.NullListener):
+class Power(NullListener):
     """A listener that stops the process's work after an epoch, as a kill between two steps would."""
 
     def __init__(self, after: int) -> None:
@@ -43,7 +46,7 @@ class Power(runner.NullListener):
             raise KeyboardInterrupt
 
 
-class Notes(runner.NullListener):
+class Notes(NullListener):
     def __init__(self) -> None:
         self.heard: list[str] = []
 
@@ -65,9 +68,8 @@ def weights(project: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_finished_cell_is_a_run_and_a_result_file(context: RunContext) -> None:
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).complete()
     (record,) = read_results(RESULTS)
-    assert context.tracker is not None
     assert context.tracker.records("tiny") == [record]
     assert record.status == "FINISHED"
     assert record.n_test == 32
@@ -82,7 +84,7 @@ def test_a_finished_cell_is_a_run_and_a_result_file(context: RunContext) -> None
 def test_what_mlflow_stores_is_the_whole_recipe_the_identity_and_the_data(context: RunContext) -> None:
     from mlflow.tracking import MlflowClient
 
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).complete()
     (record,) = read_results(RESULTS)
     run = MlflowClient(uri()).get_run(record.run_id)
     assert run.data.params["lr"] == "0.001"
@@ -99,58 +101,55 @@ def test_what_mlflow_stores_is_the_whole_recipe_the_identity_and_the_data(contex
 
 
 def test_a_finished_cell_is_left_alone(context: RunContext) -> None:
-    run_cell(context, SHUFFLENET)
-    run_cell(context, SHUFFLENET)
-    assert context.tracker is not None
+    CellRun(context, SHUFFLENET).complete()
+    CellRun(context, SHUFFLENET).complete()
     assert len(context.tracker.records("tiny")) == 1
 
 
 def test_interrupted_and_resumed_gives_the_same_weights_in_the_same_run(context: RunContext, project: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_cell(replace(context, listener=Power(after=1)), SHUFFLENET)
-    assert context.tracker is not None
+        CellRun(replace(context, listener=Power(after=1)), SHUFFLENET).complete()
     (stopped,) = context.tracker.records("tiny")
     assert stopped.status == "KILLED"
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).complete()
     (resumed,) = read_results(RESULTS)
     assert resumed.run_id == stopped.run_id
     assert [epoch for epoch, _ in context.tracker.curves(resumed.run_id, ["train_loss"])["train_loss"]] == [1, 2]
     interrupted = weights(project)
 
-    redo(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).reset()
     for file in (project / "mlartifacts").glob("**/model.pt"):
         file.unlink()
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).complete()
     whole = weights(project)
     assert all(torch.equal(interrupted[key], whole[key]) for key in whole)
 
 
 def test_redo_supersedes_the_old_run(context: RunContext) -> None:
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).complete()
     (first,) = read_results(RESULTS)
-    redo(context, SHUFFLENET)
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).reset()
+    CellRun(context, SHUFFLENET).complete()
     (second,) = read_results(RESULTS)
     assert second.run_id != first.run_id
     assert second.test_top1 == first.test_top1
-    assert context.tracker is not None
     assert context.tracker.records("tiny") == [second]
 
 
 def test_a_run_finished_elsewhere_is_taken_over_not_trained_again(context: RunContext) -> None:
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).complete()
     (first,) = read_results(RESULTS)
     result_path(RESULTS, SHUFFLENET).unlink()
     context.journal(SHUFFLENET).clear()
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).complete()
     assert read_results(RESULTS) == [first]
 
 
 def test_another_store_is_told_everything_without_training(context: RunContext, project: Path) -> None:
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).complete()
     (first,) = read_results(RESULTS)
     other = Tracker(f"sqlite:///{project}/new.db")
-    assert sync_journals(context.state, RESULTS, other) == SyncReport(delivered=1)
+    assert sync_journals(context.root / STATE, RESULTS, other) == SyncReport(delivered=1)
     (record,) = read_results(RESULTS)
     assert record == replace(first, run_id=record.run_id) != first
     assert other.records("tiny") == [record]
@@ -158,7 +157,7 @@ def test_another_store_is_told_everything_without_training(context: RunContext, 
 
 
 def test_a_failing_cell_ends_failed_and_others_go_on(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = runner.build
+    real = cell_run.build
 
     def broken(cell: Cell, *rest: object) -> torch.nn.Module:
         if cell.model == "shufflenet":
@@ -166,10 +165,9 @@ def test_a_failing_cell_ends_failed_and_others_go_on(context: RunContext, monkey
         return real(cell, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(runner, "build", broken)
+        patched.setattr(cell_run, "build", broken)
         failed = run_cells(context, context.suite.cells())
     assert [(cell, type(error)) for cell, error in failed] == [(SHUFFLENET, CellFailedError)]
-    assert context.tracker is not None
     states = {record.model: record.status for record in context.tracker.records("tiny")}
     assert states == {"shufflenet": "FAILED", "starnet": "FINISHED"}
     with pytest.raises(RecordsError, match=r"shufflenet\.blobs\.0: unfinished: FAILED"):
@@ -180,13 +178,12 @@ def test_a_failing_cell_ends_failed_and_others_go_on(context: RunContext, monkey
 
 def test_offline_cells_count_as_finished_once_they_are_delivered(context: RunContext) -> None:
     notes = Notes()
-    run_cell(replace(context, tracker=None, listener=notes), SHUFFLENET)
+    CellRun(replace(context, tracker=OfflineTracker(), listener=notes), SHUFFLENET).complete()
     assert read_results(RESULTS) == []
     assert "sync" in notes.heard[-1]
-    assert context.tracker is not None
-    assert sync_journals(context.state, RESULTS, context.tracker) == SyncReport(delivered=1)
+    assert sync_journals(context.root / STATE, RESULTS, context.tracker) == SyncReport(delivered=1)
     assert context.tracker.records("tiny") == read_results(RESULTS) != []
-    assert sync_journals(context.state, RESULTS, context.tracker) == SyncReport()
+    assert sync_journals(context.root / STATE, RESULTS, context.tracker) == SyncReport()
 
 
 def test_a_server_that_goes_away_loses_nothing(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,20 +199,18 @@ def test_a_server_that_goes_away_loses_nothing(context: RunContext, monkeypatch:
 
     monkeypatch.setattr(Tracker, "deliver", flaky)
     notes = Notes()
-    run_cell(replace(context, listener=notes), SHUFFLENET)
+    CellRun(replace(context, listener=notes), SHUFFLENET).complete()
     assert sum("kept for later" in note for note in notes.heard) == 2
     (record,) = read_results(RESULTS)
-    assert context.tracker is not None
     points = context.tracker.curves(record.run_id, ["train_loss"])["train_loss"]
     assert [epoch for epoch, _ in points] == [1, 2]
 
 
 def test_an_event_told_twice_is_stored_once(context: RunContext) -> None:
     """A kill between the server's answer and the note of it makes the whole journal be told again."""
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).complete()
     journal = context.journal(SHUFFLENET)
     journal.delivery = Delivery()
-    assert context.tracker is not None
     context.tracker.deliver(journal)
     (record,) = context.tracker.records("tiny")
     from mlflow.tracking import MlflowClient
@@ -226,7 +221,6 @@ def test_an_event_told_twice_is_stored_once(context: RunContext) -> None:
 
 def test_score_reads_the_server_and_refuses_files_of_other_runs(context: RunContext) -> None:
     assert run_cells(context, context.suite.cells()) == []
-    assert context.tracker is not None
     scored = score_experiment(context.tracker, "tiny", lam=0.5, anchors="grid", results=RESULTS)
     assert scored.matrix.models == ("shufflenet", "starnet")
     assert set(scored.matrix.n_test) == {32}
@@ -240,8 +234,7 @@ def test_score_reads_the_server_and_refuses_files_of_other_runs(context: RunCont
 
 
 def test_an_unknown_experiment_names_the_known(context: RunContext) -> None:
-    run_cell(context, SHUFFLENET)
-    assert context.tracker is not None
+    CellRun(context, SHUFFLENET).complete()
     with pytest.raises(TrackingError, match="it has: tiny"):
         score_experiment(context.tracker, "tinny", lam=0.5, anchors="grid")
 
@@ -258,21 +251,20 @@ def test_messages_do_not_tell_a_password() -> None:
 
 
 def test_another_experiments_name_is_told_of_the_cell_without_training(context: RunContext) -> None:
-    run_cell(context, SHUFFLENET)
-    assert context.tracker is not None
+    CellRun(context, SHUFFLENET).complete()
     (old,) = context.tracker.records("tiny")
     renamed = replace(context, suite=replace(context.suite, experiment="renamed"), listener=Power(after=1))
     assert not renamed.is_finished(SHUFFLENET)
 
-    run_cell(renamed, SHUFFLENET)  # would raise if it trained an epoch
+    CellRun(renamed, SHUFFLENET).complete()  # would raise if it trained an epoch
     (new,) = context.tracker.records("renamed")
     assert (new.status, new.test_top1, new.params) == ("FINISHED", old.test_top1, old.params)
     assert new.run_id != old.run_id
-    assert context.tracker.artifact(new.run_id, "model.pt", context.state) is not None
+    assert context.tracker.artifact(new.run_id, "model.pt", context.root) is not None
     assert context.tracker.records("tiny") == [old]
     assert renamed.is_finished(SHUFFLENET)
 
-    run_cell(context, SHUFFLENET)  # and back: the first experiment still has its run
+    CellRun(context, SHUFFLENET).complete()  # and back: the first experiment still has its run
     assert context.tracker.records("tiny") == [old]
     assert context.is_finished(SHUFFLENET)
     assert read_results(RESULTS) == [old]
@@ -280,17 +272,16 @@ def test_another_experiments_name_is_told_of_the_cell_without_training(context: 
 
 def test_a_cell_begun_under_another_experiments_name_is_carried_on(context: RunContext) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_cell(replace(context, listener=Power(after=1)), SHUFFLENET)
-    assert context.tracker is not None
+        CellRun(replace(context, listener=Power(after=1)), SHUFFLENET).complete()
     heard = Notes()
-    run_cell(replace(context, suite=replace(context.suite, experiment="renamed"), listener=heard), SHUFFLENET)
+    CellRun(replace(context, suite=replace(context.suite, experiment="renamed"), listener=heard), SHUFFLENET).complete()
     assert any("goes on after epoch 1" in note for note in heard.heard)
     (record,) = context.tracker.records("renamed")
     assert [epoch for epoch, _ in context.tracker.curves(record.run_id, ["test_top1"])["test_top1"]] == [1, 2]
 
 
 def test_a_damaged_journal_of_a_finished_cell_stops_nothing(context: RunContext) -> None:
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).complete()
     context.journal(SHUFFLENET).path.write_text("no json\n")
     assert context.is_finished(SHUFFLENET)
     assert run_cells(context, context.suite.cells()) == []
@@ -300,7 +291,6 @@ def test_a_damaged_journal_of_a_finished_cell_stops_nothing(context: RunContext)
 def test_a_dataset_that_another_worker_is_logging_too_is_logged(
     context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert context.tracker is not None
     log, refusals = MlflowClient.log_inputs, ["UniqueViolation: duplicate key"]
 
     def crowded(*arguments: Any) -> None:
@@ -309,7 +299,7 @@ def test_a_dataset_that_another_worker_is_logging_too_is_logged(
         log(*arguments)
 
     monkeypatch.setattr(MlflowClient, "log_inputs", crowded)
-    run_cell(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).complete()
     (record,) = context.tracker.records("tiny")
     (logged,) = MlflowClient(context.tracker.uri).get_run(record.run_id).inputs.dataset_inputs
     assert (logged.dataset.name, record.status) == ("blobs", "FINISHED")

@@ -10,13 +10,13 @@ import grids
 import pytest
 
 from mobilebench.config import suite as suites
-from mobilebench.execution.cell_run import open_context
+from mobilebench.execution.context import open_context
 from mobilebench.tracking import Tracker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mobilebench.execution.cell_run import RunContext
+    from mobilebench.execution.context import RunContext
 
 
 @pytest.fixture(scope="session")

@@ -18,25 +18,27 @@ from click.testing import CliRunner
 from mobilebench import cli
 from mobilebench.config.suite import Cell
 from mobilebench.datasets.spec import DataError
-from mobilebench.execution import cell_run as runner
-from mobilebench.execution.cell_run import open_context, run_cells
+from mobilebench.execution.cell_run import CellRun
+from mobilebench.execution.context import open_context
+from mobilebench.execution.grid import run_cells
+from mobilebench.execution.progress import NullListener
 from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.records import read_results, result_path
 from mobilebench.system.layout import PACKED, RESULTS
 from mobilebench.system.signals import deferred_signals, termination_as_interrupt
-from mobilebench.tracking import Tracker, TrackingError
+from mobilebench.tracking import OfflineTracker, Tracker, TrackingError
 from mobilebench.training import checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mobilebench.execution.cell_run import RunContext
+    from mobilebench.execution.context import RunContext
     from mobilebench.training import EpochResult
 
 SHUFFLENET, STARNET = Cell("shufflenet", "blobs", 0), Cell("starnet", "blobs", 0)
 
 
-class Stop(runner.NullListener):
+class Stop(NullListener):
     """Stops after the last epoch, when the checkpoint of each epoch is written and nothing is finished."""
 
     def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
@@ -63,9 +65,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(context: RunContext) 
     assert run_cells(context, [SHUFFLENET]) == []
     resumed = weights(context)
     (record,) = read_results(RESULTS)
-    assert context.tracker is not None
     assert [epoch for epoch, _ in context.tracker.curves(record.run_id, ["lr"])["lr"]] == [1, 2]
-    runner.redo(context, SHUFFLENET)
+    CellRun(context, SHUFFLENET).reset()
     assert run_cells(context, [SHUFFLENET]) == []
     whole = weights(context)
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
@@ -103,7 +104,7 @@ def test_one_changed_pixel_stops_training_before_it_begins(context: RunContext) 
     content[-1] ^= 1
     images.write_bytes(content)
     with pytest.raises(DataError, match="1 of 64 images do not match"):
-        open_context(context.suite, "blobs", None)
+        open_context(context.suite, "blobs", OfflineTracker())
     answer = CliRunner().invoke(cli.main, ["train", "blobs", "--offline"])
     assert answer.exit_code == 2
     assert "images.npy is damaged" in answer.output
@@ -169,7 +170,7 @@ def test_a_cell_another_worker_has_is_left_to_it_and_others_go_on(context: RunCo
 def test_a_store_that_breaks_in_the_middle_is_told_everything_once_it_is_mended(
     context: RunContext, small: Path, empty_store: Path
 ) -> None:
-    class Break(runner.NullListener):
+    class Break(NullListener):
         def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
             if result.epoch == 1:
                 with sqlite3.connect(small / "mlflow.db") as connection:

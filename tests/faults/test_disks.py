@@ -15,8 +15,9 @@ from click.testing import CliRunner
 
 from mobilebench import cli
 from mobilebench.config.suite import Cell
-from mobilebench.execution import cell_run as runner
-from mobilebench.execution.cell_run import run_cells
+from mobilebench.execution import cell_run
+from mobilebench.execution.cell_run import CellRun
+from mobilebench.execution.grid import run_cells
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_results
 from mobilebench.system.disk import StorageError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from mobilebench.execution.cell_run import RunContext
+    from mobilebench.execution.context import RunContext
 
 FULL, REFUSED = Path("/dev/full"), Path("/sys")
 SHUFFLENET, STARNET = Cell("shufflenet", "blobs", 0), Cell("starnet", "blobs", 0)
@@ -44,21 +45,20 @@ def files_up_to(size: int) -> Iterator[None]:
 
 
 def states(context: RunContext) -> dict[str, str]:
-    assert context.tracker is not None
     return {record.model: record.status for record in context.tracker.records("tiny")}
 
 
 def test_a_checkpoint_that_cannot_be_written_fails_its_cell_only(
     context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = runner._keep_epoch
+    real = CellRun._keep
 
-    def limited(context: RunContext, cell: Cell, *rest: object) -> object:
-        with files_up_to(8 << 20 if cell == SHUFFLENET else resource.RLIM_INFINITY):  # a checkpoint takes 26 MB
-            return real(context, cell, *rest)  # type: ignore[arg-type]
+    def limited(run: CellRun, *rest: object) -> object:
+        with files_up_to(8 << 20 if run.cell == SHUFFLENET else resource.RLIM_INFINITY):  # a checkpoint takes 26 MB
+            return real(run, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(runner, "_keep_epoch", limited)
+        patched.setattr(CellRun, "_keep", limited)
         answer = CliRunner().invoke(cli.main, ["train", "blobs"])
     assert answer.exit_code == 1
     assert "1 of 2 cells are not finished: shufflenet.blobs.0" in answer.output
@@ -122,7 +122,7 @@ def test_the_end_of_a_run_that_cannot_be_kept_is_no_traceback(
         context.journal(SHUFFLENET).artifacts.symlink_to(REFUSED / "nowhere")
         raise RuntimeError("a shape does not fit")
 
-    monkeypatch.setattr(runner, "build", broken)
+    monkeypatch.setattr(cell_run, "build", broken)
     ((_, error),) = run_cells(context, [SHUFFLENET])
     assert "a shape does not fit" in str(error)
 
@@ -132,10 +132,9 @@ def test_a_clock_that_jumps_back_orders_nothing_anew(context: RunContext, monkey
     monkeypatch.setattr("mobilebench.runs.journal.time.time", lambda: next(times))
     assert run_cells(context, [SHUFFLENET]) == []
     (path,) = STATE.glob("*/journal.jsonl")
-    moments = [event["time"] for event in Journal(path.parent).events()]
+    moments = [event.time for event in Journal(path.parent).events()]
     assert moments == sorted(moments)
     (record,) = read_results(RESULTS)
     assert record.train_seconds is not None
     assert 0 < record.train_seconds < 300
-    assert context.tracker is not None
     assert [epoch for epoch, _ in context.tracker.curves(record.run_id, ["lr"])["lr"]] == [1, 2]

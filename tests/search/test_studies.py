@@ -57,19 +57,19 @@ def test_a_trial_is_taken_by_one_and_those_of_other_spaces_by_none(studies: Stud
     held: set[str] = set()
     taken = []
     for study in (one, two, one, two, one, two):
-        claim = study.claim(KEYS, held.__contains__, set())
-        if claim is not None:
-            held.add(claim.key)
-            taken.append(claim.number)
+        lease = study.lease(KEYS, held.__contains__, set())
+        if lease is not None:
+            held.add(lease.key)
+            taken.append(lease.number)
     assert sorted(taken) == list(range(len(POINTS)))
-    assert one.claim({"another"}, free, set()) is None
+    assert one.lease({"another"}, free, set()) is None
 
 
 def test_a_trial_whose_process_is_gone_comes_first(studies: Studies) -> None:
     study = studies.open(IDENTITY, NAME)
     study.enqueue(POINTS)
-    gone = study.claim(KEYS, free, set())
-    again = Studies().open(IDENTITY, NAME).claim(KEYS, free, set())
+    gone = study.lease(KEYS, free, set())
+    again = Studies().open(IDENTITY, NAME).lease(KEYS, free, set())
     assert gone is not None
     assert again == gone
 
@@ -81,22 +81,22 @@ def test_a_trial_of_another_machine_is_left_to_it_until_taken_over(
     study.enqueue(POINTS)
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("socket.gethostname", lambda: "elsewhere")
-        theirs = study.claim(KEYS, free, set())
+        theirs = study.lease(KEYS, free, set())
     assert theirs is not None
     assert study.elsewhere() == {"elsewhere": 1}
-    mine = study.claim(KEYS, free, set())
+    mine = study.lease(KEYS, free, set())
     assert mine is not None
     assert mine.number != theirs.number
     study.take_over()
-    assert study.claim(KEYS, free, {mine.number}) == theirs
+    assert study.lease(KEYS, free, {mine.number}) == theirs
 
 
 def test_a_failed_trial_is_counted_with_its_reason_and_tried_again_only_when_asked(studies: Studies) -> None:
     study = studies.open(IDENTITY, NAME)
     study.enqueue(POINTS[:1])
-    claim = study.claim(KEYS, free, set())
-    assert claim is not None
-    study.fail(claim, "DivergedError: the loss became nan")
+    lease = study.lease(KEYS, free, set())
+    assert lease is not None
+    study.fail(lease, "DivergedError: the loss became nan")
     (row,) = study.rows()
     assert (row.state, row.reason) == ("failed", "DivergedError: the loss became nan")
     assert study.enqueue(POINTS[:1]) == 0
@@ -168,9 +168,9 @@ def test_the_last_of_many_is_given_up_and_the_first_is_not(studies: Studies, rul
     study.enqueue(sampled(("lr", "cutmix"), 8))
     verdicts = []
     for number in range(8):
-        claim = study.claim({p.key for p in sampled(("lr", "cutmix"), 8)}, lambda _: True, set())
-        assert claim is not None
-        give_up = Pruning(study.url, study.name, claim.trial_id, rule).judge(16)
+        lease = study.lease({p.key for p in sampled(("lr", "cutmix"), 8)}, lambda _: True, set())
+        assert lease is not None
+        give_up = Pruning(study.url, study.name, lease.trial_id, rule).judge(16)
         verdicts.append(give_up(1, 0.9 - 0.1 * number))
         assert not give_up(16, 0.0)
     assert verdicts[0] is False

@@ -19,6 +19,7 @@ from torch import nn
 
 from mobilebench.config.sensitivity import SensitivitySettings
 from mobilebench.datasets.packing.packed import Packed, open_packed
+from mobilebench.runs.events import Epoch, Finish
 from mobilebench.runs.journal import Journal
 from mobilebench.search.studies import Pruning, Studies, StudyError
 from mobilebench.sensitivity import trial as worker
@@ -31,18 +32,18 @@ if TYPE_CHECKING:
 
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Cell, Suite
-    from mobilebench.sensitivity.trial import Progress
+    from mobilebench.sensitivity.trial import TrialProgress
 
 pytestmark = pytest.mark.usefixtures("studies_file")
 LR = SensitivitySettings(models=("shufflenet",), values={"lr": (1e-4, 1e-2)})
 
 
-class Ears:
-    """A listener that keeps what it hears, and can stop the probe after so many epochs as Ctrl-C would."""
+class Listener:
+    """A listener that keeps what it gets, and can stop the probe after so many epochs as Ctrl-C would."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.trials: int | None = None
-        self.epochs: list[Progress] = []
+        self.epochs: list[TrialProgress] = []
         self.ends: list[str] = []
         self.notes: list[str] = []
         self.stop_after = stop_after
@@ -50,7 +51,7 @@ class Ears:
     def planned(self, trials: int) -> None:
         self.trials = trials
 
-    def epoch(self, progress: Progress) -> None:
+    def epoch(self, progress: TrialProgress) -> None:
         self.epochs.append(progress)
         if len(self.epochs) == self.stop_after:
             raise KeyboardInterrupt
@@ -62,8 +63,10 @@ class Ears:
         self.notes.append(message)
 
 
-def probe(suite: Suite, settings: SensitivitySettings = LR, ears: Ears | None = None, **options: Any) -> Ears:
-    heard = ears or Ears()
+def probe(
+    suite: Suite, settings: SensitivitySettings = LR, listener: Listener | None = None, **options: Any
+) -> Listener:
+    heard = listener or Listener()
     Runner(probed_cells(suite, settings), settings, Studies(), Tracker(), heard, **options).run()
     return heard
 
@@ -90,7 +93,7 @@ def suite(store: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
             nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
         )
 
-    monkeypatch.setattr("mobilebench.execution.cell_run.build", tiny)
+    monkeypatch.setattr("mobilebench.sensitivity.trial.build", tiny)
     return grids.write(project)
 
 
@@ -135,10 +138,10 @@ def test_test_images_and_labels_are_never_read(suite: Suite, monkeypatch: pytest
     clean = probe(suite, one, state=TRIALS / "clean")
     monkeypatch.setattr(worker, "open_packed", poisoned)
     studies = Studies(f"sqlite:///{TRIALS.parent / 'poisoned.db'}")
-    ears = Ears()
-    Runner(probed_cells(suite, one), one, studies, Tracker(), ears, state=TRIALS / "poisoned").run()
-    assert len(ears.epochs) == 4
-    assert [(e.train_loss, e.val_top1) for e in ears.epochs] == [(e.train_loss, e.val_top1) for e in clean.epochs]
+    listener = Listener()
+    Runner(probed_cells(suite, one), one, studies, Tracker(), listener, state=TRIALS / "poisoned").run()
+    assert len(listener.epochs) == 4
+    assert [(e.train_loss, e.val_top1) for e in listener.epochs] == [(e.train_loss, e.val_top1) for e in clean.epochs]
 
 
 def test_a_trial_reads_the_validation_images_where_a_cell_reads_test(suite: Suite) -> None:
@@ -164,7 +167,7 @@ def test_a_diverged_trial_is_recorded_with_its_reason_and_the_others_go_on(suite
 
 def test_ctrl_c_ends_the_run_as_killed_and_the_next_call_carries_it_on(suite: Suite) -> None:
     with pytest.raises(KeyboardInterrupt):
-        probe(suite, ears=Ears(stop_after=3))
+        probe(suite, listener=Listener(stop_after=3))
     assert [t.state for t in rows(suite)].count("complete") == 1
     assert sorted(run.info.status for run in runs("trial")) == ["FINISHED", "KILLED"]
     heard = probe(suite)
@@ -200,9 +203,9 @@ def test_kill_9_of_a_probe_with_two_workers_loses_nothing_and_repeats_nothing(pr
     assert {n: after[n] for n in done} == {n: before[n] for n in done}
     assert len(runs("trial")) == len(after)
     for journal in journals:
-        steps = [event["step"] for event in journal.events() if event["type"] == "epoch"]
+        steps = [event.step for event in journal.events() if isinstance(event, Epoch)]
         assert steps == list(range(1, 5))  # each epoch once, also of those cut short
-    finished = [j for j in journals if j.events()[lines[j.folder] - 1]["type"] == "finish"]
+    finished = [j for j in journals if isinstance(j.events()[lines[j.folder] - 1], Finish)]
     assert all(len(journal.events()) == lines[journal.folder] for journal in finished)
 
 
@@ -213,7 +216,7 @@ def _begun(suite: Suite, settings: SensitivitySettings) -> bool:
     except StudyError:  # not made yet
         return False
     open_journals = [Journal(path.parent) for path in TRIALS.glob("*/*/journal.jsonl")]
-    return "complete" in states and any(j.last("epoch") and not j.last("finish") for j in open_journals)
+    return "complete" in states and any(j.last(Epoch) and not j.last(Finish) for j in open_journals)
 
 
 def _wait(ready: Any, process: subprocess.Popen[bytes] | None = None) -> None:

@@ -16,12 +16,13 @@ from mobilebench.config import suite as suites
 from mobilebench.config.protocol import ConfigError
 from mobilebench.errors import UserError
 from mobilebench.execution.delivery import SyncReport, sync_journals
+from mobilebench.runs.events import DatasetInput, Epoch, Event, Fail, Finish, Resume, Start
 from mobilebench.runs.journal import Delivery, Journal
 from mobilebench.runs.records import Record, write_result
 from mobilebench.system.energy import Meter, rapl
 from mobilebench.tracking import Tracker, TrackingError, shown
 from mobilebench.tracking.address import folder_name, tagged
-from mobilebench.tracking.writer import requests_of
+from mobilebench.tracking.writer import in_requests
 
 TAGS = {
     "kind": "cell", "cell": "net.data.0", "identity": "0" * 12, "journal": "0" * 32, "model": "net", "dataset": "data",
@@ -30,26 +31,28 @@ TAGS = {
 RESULTS = Path("results")
 
 
+def start(tags: dict[str, str]) -> Start:
+    data = DatasetInput("data", "0", "data", "{}")
+    return Start(experiment="lab", run_name="r", tags=tags, params={"lr": "1"}, dataset=data)
+
+
 def journal(folder: Path, *, epochs: int = 3, finish: bool = True, **tags: str) -> Journal:
     made = Journal(folder)
-    data = {"name": "data", "digest": "0", "source": "data", "profile": "{}"}
-    start = {"type": "start", "experiment": "lab", "run_name": "r", "tags": TAGS | tags, "params": {"lr": "1"}}
-    made.append(start | {"dataset": data})
+    made.append(start(TAGS | tags))
     for step in range(1, epochs + 1):
-        made.append({"type": "epoch", "step": step, "metrics": {"train_loss": 1 / step}})
+        made.append(Epoch(step=step, metrics={"train_loss": 1 / step}))
     if finish:
-        made.append({"type": "finish", "step": epochs, "metrics": {"final_test_top1": 0.5, "n_test": 4.0}})
+        made.append(Finish(step=epochs, metrics={"final_test_top1": 0.5, "n_test": 4.0}))
     return made
 
 
-def test_a_long_journal_is_told_in_few_requests_and_in_order() -> None:
-    events = [{"type": "start"}]
-    events += [{"type": "epoch", "step": n, "metrics": dict.fromkeys("abcdefgh", 0.0)} for n in range(250)]
-    events += [{"type": "fail"}, {"type": "resume"}, {"type": "epoch", "step": 250, "metrics": {}}]
-    told = list(requests_of(events))
-    assert [event for request in told for event in request] == events
-    assert [len(request) for request in told] == [1, 112, 112, 26, 1, 1, 1]
-    assert max(sum(len(e.get("metrics", {})) for e in request) for request in told) <= 1000
+def test_a_long_journal_is_delivered_in_few_requests_and_in_order() -> None:
+    epochs = [Epoch(step=n, metrics=dict.fromkeys("abcdefgh", 0.0)) for n in range(250)]
+    events: list[Event] = [start(TAGS), *epochs, Fail(tags={}), Resume(), Epoch(step=250, metrics={})]
+    requests = list(in_requests(events))
+    assert [event for request in requests for event in request] == events
+    assert [len(request) for request in requests] == [1, 112, 112, 26, 1, 1, 1]
+    assert max(sum(len(getattr(e, "metrics", {})) for e in request) for request in requests) <= 1000
 
 
 @pytest.mark.usefixtures("store")
@@ -80,7 +83,7 @@ def test_a_store_emptied_under_an_open_tracker_hears_everything_again(store: Pat
         tables = ("latest_metrics", "metrics", "params", "tags", "inputs", "runs", "experiments")
         for table in tables:
             connection.execute(f"DELETE FROM {table}" + (" WHERE name = 'lab'" if table == "experiments" else ""))
-    waiting.append({"type": "epoch", "step": 4, "metrics": {"train_loss": 0.25}})
+    waiting.append(Epoch(step=4, metrics={"train_loss": 0.25}))
     run_id = tracker.deliver(waiting)
     assert [step for step, _ in tracker.curves(run_id, ["train_loss"])["train_loss"]] == [1, 2, 3, 4]
 
@@ -106,7 +109,7 @@ def test_two_machines_that_trained_one_cell_end_with_one_run(project: Path) -> N
     tracker.deliver(here)
     tracker.deliver(there)
     assert len(tracker.records("lab")) == 2
-    winner = tracker.settle("lab", TAGS["identity"])
+    winner = tracker.keep_earliest("lab", TAGS["identity"])
     assert winner is not None
     assert winner.run_id == here.delivery.run_id
     assert tracker.records("lab") == [winner]

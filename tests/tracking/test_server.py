@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mobilebench.runs.events import DatasetInput, Epoch, Finish, Start
 from mobilebench.runs.journal import Journal
 from mobilebench.tracking.postgres import PostgresError, _owner, binaries, free_port
 from mobilebench.tracking.server import RUNS, Server, ServerError, load_secrets
@@ -89,15 +90,15 @@ def journal(folder: Path, number: int, *, epochs: int = EPOCHS, artifacts: bool 
         "model": "net", "dataset": "data", "seed": str(number), "protocol_hash": "0" * 12, "data_digest": "0" * 12,
         "code_version": "1",
     }  # fmt: skip
-    data = {"name": "data", "digest": "0" * 12, "source": "data/packed/data", "profile": "{}"}
-    start = {"type": "start", "experiment": folder.name, "run_name": tags["cell"], "tags": tags}
-    made.append(start | {"params": {"lr": "0.1"}, "dataset": data})
+    data = DatasetInput("data", "0" * 12, "data/packed/data", "{}")
+    params = {"lr": "0.1"}
+    made.append(Start(experiment=folder.name, run_name=tags["cell"], tags=tags, params=params, dataset=data))
     for step in range(1, epochs + 1):
-        made.append({"type": "epoch", "step": step, "metrics": {"train_loss": 1 / step, "lr": 0.1}})
+        made.append(Epoch(step=step, metrics={"train_loss": 1 / step, "lr": 0.1}))
     if artifacts:
         made.artifacts.mkdir()
         (made.artifacts / "model.pt").write_bytes(b"weights")
-    made.append({"type": "finish", "step": epochs, "metrics": {"final_test_top1": 0.5, "n_test": 10.0}, "tags": {}})
+    made.append(Finish(step=epochs, metrics={"final_test_top1": 0.5, "n_test": 10.0}))
     return made
 
 

@@ -16,9 +16,10 @@ import torch
 
 from mobilebench.config.runtime import cores
 from mobilebench.config.suite import Cell
-from mobilebench.execution.cell_run import run_cells
-from mobilebench.execution.context import NullListener, open_context
-from mobilebench.runs.records import read_results
+from mobilebench.execution.context import open_context
+from mobilebench.execution.grid import run_cells
+from mobilebench.execution.progress import NullListener
+from mobilebench.runs.records import read_results, result_path
 from mobilebench.system.layout import RESULTS
 from mobilebench.tracking import Tracker
 
@@ -55,24 +56,31 @@ def test_side_by_side_gives_the_results_of_one_after_the_other(context: RunConte
     assert run_cells(context, context.suite.cells()) == []
     together = {record.cell: record for record in read_results(RESULTS)}
     assert set(together) == set(context.suite.cells())
-    assert context.tracker is not None
     curves = context.tracker.curves(together[Cell("starnet", "blobs", 0)].run_id, ["test_top1"])["test_top1"]
     assert [epoch for epoch, _ in curves] == [1, 2]
 
-    alone = open_context(
-        replace(context.suite, runtime=replace(context.suite.runtime, cells_per_device=1)), "blobs", None
-    )
-    alone = replace(alone, tracker=Tracker(f"sqlite:///{project}/other.db"), results=project / "r", state=project / "s")
+    elsewhere = project / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "data").symlink_to(project / "data")
+    one_by_one = replace(context.suite, runtime=replace(context.suite.runtime, cells_per_device=1))
+    alone = open_context(one_by_one, "blobs", Tracker(f"sqlite:///{project}/other.db"), elsewhere)
     assert run_cells(alone, alone.suite.cells()) == []
-    for record in read_results(project / "r"):
+    for record in read_results(elsewhere / RESULTS):
         assert record.test_loss == together[record.cell].test_loss
+
+
+def test_cells_that_are_taken_over_at_the_end_are_not_waited_for(context: RunContext) -> None:
+    assert run_cells(context, context.suite.cells()) == []
+    for record in (before := read_results(RESULTS)):
+        result_path(RESULTS, record.cell).unlink()
+    assert run_cells(context, context.suite.cells()) == []
+    assert read_results(RESULTS) == before
 
 
 def test_a_dying_worker_fails_its_cell_and_no_other_and_the_next_call_goes_on(context: RunContext) -> None:
     failed = run_cells(replace(context, listener=Killer("starnet")), context.suite.cells())
     assert [cell.model for cell, _ in failed] == ["starnet"]
     assert "SIGKILL" in str(failed[0][1])
-    assert context.tracker is not None
     assert {r.model: r.status for r in context.tracker.records("tiny")} == {
         "starnet": "FAILED",
         "shufflenet": "FINISHED",
@@ -114,6 +122,5 @@ def test_stopping_stops_the_workers_and_keeps_their_epochs(context: RunContext, 
 
     with pytest.raises(KeyboardInterrupt):
         run_cells(replace(endless, listener=Stop()), endless.suite.cells())
-    assert context.tracker is not None
     assert "KILLED" in {record.status for record in context.tracker.records("tiny")}
     assert any(len(endless.journal(cell).events()) > 2 for cell in endless.suite.cells())
