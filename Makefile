@@ -8,7 +8,7 @@ READY := .venv/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo test lint lock server ui
+.PHONY: setup demo check test coverage lint lock server ui
 
 setup: $(READY)
 
@@ -22,18 +22,31 @@ $(READY): requirements.lock pyproject.toml
 	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-# The lock of DVC records what this machine trained: worth a commit after a real grid, noise after a demo.
+# dvc.lock records what this machine trained: worth a commit after a real grid.
 demo: $(READY)
-	@git update-index --skip-worktree dvc.lock 2>/dev/null || true
 	dvc repro
 	mobilebench leaderboard
 	@echo "Next: 'make ui' shows the runs, results/report.md the report."
 
+# Under a minute, for every change: style, types, the order of the rooms, the fast tests.
+check: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports --no-cache --no-logo
+	pytest -n $(or $(JOBS),2) -m "not slow"
+
+# All tests; what has to pass before a change lands.
 test: $(READY)
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports --no-cache --no-logo
 	pytest -n $(or $(JOBS),2)
+
+# All tests, and which branches of the code they pass through. What runs in other processes is not counted.
+coverage: $(READY)
+	pytest -n $(or $(JOBS),2) --cov --cov-report=term
 
 lint: $(READY)
 	ruff check --fix .
@@ -49,5 +62,5 @@ server: $(READY)
 
 # Newest versions that pyproject.toml allows, for all platforms and Python versions at once; no addresses.
 lock: $(READY)
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --extra server --generate-hashes \
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --group dev --extra server --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock pyproject.toml

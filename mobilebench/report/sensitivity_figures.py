@@ -8,7 +8,8 @@ import numpy as np
 
 from mobilebench.report.style import BLUE, GREEN, INK, LINE, MUTED, ORANGE, PINK, Picture, canvas, styled
 from mobilebench.search.space import SETTINGS
-from mobilebench.sensitivity.analysis import axis_values, coordinates, slice_of
+from mobilebench.search.trials import axis_values, coordinates
+from mobilebench.sensitivity.analysis import slice_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mobilebench.errors import UserError
 from mobilebench.search.space import SETTINGS
-from mobilebench.sensitivity.analysis import TrialRow, coordinates
+from mobilebench.search.trials import TrialRow, coordinates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mobilebench.search.identity import Identity
     from mobilebench.search.space import Point
-    from mobilebench.sensitivity.analysis import State, Values
+    from mobilebench.search.trials import State, Values
 
 DEFAULT_STORAGE = "sqlite:///.mobilebench/sensitivity.db"
 LOCK = Path(".mobilebench/sensitivity.lock")

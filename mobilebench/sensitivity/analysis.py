@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,37 +15,19 @@ from mobilebench.config.protocol import digest
 from mobilebench.scoring.uncertainty import ranks_of
 from mobilebench.scoring.xscore import xscore
 from mobilebench.search.space import SETTINGS
+from mobilebench.search.trials import coordinates, ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from mobilebench.config.sensitivity import Value
+    from mobilebench.search.trials import State, TrialRow, Values
 
     Floats = NDArray[np.float64]
 
-State = Literal["complete", "failed", "pruned", "running", "waiting"]
-Values = dict[str, "Value"]
 DRAWS = 20_000
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial as the study has it; val_top1 is None unless it is complete, reason is why it failed."""
-
-    number: int
-    seed: int
-    values: Values
-    source: str
-    state: State
-    val_top1: float | None = None
-    reason: str = ""
-
-    @property
-    def key(self) -> str:
-        """What names its combination of settings."""
-        return digest(self.values)
 
 
 @dataclass(frozen=True)
@@ -211,22 +193,6 @@ def slice_of(probe: Probe, setting: str) -> list[SlicePoint]:
             rows.append(point)
     tried = [row.value for row in rows]
     return sorted(rows, key=lambda row: SETTINGS[setting].coordinate(row.value, ordered(setting, tried)))
-
-
-def ordered(setting: str, values: Iterable[Value]) -> list[Value]:
-    """Return values in the order of their setting's axis; choices as the protocol lists them."""
-    return sorted(values, key=str, reverse=True) if SETTINGS[setting].scale == "choice" else sorted(values, key=float)
-
-
-def axis_values(name: str, rows: Sequence[Values]) -> list[Value]:
-    """Return the different values that combinations have of one setting, in the order of its axis."""
-    return ordered(name, {row[name] for row in rows})
-
-
-def coordinates(rows: Sequence[Values], names: Sequence[str]) -> Floats:
-    """Return where combinations lie on the axes of the settings, [rows, settings]."""
-    axes = {name: axis_values(name, rows) for name in names}
-    return np.array([[SETTINGS[name].coordinate(row[name], axes[name]) for name in names] for row in rows])
 
 
 def forest_r2(rows: Sequence[Values], top1: Sequence[float], names: Sequence[str]) -> float:

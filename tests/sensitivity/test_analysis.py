@@ -10,7 +10,8 @@ import pytest
 from mobilebench.config.recipe import Recipe
 from mobilebench.report.sensitivity import _moves
 from mobilebench.search.space import SETTINGS, protocol_values
-from mobilebench.sensitivity.analysis import Probe, TrialRow, noise_gain, ranking, regret, slice_of
+from mobilebench.search.trials import TrialRow
+from mobilebench.sensitivity.analysis import Probe, noise_gain, ranking, regret, slice_of
 
 OWN = protocol_values(Recipe())
 
