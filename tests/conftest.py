@@ -6,13 +6,13 @@ import os
 import shutil
 import signal
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from torch import nn
 
@@ -22,6 +22,38 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+
+
+# Folders and modules that take more than about three seconds: `make check` leaves them out, `make test` does not.
+SLOW = (
+    "analysis/test_reproduce.py",
+    "cli/test_claims.py",
+    "cli/test_grid.py",
+    "cli/test_models.py",
+    "cli/test_sensitivity.py",
+    "datasets/packing/test_packed.py",
+    "datasets/test_contract.py",
+    "execution",
+    "faults",
+    "models",
+    "notebooks",
+    "report",
+    "runs/test_earlier_version.py",
+    "search/test_studies.py",
+    "sensitivity/test_run.py",
+    "studies/beyond_imagenet/test_elements.py",
+    "test_readme.py",
+    "tracking",
+    "training",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the slow folders and modules."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
