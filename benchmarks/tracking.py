@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.analysis.collect import score_experiment
-from mobilebench.config.suite import Cell, packaged_text, parse_suite
+from mobilebench.config.suite import Cell, parse_suite, preset_text
 from mobilebench.runs.journal import Journal
 from mobilebench.tracking import Tracker
 
@@ -39,7 +39,7 @@ _PER_RUN = ("params", "tags", "metrics", "latest_metrics")  # MLflow's tables of
 def journal(folder: Path, cell: Cell, experiment: str, epochs: int) -> Iterator[Journal]:
     """Yield the cell's journal after its start, after each epoch, and after its end."""
     made = Journal(folder / f"{cell.name}-{experiment}")
-    suite = parse_suite(packaged_text("paper_v1"), "paper_v1")
+    suite = parse_suite(preset_text("paper_v1"), "paper_v1")
     tags = {
         "kind": "cell", "cell": cell.name, "identity": uuid.uuid4().hex[:12], "journal": uuid.uuid4().hex,
         "model": cell.model, "dataset": cell.dataset, "seed": str(cell.seed), "protocol_hash": suite.protocol.hash,
@@ -84,7 +84,7 @@ def per_epoch(tracker: Tracker, folder: Path) -> list[float]:
 
 def fill(tracker: Tracker, folder: Path) -> int:
     """Deliver the paper's grid with five seeds, all epochs; return the number of cells."""
-    suite = parse_suite(packaged_text("paper_v1"), "paper_v1")
+    suite = parse_suite(preset_text("paper_v1"), "paper_v1")
     cells = [Cell(m, d, s) for d in suite.datasets for s in range(SEEDS) for m in suite.models]
     for number, cell in enumerate(cells):
         *_, whole = journal(folder / "cells", cell, "five seeds", 5)  # the score reads no histories

@@ -5,9 +5,8 @@ Works on the packed arrays alone, so it needs no raw files and looks at exactly 
 
 from __future__ import annotations
 
-import csv
 from collections import Counter, defaultdict
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from mobilebench.datasets.phash import hashes, near_pairs
 from mobilebench.datasets.spec import DataError
+from mobilebench.system.files import write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -232,14 +232,8 @@ def _between(a: Packed, b: Packed, pairs: Sequence[Pair]) -> Iterator[DatasetFin
 
 
 def write_csv(path: Path, kind: type[DatasetFinding | Pair], rows: Sequence[DatasetFinding] | Sequence[Pair]) -> None:
-    """Write findings or pairs, one a line, beside the final place and rename. Raises DataError."""
-    new = path.with_name(f".{path.name}.partial")
+    """Write findings or pairs, one a line. Raises DataError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("w", encoding="utf-8", newline="") as file:
-            lines = csv.writer(file, lineterminator="\n")
-            lines.writerow([field.name for field in fields(kind)])
-            lines.writerows(astuple(row) for row in rows)
-        new.replace(path)
+        write_rows(path, [field.name for field in fields(kind)], map(asdict, rows))
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error}).") from error

@@ -192,7 +192,7 @@ def _train(context: RunContext, cell: Cell, journal: Journal) -> None:
         journal.append({"type": "resume"})
     deliver(context, cell, journal)
     with disk_errors(journal.artifacts):
-        write_files(journal.artifacts, context.suite)
+        write_files(journal.artifacts, asdict(context.suite))
     try:
         _train_epochs(context, cell, journal, recipe)
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mobilebench.config.ids import is_id
 from mobilebench.errors import TrackingError, UserError
 from mobilebench.runs.identity import record_identity
 from mobilebench.runs.journal import CellBusyError, Journal, JournalError
@@ -89,7 +90,7 @@ def raise_if_foreign(journal: Journal) -> None:
 def _is_sound(start: Event) -> bool:
     tags = start.get("tags", {})
     ids = all(_HEX.fullmatch(str(tags.get(key, ""))) for key in ("identity", "journal"))
-    return ids and bool(re.fullmatch(r"[a-z0-9_]+", str(tags.get("dataset", "")))) and tags.get("kind") == "cell"
+    return ids and is_id(str(tags.get("dataset", ""))) and tags.get("kind") == "cell"
 
 
 def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:

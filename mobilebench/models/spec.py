@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import importlib
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import nn
 
     Build = Callable[..., nn.Module]
 
 Zoo = Literal["paper", "canonical", "timm", "entry_point"]
-ID_PATTERN = re.compile(r"[a-z0-9_]+")
 
 
 class ModelError(UserError):
@@ -63,19 +59,3 @@ class ModelSpec:
             if value not in self.options[name]:
                 allowed = ", ".join(repr(choice) for choice in self.options[name])
                 raise ModelError(f"model '{self.id}': {name}={value!r} is not one of {allowed}")
-
-
-def slug(model_id: str) -> str:
-    """Return a name for files and DVC stages, `[a-z0-9_]+`: the id itself, or made from it with a digest.
-
-    The digest keeps `timm:a.b` and `timm:a_b` apart, and both from a registered model called `timm_a_b`.
-    """
-    if ID_PATTERN.fullmatch(model_id):
-        return model_id
-    readable = re.sub(r"[^a-z0-9]+", "_", model_id.lower()).strip("_")
-    return f"{readable}_{hashlib.sha256(model_id.encode()).hexdigest()[:8]}"
-
-
-def near(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Return up to `count` of the known names that look like `name`, best first."""
-    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mobilebench.config.protocol import flatten
+from mobilebench.config.parsing import flatten
 from mobilebench.runs.journal import CellBusyError, Journal
 from mobilebench.search.space import apply, plan
 from mobilebench.search.studies import Pruning, StudyError

@@ -15,25 +15,45 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
-def write_bytes(path: str | Path, content: bytes) -> Path:
-    """Replace `path` by `content` in one step, making its folder, and return it as a Path."""
+def write_bytes(path: str | Path, content: bytes, *, durable: bool = False, mode: int = 0o644) -> Path:
+    """Replace `path` by `content` in one step, making its folder, and return it as a Path.
+
+    durable: the file and its name are on the disk, not only with the system, when this returns. mode: who may read it,
+    at any moment.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        Path(beside).chmod(0o644)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        Path(beside).chmod(mode)
         Path(beside).replace(target)
+        if durable:
+            sync_folder(target.parent)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
     return target
 
 
-def write_text(path: str | Path, content: str) -> Path:
-    """Replace `path` by the UTF-8 text `content` in one step and return it as a Path."""
-    return write_bytes(path, content.encode())
+def write_text(path: str | Path, content: str, *, durable: bool = False, mode: int = 0o644) -> Path:
+    """Replace `path` by the UTF-8 text `content` as `write_bytes` does, and return it as a Path."""
+    return write_bytes(path, content.encode(), durable=durable, mode=mode)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk: a rename is not there before."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is durable enough
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Path:

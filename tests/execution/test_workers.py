@@ -14,11 +14,11 @@ import grids
 import pytest
 import torch
 
-from mobilebench.config.runtime import cores
 from mobilebench.config.suite import Cell
 from mobilebench.execution.cell_run import run_cells
 from mobilebench.execution.context import NullListener, open_context
 from mobilebench.runs.records import read_results
+from mobilebench.system.cpu import cores
 from mobilebench.system.layout import RESULTS
 from mobilebench.tracking import Tracker
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mobilebench import models
-from mobilebench.models import MODELS, ModelError, external, slug
+from mobilebench.config.ids import slug
+from mobilebench.models import MODELS, ModelError, external
 
 Offer = Callable[..., None]
 

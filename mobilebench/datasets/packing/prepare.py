@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from mobilebench.config.runtime import cores
 from mobilebench.datasets import registry
 from mobilebench.datasets.acquire import official_files as raw
 from mobilebench.datasets.packing.pack import Label, pack
 from mobilebench.datasets.packing.packed import FORMAT, META, open_packed, read_meta
 from mobilebench.datasets.spec import DataError, DatasetSpec, Reading
 from mobilebench.datasets.splits import cut_val, manifest_digest
+from mobilebench.system.cpu import cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from mobilebench.config.data import OwnData
     from mobilebench.config.recipe import DataPolicy
-    from mobilebench.datasets.custom import OwnData
 
 
 def prepare(
