@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from mobilebench.analysis.collect import score_experiment
 from mobilebench.config.suite import Cell, parse_suite, preset_text
 from mobilebench.runs.journal import Journal
+from mobilebench.system.cpu import cores
 from mobilebench.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def main() -> None:
     parser.add_argument("--address", help="A tracking server to time instead of a sqlite file.")
     parser.add_argument("--others", type=int, default=OTHERS)
     settings = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {date.today()}")  # noqa: DTZ011
+    print(f"{platform.machine()}, {cores()} cores, load {os.getloadavg()[0]:.1f}, {date.today()}")  # noqa: DTZ011
     with tempfile.TemporaryDirectory() as name, chdir(name):
         good = measure(settings, Path(name))
     raise SystemExit(not good)

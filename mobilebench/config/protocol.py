@@ -19,23 +19,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Override:
-    """Settings that differ for some cells: those of `models` (null: all) on `datasets` (null: all)."""
+    """Settings that differ for some cells."""
 
     set: dict[str, Any]
+    """The settings and their values there, nested as in the protocol."""
+
     models: tuple[str, ...] | None = None
+    """The networks it is for, null for all."""
+
     datasets: tuple[str, ...] | None = None
+    """The datasets it is for, null for all."""
+
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     def applies(self, model: str, dataset: str) -> bool:
-        """Tell whether the override is for this network on this dataset."""
+        """Return whether the override is for this network on this dataset."""
         return (self.models is None or model in self.models) and (self.datasets is None or dataset in self.datasets)
 
 
 @dataclass(frozen=True)
 class Protocol(Recipe):
-    """The recipe of a whole suite and its overrides, applied in order, later ones winning."""
+    """The recipe of a whole suite, with its overrides."""
 
     overrides: tuple[Override, ...] = ()
+    """Settings that differ for some cells, applied in order: later ones win."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -33,8 +33,13 @@ class Cell:
     """One (model, dataset, seed); the protocol is the suite's."""
 
     model: str
+    """As `mobilebench.models.get` takes it; it may be `timm:<name>`."""
+
     dataset: str
+    """Id of a built-in dataset or of the suite's `data_sources`."""
+
     seed: int
+    """Seed of everything that is drawn for the cell: first weights, order of images, augmentation."""
 
     @property
     def name(self) -> str:
@@ -44,10 +49,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """How the matrix becomes xScore: lam (lambda in the paper) weighs the variance, anchors fix the normalisation."""
+    """How the matrix becomes xScore. Raises ValueError naming the key."""
 
     lam: float = 0.5
+    """Weight of the variance across datasets, lambda in the paper; 0 to 1."""
+
     anchors: Literal["grid", "paper"] = "grid"
+    """What normalises an accuracy: the grid's own lowest and highest per dataset, or the paper's."""
+
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
@@ -60,15 +69,35 @@ class Suite:
     """Everything params.yaml says. Raises ConfigError or ValueError naming the key for an unusable grid."""
 
     suite: str
+    """The suite's id."""
+
     experiment: str
+    """Name of the MLflow experiment that its runs go to."""
+
     models: tuple[str, ...]
+    """The grid's networks: ids, or `timm:<name>`."""
+
     datasets: tuple[str, ...]
+    """The grid's datasets: built-in ids, or those of `data_sources`."""
+
     seeds: tuple[int, ...]
+    """The grid's seeds: every network is trained on every dataset once with each."""
+
     protocol: Protocol
+    """What is held fixed across the cells."""
+
     score: ScoreSettings = field(default_factory=ScoreSettings)
+    """How the finished grid is scored; no cell is trained again for another score."""
+
     runtime: Runtime = field(default_factory=Runtime)
+    """How the machine is used, which changes no result."""
+
     data_sources: dict[str, OwnData] = field(default_factory=dict)
+    """The user's own datasets by their ids."""
+
     sensitivity: SensitivitySettings = field(default_factory=SensitivitySettings)
+    """What `mobilebench sensitivity` probes."""
+
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
@@ -124,7 +153,7 @@ def load_suite(path: Path = PARAMS) -> Suite:
 
 
 def parse_suite(text: str, name: str) -> Suite:
-    """Return the suite written in YAML `text`; `name` is how messages call it."""
+    """Return the suite written in YAML `text`; messages call it `name`. Raises ConfigError when it is wrong."""
     try:
         data = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:

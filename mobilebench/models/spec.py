@@ -1,4 +1,4 @@
-"""What the registry knows of a network before it is built; importing this costs no torch."""
+"""What the registry knows of a network before it is built. Importing this does not import torch."""
 
 from __future__ import annotations
 
@@ -24,21 +24,31 @@ class ModelError(UserError):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One network of the registry.
-
-    `build` is called as `build(num_classes, **options)`; a string `module:function` is imported at that moment.
-    `options` maps an option to its allowed values, the default first; None means that the builder itself refuses.
-    `design` is one line: which published design this is and what was changed. `minimum` is the smallest input in px.
-    """
+    """One network of the registry."""
 
     id: str
+    """Its name in params.yaml."""
+
     title: str
+    """Its name for a person."""
+
     design: str
+    """Which published design it is and what was changed, in one line."""
+
     build: str | Build
+    """Called as `build(num_classes, **options)`; a string `module:function` is imported at that moment."""
+
     zoo: Zoo
+    """Where it comes from."""
+
     options: Mapping[str, tuple[object, ...]] | None = field(default_factory=dict)
+    """Its options and their allowed values, the default first; None where the builder itself refuses."""
+
     minimum: int = 32
+    """Side of the smallest input in pixels."""
+
     sibling: str | None = None
+    """Id of the other version of the same design: the paper's or the published one."""
 
     def builder(self) -> Build:
         """Return the function that builds the network, importing its module where it is still a name."""
