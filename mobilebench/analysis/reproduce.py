@@ -36,13 +36,22 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was so then and is so or not here. needed: without it the number can't be expected again."""
+    """One thing that the run depended on."""
 
     name: str
+    """What is compared."""
+
     then: str
+    """What it was for the run."""
+
     here: str
+    """What it is in this checkout."""
+
     same: bool
+    """Whether the two are the same."""
+
     needed: bool = True
+    """Whether the number cannot be expected again where they differ."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
 
 
 def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
-    """Let two sides of one model each be compared although the models differ, under both names."""
+    """Return two sets of one model each under a common name, so that different models can be compared cell by cell."""
     first, second = ({cell.model for cell in run_set.cells} for run_set in (a, b))
     if len(first) != 1 or len(second) != 1 or first == second:
         return a, b
@@ -101,7 +101,7 @@ def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
 
 
 def changes(a: RunSet, b: RunSet) -> list[Change]:
-    """Return what differs in protocol, data and code between the cells that both sides have, most frequent first."""
+    """Return what differs in protocol, data and code in the cells that both sets have, most frequent first."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for cell in a.cells.keys() & b.cells.keys():
         for kind, key in (("protocol", "settings"), ("data", "data"), ("code", "code")):
@@ -114,7 +114,7 @@ def changes(a: RunSet, b: RunSet) -> list[Change]:
 
 
 def unknown(a: RunSet, b: RunSet) -> list[str]:
-    """Return the kinds of which one of the two says nothing, so that "no difference" is not read into silence."""
+    """Return the kinds that one of the two sets does not know: no difference found there means nothing."""
     names = {"settings": "protocol", "data": "data", "code": "code"}
     return [kind for key, kind in names.items() if not (getattr(a, key) and getattr(b, key))]
 

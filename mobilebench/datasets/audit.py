@@ -34,13 +34,14 @@ class Image(NamedTuple):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that are the same ("exact": every pixel) or nearly so ("near": hashes differ in `bits` of 256).
-
-    The first is in the earlier split of train, val, test. leak: they are in different splits, or datasets.
-    """
+    """Two images that are the same or nearly so. The first is in the earlier split of train, val, test."""
 
     kind: str
+    """`exact`: every pixel is the same; `near`: their perceptual hashes are alike."""
+
     bits: int
+    """How many of their hashes' 256 bits differ; 0 for an exact pair."""
+
     dataset_a: str
     split_a: str
     path_a: str
@@ -54,7 +55,7 @@ class Pair:
 
     @property
     def leak(self) -> bool:
-        """Whether one side could teach the other: different splits of a dataset."""
+        """Whether the two are in different splits of a dataset: a network would be tested on what it has learned."""
         return self.dataset_a == self.dataset_b and self.split_a != self.split_b
 
     @property
@@ -146,10 +147,10 @@ def _rank(datasets: Sequence[Packed], image: Image) -> int:
 
 
 def _pair(datasets: Sequence[Packed], kind: str, bits: int, a: Image, b: Image) -> Pair:
-    return Pair(kind, bits, *_side(datasets, a), *_side(datasets, b))
+    return Pair(kind, bits, *_place(datasets, a), *_place(datasets, b))
 
 
-def _side(datasets: Sequence[Packed], image: Image) -> tuple[str, str, str, str, int]:
+def _place(datasets: Sequence[Packed], image: Image) -> tuple[str, str, str, str, int]:
     data = datasets[image.dataset]
     line = data.index[image.row]
     return data.meta.id, line.split, line.path, data.meta.classes[line.label], image.row

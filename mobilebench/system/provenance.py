@@ -33,7 +33,7 @@ _LOCK = Path("requirements.lock")
 
 @cache
 def environment() -> dict[str, str]:
-    """Return what every run says of its surroundings: git commit and dirty flag, package versions, machine."""
+    """Return the tags of every run on its surroundings: git commit and dirty flag, package versions, machine."""
     commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     return {
         "git_commit": commit.strip() if commit else "unknown",
@@ -101,7 +101,7 @@ def _uncommitted() -> str | None:
 
 
 def device_tags(device: torch.device) -> dict[str, str]:
-    """Return what a run says of the device it was trained on; asked after training, so no context is made early."""
+    """Return the tags of a run on the device it was trained on. Called after training, so no context is made early."""
     import torch
 
     tags = {"device": str(device)}

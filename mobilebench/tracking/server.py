@@ -65,9 +65,16 @@ class Secrets:
     """What only the server's own user may read, and the port of its cluster, which the addresses of its data name."""
 
     admin: str
+    """Password of the account ADMIN."""
+
     session: str
+    """Key by which the server signs its sessions."""
+
     database: str
+    """Password of the cluster's user."""
+
     postgres_port: int
+    """Port of the cluster on this machine."""
 
 
 def load_secrets(folder: Path) -> Secrets:
@@ -88,19 +95,25 @@ def load_secrets(folder: Path) -> Secrets:
 
 @dataclass(frozen=True)
 class Server:
-    """How a tracking server runs: its folder (secrets, artifacts, its own cluster), where it listens, who may call it.
-
-    database: an address of PostgreSQL without the database's name (`postgresql://user:password@host:5432`), None for a
-    cluster of its own, which then stays in `cluster`. hosts: the names the server is called by, `name:port`, with
-    commas between; None for this machine and private addresses.
-    """
+    """How a tracking server runs."""
 
     folder: Path
+    """Where its secrets, its artifacts and its own cluster are."""
+
     host: str = "127.0.0.1"
+    """The address it listens on."""
+
     port: int = 5000
+    """The port it listens on."""
+
     hosts: str | None = None
+    """Names it is called by, `name:port` with commas between; None for this machine and private addresses."""
+
     database: str | None = None
+    """PostgreSQL without the database's name, `postgresql://user:password@host:5432`; None for its own cluster."""
+
     cluster: Path | None = None
+    """Where its own cluster stays, None for a folder in `folder`."""
 
     @property
     def address(self) -> str:
