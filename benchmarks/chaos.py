@@ -44,6 +44,7 @@ from mobilebench.execution import grid  # noqa: F401
 from mobilebench.runs.events import Epoch
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_results
+from mobilebench.system.cpu import cores
 from mobilebench.tracking import Tracker, uri
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ def print_outcome(settings: argparse.Namespace, total: dict[str, int], rounds: i
     print(
         f"{total['kills']} kills -9 {how}, {rounds} grids of {cells} cells x {settings.epochs} epochs "
         f"({duration:.1f} s undisturbed): {total['lost']} lost, {total['doubled']} doubled, {total['changed']} changed "
-        f"[{platform.machine()}, {os.cpu_count()} cores, {date.today()}]"  # noqa: DTZ011 - the day where it was run
+        f"[{platform.machine()}, {cores()} cores, {date.today()}]"  # noqa: DTZ011 - the day where it was run
     )
     raise SystemExit(bool(total["lost"] or total["doubled"] or total["changed"]))
 

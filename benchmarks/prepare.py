@@ -26,11 +26,11 @@ import numpy as np
 import psutil
 from PIL import Image, features
 
+from mobilebench.config.data import OwnData
 from mobilebench.config.recipe import DataPolicy
-from mobilebench.config.runtime import cores
-from mobilebench.datasets.custom import OwnData
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.datasets.packing.prepare import prepare
+from mobilebench.system.cpu import cores
 
 SIDE = 256
 DISTINCT = 64

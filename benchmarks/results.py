@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import machine
+from mobilebench.system.cpu import cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """A parser that knows --threads and --write."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--threads", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--write", type=Path, help="append the section to this Markdown file")
     return parser
 

@@ -27,6 +27,7 @@ from benchmarks.contenders import CLASSES, CONTENDERS, steps_of
 from benchmarks.results import arguments, publish
 from mobilebench.config.recipe import Recipe
 from mobilebench.models import PAPER_MODELS, create
+from mobilebench.system.cpu import cores
 
 if TYPE_CHECKING:
     import argparse
@@ -175,7 +176,7 @@ def end_to_end(settings: argparse.Namespace) -> list[str]:
     notes = [
         f"n = {settings.rounds} rounds of {settings.steps} step(s); ratios are medians of same-round ratios.",
         f"Batch {settings.batch}, {settings.resolution} px from {settings.stored} px stored.",
-        f"Load of the machine at the end, all processes: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.",
+        f"Load of the machine at the end, all processes: {os.getloadavg()[0]:.1f} on {cores()} cores.",
         f"Measured peaks: {peak.macs_per_second / 1e9:.0f} GMAC/s fp32, {peak.bytes_per_second / 1e9:.1f} GB/s.",
     ]
     return [*rows, "", *notes, *projection(results, names)]
@@ -193,7 +194,7 @@ def projection(results: dict[str, Measured], names: list[str]) -> list[str]:
 def main() -> None:
     """Parses the arguments, runs, prints and, if asked, writes the section of the results file."""
     parser = arguments(__doc__)
-    parser.set_defaults(threads=min(4, multiprocessing.cpu_count()))  # timm's loader has as many processes
+    parser.set_defaults(threads=min(4, cores()))  # timm's loader has as many processes
     parser.add_argument("part", choices=("end_to_end", "augmentation", "all"))
     parser.add_argument("--models", nargs="+", default=list(PAPER_MODELS))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=["paper", "timm", "ours", "ours_bf16"])

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.analysis.collect import score_experiment
-from mobilebench.config.suite import Cell, packaged_text, parse_suite
+from mobilebench.config.suite import Cell, parse_suite, preset_text
 from mobilebench.runs.events import DatasetInput, Epoch, Finish, Start
 from mobilebench.runs.journal import Journal
+from mobilebench.system.cpu import cores
 from mobilebench.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _PER_RUN = ("params", "tags", "metrics", "latest_metrics")  # MLflow's tables of
 def journal(folder: Path, cell: Cell, experiment: str, epochs: int) -> Iterator[Journal]:
     """Yield the cell's journal after its start, after each epoch, and after its end."""
     made = Journal(folder / f"{cell.name}-{experiment}")
-    suite = parse_suite(packaged_text("paper_v1"), "paper_v1")
+    suite = parse_suite(preset_text("paper_v1"), "paper_v1")
     tags = {
         "kind": "cell", "cell": cell.name, "identity": uuid.uuid4().hex[:12], "journal": uuid.uuid4().hex,
         "model": cell.model, "dataset": cell.dataset, "seed": str(cell.seed), "protocol_hash": suite.protocol.hash,
@@ -76,7 +77,7 @@ def per_epoch(tracker: Tracker, folder: Path) -> list[float]:
 
 def fill(tracker: Tracker, folder: Path) -> int:
     """Deliver the paper's grid with five seeds, all epochs; return the number of cells."""
-    suite = parse_suite(packaged_text("paper_v1"), "paper_v1")
+    suite = parse_suite(preset_text("paper_v1"), "paper_v1")
     cells = [Cell(m, d, s) for d in suite.datasets for s in range(SEEDS) for m in suite.models]
     for number, cell in enumerate(cells):
         *_, whole = journal(folder / "cells", cell, "five seeds", 5)  # the score reads no histories
@@ -129,7 +130,7 @@ def main() -> None:
     parser.add_argument("--address", help="A tracking server to time instead of a sqlite file.")
     parser.add_argument("--others", type=int, default=OTHERS)
     settings = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {date.today()}")  # noqa: DTZ011
+    print(f"{platform.machine()}, {cores()} cores, load {os.getloadavg()[0]:.1f}, {date.today()}")  # noqa: DTZ011
     with tempfile.TemporaryDirectory() as name, chdir(name):
         good = measure(settings, Path(name))
     raise SystemExit(not good)

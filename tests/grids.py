@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench.config import suite as suites
+from mobilebench.execution.suites import open_suite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def write(folder: Path, *, epochs: int = 2, per_class: int = 16) -> Suite:
     """Write params.yaml and packed data of two easily told classes into a project folder, and return its suite."""
     (folder / "params.yaml").write_text(PARAMS.format(epochs=epochs))
     _images(folder / "source", per_class)
-    suite = suites.load(folder / "params.yaml")
+    suite = open_suite(folder / "params.yaml")
     from mobilebench.datasets.packing.prepare import prepare
 
     prepare(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench.config import suite as suites
+from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
+from mobilebench.execution.suites import suite_of_experiment
 from mobilebench.runs.records import CheckedRecords, RecordsError, check, compare_files, read_results, refuse
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet.published import paper_anchors
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from mobilebench.config.suite import Cell, Suite
+    from mobilebench.config.suite import Suite
     from mobilebench.runs.records import Record
     from mobilebench.scoring import ScoreTable
     from mobilebench.tracking import Tracker
@@ -66,7 +67,7 @@ def _grid(experiment: str, found: list[Record]) -> tuple[list[Cell], str]:
     They are the suite's that runs under this name, in params.yaml or packaged; for an unknown name, the product of
     whatever models, datasets and seeds the records name, if all are of one protocol.
     """
-    suite = suites.by_experiment(experiment)
+    suite = suite_of_experiment(experiment)
     if suite is not None:
         return list(suite.cells()), suite.protocol.hash
     hashes = sorted({record.protocol_hash for record in found})
@@ -76,7 +77,7 @@ def _grid(experiment: str, found: list[Record]) -> tuple[list[Cell], str]:
             "suite of that name says which counts; run score in the project folder whose params.yaml names it"
         )
     axes = [dict.fromkeys(getattr(record, key) for record in found) for key in ("dataset", "seed", "model")]
-    return [suites.Cell(m, d, s) for d in axes[0] for s in axes[1] for m in axes[2]], hashes[0]
+    return [Cell(m, d, s) for d in axes[0] for s in axes[1] for m in axes[2]], hashes[0]
 
 
 def raise_if_stale(records: Iterable[Record], suite: Suite) -> None:

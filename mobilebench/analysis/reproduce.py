@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-import subprocess
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,9 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mobilebench import training
-from mobilebench.config import suite as suites
+from mobilebench.config.suite import parse_suite
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
+from mobilebench.execution.suites import check_names
+from mobilebench.system.git import git
 from mobilebench.system.layout import PACKED
 from mobilebench.system.provenance import PACKAGES, PATCH, SUITE, environment
 
@@ -23,25 +24,37 @@ if TYPE_CHECKING:
     from mobilebench.config.suite import Suite
     from mobilebench.tracking import Details, Tracker
 
-# The code that makes numbers.
-_NUMBERS = (
+# The code that makes numbers, as dvc.yaml has it for its stages `prepare` and `train`.
+NUMBERS = (
+    "mobilebench/config/parsing.py",
+    "mobilebench/config/protocol.py",
     "mobilebench/config/recipe.py",
     "mobilebench/datasets",
     "mobilebench/models",
     "mobilebench/training",
     "mobilebench/execution/cell_run.py",
+    "mobilebench/execution/training_run.py",
 )
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was so then and is so or not here. needed: without it the number can't be expected again."""
+    """One thing that the run depended on."""
 
     name: str
+    """What is compared."""
+
     then: str
+    """What it was for the run."""
+
     here: str
+    """What it is in this checkout."""
+
     same: bool
+    """Whether the two are the same."""
+
     needed: bool = True
+    """Whether the number cannot be expected again where they differ."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,8 @@ def suite_of(tracker: Tracker, run_id: str) -> Suite:
         path = tracker.artifact(run_id, SUITE, Path(folder))
         if path is None:
             raise UserError(f"run {run_id} has no artifact {SUITE}: it did not end, or an older version wrote it")
-        whole = suites.parse_suite(path.read_text(), f"{SUITE} of run {run_id}")
+        whole = parse_suite(path.read_text(), f"{SUITE} of run {run_id}")
+    check_names(whole)
     cell = run.record.cell
     return replace(
         whole, models=(cell.model,), datasets=(cell.dataset,), seeds=(cell.seed,), experiment=_experiment(run)
@@ -111,7 +125,7 @@ def _commands(run: Details, tracker: Tracker) -> list[str]:
 def _checks(run: Details) -> list[Check]:
     record, tags = run.record, run.tags
     checks = [
-        _commit(tags),
+        _code(tags),
         _equal("numerics version", str(record.code_version), str(training.VERSION)),
         _equal("python", _minor(tags.get("python", "unknown")), _minor(platform.python_version())),
         *(_equal(name, tags.get(name, "unknown"), _installed(name)) for name in PACKAGES),
@@ -124,14 +138,18 @@ def _checks(run: Details) -> list[Check]:
     return checks
 
 
-def _commit(tags: Any) -> Check:
+def _code(tags: Any) -> Check:
     """Compare the code that makes numbers, by git: an edit to the report changes none."""
-    then, here = str(tags.get("git_commit", "unknown")), environment()["git_commit"]
-    shown = then[:12] + (" with uncommitted changes" if tags.get("git_dirty") == "true" else "")
-    if tags.get("git_dirty") == "true" or not _git("cat-file", "-e", f"{then}^{{commit}}"):
-        return Check("code", shown, here[:12], same=False)
-    same = _git("diff", "--quiet", then, "--", *_NUMBERS)
-    return Check("code", shown, here[:12] + (" (same training, models, datasets)" if same else ""), same=same)
+    then, here = str(tags.get("git_commit", "unknown")), environment()["git_commit"][:12]
+    is_dirty = tags.get("git_dirty") == "true"
+    shown = then[:12] + (" with uncommitted changes" if is_dirty else "")
+    absent = [path for path in NUMBERS if not Path(path).exists()]
+    if absent:  # git finds no difference in a path that is in neither state, which would read as "the same"
+        return Check("code", shown, f"{here} without {', '.join(absent)}", same=False)
+    if is_dirty or git("cat-file", "-e", f"{then}^{{commit}}") is None:
+        return Check("code", shown, here, same=False)
+    same = git("diff", "--quiet", then, "--", *NUMBERS) is not None
+    return Check("code", shown, here + (" (same training, models, datasets)" if same else ""), same=same)
 
 
 def _equal(name: str, then: str, here: str) -> Check:
@@ -160,10 +178,3 @@ def _gpu() -> str:
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-
-
-def _git(*arguments: str) -> bool:
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, check=False).returncode == 0  # noqa: S603, S607 - checked words
-    except OSError:
-        return False

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mobilebench.config import suite as suites
-from mobilebench.config.protocol import flatten
-from mobilebench.config.suite import Cell
+from mobilebench.config.parsing import flatten
+from mobilebench.config.suite import Cell, parse_suite
 from mobilebench.errors import UserError
+from mobilebench.execution.suites import suite_of_experiment
 from mobilebench.runs.records import check
 from mobilebench.scoring import Matrix
+from mobilebench.system.git import git
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -92,7 +92,7 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
 
 
 def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
-    """Let two sides of one model each be compared although the models differ, under both names."""
+    """Return two sets of one model each under a common name, so that different models can be compared cell by cell."""
     first, second = ({cell.model for cell in run_set.cells} for run_set in (a, b))
     if len(first) != 1 or len(second) != 1 or first == second:
         return a, b
@@ -101,7 +101,7 @@ def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
 
 
 def changes(a: RunSet, b: RunSet) -> list[Change]:
-    """Return what differs in protocol, data and code between the cells that both sides have, most frequent first."""
+    """Return what differs in protocol, data and code in the cells that both sets have, most frequent first."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for cell in a.cells.keys() & b.cells.keys():
         for kind, key in (("protocol", "settings"), ("data", "data"), ("code", "code")):
@@ -114,14 +114,14 @@ def changes(a: RunSet, b: RunSet) -> list[Change]:
 
 
 def unknown(a: RunSet, b: RunSet) -> list[str]:
-    """Return the kinds of which one of the two says nothing, so that "no difference" is not read into silence."""
+    """Return the kinds that one of the two sets does not know: no difference found there means nothing."""
     names = {"settings": "protocol", "data": "data", "code": "code"}
     return [kind for key, kind in names.items() if not (getattr(a, key) and getattr(b, key))]
 
 
 def _of_experiment(name: str, tracker: Tracker) -> RunSet:
     found = tracker.runs(name)
-    suite = suites.by_experiment(name)
+    suite = suite_of_experiment(name)
     hashes = sorted({d.record.protocol_hash for d in found if d.record.status == "FINISHED"})
     if suite is None and len(hashes) != 1:
         raise RunSetError(
@@ -163,7 +163,7 @@ def _of_revision(name: str) -> RunSet:
     commit = _resolve(name)
     if commit is None:
         raise RunSetError(f"{name!r} is no revision of this repository")
-    table = _git("show", f"{commit}:./results/accuracy.csv")
+    table = git("show", f"{commit}:./results/accuracy.csv")
     if table is None:
         raise RunSetError(f"git revision {name!r} has no results/accuracy.csv; commit it there, or compare experiments")
     with tempfile.TemporaryDirectory() as folder:
@@ -180,9 +180,9 @@ def _of_revision(name: str) -> RunSet:
 
 def _settings_at(commit: str, cells: Iterable[Cell]) -> dict[Cell, dict[str, str]]:
     """Return the settings of cells as params.yaml said at a commit, none when there was none that can be read now."""
-    text = _git("show", f"{commit}:./params.yaml")
+    text = git("show", f"{commit}:./params.yaml")
     try:
-        protocol = suites.parse_suite(text or "", f"params.yaml at {commit[:12]}").protocol
+        protocol = parse_suite(text or "", f"params.yaml at {commit[:12]}").protocol
     except UserError:  # of another version of the program: `unknown` says that the protocol was not compared
         return {}
     recipes = {(c.model, c.dataset): protocol.recipe_for(c.model, c.dataset) for c in cells}
@@ -194,15 +194,8 @@ def _resolve(name: str) -> str | None:
     """Return the commit of a revision; only what can be one reaches git, whose options begin with a dash."""
     if not _SAFE_REVISION.fullmatch(name):
         return None
-    found = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    found = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     return found.strip() if found else None
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 - checked words
-    except (OSError, subprocess.CalledProcessError):  # no git, no repository, no such file there: None says so
-        return None
 
 
 def _renamed(run_set: RunSet, model: str) -> RunSet:

@@ -28,12 +28,12 @@ def plain_table(*columns: str, title: str | None = None, tight: bool = False) ->
 
 
 class GridProgress:
-    """A runner's listener: shows epochs done, their rate and the remaining time over all cells that are waiting."""
+    """Shows the progress of a grid: epochs done, their rate, and the time left for all cells that wait."""
 
     def __init__(self, progress: Progress, cells: int, epochs: int) -> None:
         self._progress = progress
         self._grid = progress.add_task("all cells", total=cells * epochs, detail="")
-        self._said: set[str] = set()
+        self._shown: set[str] = set()
 
     def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
         """Show that an epoch of a cell is done."""
@@ -44,10 +44,10 @@ class GridProgress:
             self._progress.console.print(f"{line}  {result.images_per_second:,.0f} images/s", soft_wrap=True)
 
     def note(self, cell: Cell, message: str) -> None:
-        """Print something a person should know about a cell, the same words once for all cells."""
-        if message in self._said:
+        """Print something a person should know about a cell. The same message is printed once, for the first cell."""
+        if message in self._shown:
             return
-        self._said.add(message)
+        self._shown.add(message)
         self._progress.console.print(f"[bold]{cell.name}[/bold]: {message}", soft_wrap=True)
 
 

@@ -10,8 +10,8 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mobilebench.config.data import OwnData
     from mobilebench.datasets.audit import DatasetFinding
-    from mobilebench.datasets.custom import OwnData
     from mobilebench.datasets.spec import DatasetSpec
     from mobilebench.datasets.status import DatasetState
 
@@ -21,9 +21,10 @@ _PACKED = click.option("--packed", type=click.Path(path_type=Path), help="Folder
 
 def _own() -> dict[str, OwnData]:
     """Return the data_sources of params.yaml; none without one, for these commands work in any folder."""
-    from mobilebench.config import suite as suites
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.execution.suites import open_suite
 
-    return dict(suites.load().data_sources) if suites.PARAMS.exists() else {}
+    return dict(open_suite().data_sources) if PARAMS.exists() else {}
 
 
 @click.group()
@@ -122,12 +123,13 @@ def prepare(
 ) -> None:
     """Fetch DATASET if needed and pack it, under the protocol of params.yaml, or the default one without it."""
     from mobilebench.cli.console import console
-    from mobilebench.config import suite as suites
     from mobilebench.config.recipe import DataPolicy
+    from mobilebench.config.suite import PARAMS
     from mobilebench.datasets.packing.prepare import prepare as pack
+    from mobilebench.execution.suites import open_suite
     from mobilebench.system.layout import PACKED, RAW
 
-    suite = suites.load() if suites.PARAMS.exists() else None
+    suite = open_suite() if PARAMS.exists() else None
     folder = pack(
         dataset,
         policy=suite.protocol.recipe_for("", dataset).data if suite else DataPolicy(),

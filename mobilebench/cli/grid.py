@@ -14,14 +14,15 @@ def init(suite: str | None, *, force: bool) -> None:
     """Write params.yaml from a packaged SUITE; without one, list the suites."""
     from mobilebench.cli.console import console
     from mobilebench.cli.params_file import write_params
-    from mobilebench.config import suite as suites
+    from mobilebench.config.suite import presets
+    from mobilebench.execution.suites import open_suite
 
     if suite is None:
-        for name, line in suites.packaged().items():
+        for name, line in presets().items():
             console.print(f"[bold]{name:16}[/bold] {line}")
         return
     write_params(suite, force=force)
-    loaded = suites.load()
+    loaded = open_suite()
     console.print(
         f"params.yaml is now the suite [bold]{suite}[/bold]: {len(loaded.models)} models x {len(loaded.datasets)} "
         f"datasets x {len(loaded.seeds)} seeds, protocol {loaded.protocol.hash}, experiment {loaded.experiment!r}.\n"
@@ -33,10 +34,10 @@ def init(suite: str | None, *, force: bool) -> None:
 def status() -> None:
     """Print the grid of params.yaml with the state of every cell, from this folder's files alone."""
     from mobilebench.cli.console import console, plain_table
-    from mobilebench.config import suite as suites
+    from mobilebench.execution.suites import open_suite
     from mobilebench.runs.status import COLOURS, grid_states
 
-    suite = suites.load()
+    suite = open_suite()
     states = grid_states(suite)
     table = plain_table(
         title=f"{suite.suite}: protocol {suite.protocol.hash}, experiment {suite.experiment!r}", tight=True
@@ -69,14 +70,15 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     from dataclasses import replace
 
     from mobilebench.cli.console import console, grid_progress
-    from mobilebench.config import suite as suites
+    from mobilebench.config.suite import select_cells
     from mobilebench.execution.context import open_context
     from mobilebench.execution.executors.processes import fork_server
+    from mobilebench.execution.suites import open_suite
     from mobilebench.system.signals import termination_as_interrupt
     from mobilebench.tracking import OfflineTracker
 
-    suite = suites.load()
-    wanted = suites.select(suite, dataset, models, seeds)
+    suite = open_suite()
+    wanted = select_cells(suite, dataset, models, seeds)
     context = open_context(suite, dataset, OfflineTracker(), verify=False)
     cells = [cell for cell in wanted if again or not context.is_finished(cell)]
     console.print(f"{dataset}: {len(cells)} of {len(wanted)} cells to train, {len(wanted) - len(cells)} finished")

@@ -107,10 +107,11 @@ def profile(names: str | None, classes: int, resolution: int | None, output: Pat
 def _names(names: str | None) -> list[str]:
     """Return the models asked for, else those of params.yaml, else the paper's; each once, all known by name."""
     from mobilebench import models as registry
-    from mobilebench.config import suite as suites
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.execution.suites import open_suite
 
     if names is None:
-        found = suites.load().models if suites.PARAMS.exists() else registry.PAPER_MODELS
+        found = open_suite().models if PARAMS.exists() else registry.PAPER_MODELS
     else:
         found = tuple(name.strip() for name in names.split(",") if name.strip())
     if not found:
@@ -120,11 +121,12 @@ def _names(names: str | None) -> list[str]:
 
 def _resolution(resolution: int | None) -> int:
     """Return the input size asked for, else that of params.yaml, else the paper's 224 px."""
-    from mobilebench.config import suite as suites
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.execution.suites import open_suite
 
     if resolution is not None:
         return resolution
-    return suites.load().protocol.resolution if suites.PARAMS.exists() else 224
+    return open_suite().protocol.resolution if PARAMS.exists() else 224
 
 
 def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Table:

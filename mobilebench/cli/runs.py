@@ -121,10 +121,11 @@ def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
 def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> None:
     """Make the finished cells of params.yaml on DATASET versions of registered models, with aliases."""
     from mobilebench.cli.console import console
-    from mobilebench.config import suite as suites
+    from mobilebench.config.suite import select_cells
+    from mobilebench.execution.suites import open_suite
 
-    suite = suites.load()
-    wanted = set(suites.select(suite, dataset, models, seeds))
+    suite = open_suite()
+    wanted = set(select_cells(suite, dataset, models, seeds))
     with console.status("loading PyTorch"):
         from mobilebench.datasets.packing.packed import open_packed
         from mobilebench.execution.model_versions import register as register_all

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 def _settings(experiment: str | None) -> tuple[str, Suite | None]:
     """Return the experiment to score and the suite of params.yaml when it is that suite's."""
-    from mobilebench.config import suite as suites
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.execution.suites import open_suite
 
-    here = suites.load() if suites.PARAMS.exists() else None
+    here = open_suite() if PARAMS.exists() else None
     if experiment is None and here is None:
-        suites.load()  # raises: there is no params.yaml to name the experiment
+        open_suite()  # raises: there is no params.yaml to name the experiment
     name = experiment or (here.experiment if here else "")
     return name, here if here is not None and here.experiment == name else None
 
@@ -83,13 +84,13 @@ def leaderboard() -> None:
 def report() -> None:
     """Write results/report.md with its figures and tables from the score's results and the runs."""
     from mobilebench.cli.console import console
-    from mobilebench.config import suite as suites
+    from mobilebench.execution.suites import open_suite
     from mobilebench.report import write_report
     from mobilebench.report.collect import keep_report, report_inputs
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
-    suite, tracker = suites.load(), Tracker()
+    suite, tracker = open_suite(), Tracker()
     with console.status("writing the report"):
         paths = write_report(RESULTS, report_inputs(suite, RESULTS, tracker))
         keep_report(tracker, suite.experiment, RESULTS, paths)

@@ -118,10 +118,10 @@ def _suite(
     """Return the suite of params.yaml with what the options change of its sensitivity section."""
     from dataclasses import replace
 
-    from mobilebench.config import suite as suites
+    from mobilebench.execution.suites import open_suite
     from mobilebench.search.space import parse_space
 
-    suite = suites.load()
+    suite = open_suite()
     given: dict[str, Any] = {"models": models, "datasets": datasets, "seeds": seeds}
     changes = {key: value for key, value in given.items() if value}
     if space:

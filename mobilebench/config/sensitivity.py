@@ -11,23 +11,32 @@ Name = Literal["lr", "warmup", "batch", "label_smoothing", "cutmix", "weight_dec
 
 @dataclass(frozen=True)
 class SensitivitySettings:
-    """What a probe of the protocol tries.
-
-    models, datasets, seeds: the probed cells, null for all models and datasets of the suite and its first seed. space:
-    the settings, see `mobilebench.search.space.SETTINGS`. values: a setting's own list of values instead of the
-    default ones around the protocol's. samples: quasi-random points over all settings at once, null for 16 when more
-    than one setting is probed and none otherwise. val_fraction: share of the train split to choose on, unless the
-    packed data has a validation part already. prune: give up bad trials early; they then enter no importance.
-    """
+    """What a probe of the protocol tries. Raises ValueError naming the key."""
 
     models: tuple[str, ...] | None = None
+    """The probed networks, null for all of the suite."""
+
     datasets: tuple[str, ...] | None = None
+    """The datasets they are probed on, null for all of the suite."""
+
     seeds: tuple[int, ...] | None = None
+    """The seeds they are trained with, null for the suite's first."""
+
     space: tuple[Name, ...] = ("lr",)
+    """The probed settings, see `mobilebench.search.space.SETTINGS`."""
+
     values: dict[Name, tuple[Value, ...]] = field(default_factory=dict)
+    """Values to try of a setting, instead of the default ones around the protocol's."""
+
     samples: int | None = None
+    """Quasi-random points over all settings at once; null for 16 when more than one setting is probed, else none."""
+
     val_fraction: float = 0.2
+    """Share of the train split to choose on, unless the packed data has a validation part already."""
+
     prune: Literal["asha", "hyperband"] | None = None
+    """How bad trials are given up early, null for not at all; given up, they enter no importance."""
+
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     def __post_init__(self) -> None:

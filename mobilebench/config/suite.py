@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from dataclasses import dataclass, field
 from importlib import resources
 from itertools import product
@@ -13,17 +11,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mobilebench.config.protocol import ConfigError, Protocol, parse
+from mobilebench.config.data import OwnData  # noqa: TC001 - pydantic needs the name at run time
+from mobilebench.config.ids import is_id, slug
+from mobilebench.config.parsing import ConfigError, parse
+from mobilebench.config.protocol import Protocol  # noqa: TC001 - likewise
 from mobilebench.config.runtime import Runtime
 from mobilebench.config.sensitivity import SensitivitySettings
-from mobilebench.datasets.custom import OwnData  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.errors import UserError
+from mobilebench.system.names import did_you_mean, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PARAMS = Path("params.yaml")
-_ID = re.compile(r"[a-z0-9_]+")
+_PRESETS = resources.files("mobilebench.config") / "presets"
 _STRICT = {"extra": "forbid", "strict": True}
 
 
@@ -32,30 +33,30 @@ class Cell:
     """One (model, dataset, seed); the protocol is the suite's."""
 
     model: str
+    """As `mobilebench.models.get` takes it; it may be `timm:<name>`."""
+
     dataset: str
+    """Id of a built-in dataset or of the suite's `data_sources`."""
+
     seed: int
+    """Seed of everything that is drawn for the cell: first weights, order of images, augmentation."""
 
     @property
     def name(self) -> str:
         """`model.dataset.seed`, the name a person reads and a file carries."""
-        return f"{file_id(self.model)}.{self.dataset}.{self.seed}"
-
-
-def file_id(model: str) -> str:
-    """Return the model's id with only characters that are safe in a file name; see `mobilebench.models.slug`."""
-    if _ID.fullmatch(model):
-        return model
-    from mobilebench.models import slug
-
-    return slug(model)
+        return f"{slug(self.model)}.{self.dataset}.{self.seed}"
 
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """How the matrix becomes xScore: lam (lambda in the paper) weighs the variance, anchors fix the normalisation."""
+    """How the matrix becomes xScore. Raises ValueError naming the key."""
 
     lam: float = 0.5
+    """Weight of the variance across datasets, lambda in the paper; 0 to 1."""
+
     anchors: Literal["grid", "paper"] = "grid"
+    """What normalises an accuracy: the grid's own lowest and highest per dataset, or the paper's."""
+
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
@@ -68,15 +69,35 @@ class Suite:
     """Everything params.yaml says. Raises ConfigError or ValueError naming the key for an unusable grid."""
 
     suite: str
+    """The suite's id."""
+
     experiment: str
+    """Name of the MLflow experiment that its runs go to."""
+
     models: tuple[str, ...]
+    """The grid's networks: ids, or `timm:<name>`."""
+
     datasets: tuple[str, ...]
+    """The grid's datasets: built-in ids, or those of `data_sources`."""
+
     seeds: tuple[int, ...]
+    """The grid's seeds: every network is trained on every dataset once with each."""
+
     protocol: Protocol
+    """What is held fixed across the cells."""
+
     score: ScoreSettings = field(default_factory=ScoreSettings)
+    """How the finished grid is scored; no cell is trained again for another score."""
+
     runtime: Runtime = field(default_factory=Runtime)
+    """How the machine is used, which changes no result."""
+
     data_sources: dict[str, OwnData] = field(default_factory=dict)
+    """The user's own datasets by their ids."""
+
     sensitivity: SensitivitySettings = field(default_factory=SensitivitySettings)
+    """What `mobilebench sensitivity` probes."""
+
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
@@ -89,7 +110,7 @@ class Suite:
         ids = {"suite": (self.suite,), "datasets": self.datasets, "data_sources": tuple(self.data_sources)}
         for key, names in ids.items():
             for name in names:
-                if not _ID.fullmatch(name):
+                if not is_id(name):
                     raise ValueError(f"{key}: {name!r} is no id; allowed: lower-case letters, digits and _")
         if not self.experiment.strip() or any(ord(c) < 32 for c in self.experiment):
             raise ValueError(f"experiment is {self.experiment!r}; allowed: a name of printable characters")
@@ -102,25 +123,26 @@ class Suite:
             yield Cell(model, name, seed)
 
 
-def packaged() -> dict[str, str]:
+def presets() -> dict[str, str]:
     """Return the packaged suites: id -> the first comment line of its file, which says what it is for."""
-    files = (resources.files("mobilebench.config") / "presets").iterdir()
-    found = {f.name.removesuffix(".yaml"): f.read_text() for f in files if f.name.endswith(".yaml")}
+    found = {f.name.removesuffix(".yaml"): f.read_text() for f in _PRESETS.iterdir() if f.name.endswith(".yaml")}
     return {name: found[name].splitlines()[0].lstrip("# ") for name in sorted(found)}
 
 
-def packaged_text(name: str) -> str:
+def preset_text(name: str) -> str:
     """Return the YAML of a packaged suite. Raises UserError with near matches for a name there is none of."""
-    known = packaged()
+    known = presets()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"there is no suite {name!r}.{hint} Suites: {', '.join(known)}")
-    return (resources.files("mobilebench.config") / "presets" / f"{name}.yaml").read_text()
+        hint = did_you_mean(name, known, 1)
+        raise UserError(f"there is no suite {name!r}{f'; {hint}' if hint else '.'} Suites: {', '.join(known)}")
+    return (_PRESETS / f"{name}.yaml").read_text()
 
 
-def load(path: Path = PARAMS) -> Suite:
-    """Return the suite of a params.yaml. Raises UserError when there is none and ConfigError when it is wrong."""
+def load_suite(path: Path = PARAMS) -> Suite:
+    """Return the suite of a params.yaml, its models and datasets not looked up; see `execution.suites.open_suite`.
+
+    Raises UserError when there is no such file and ConfigError when it is wrong.
+    """
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -131,7 +153,7 @@ def load(path: Path = PARAMS) -> Suite:
 
 
 def parse_suite(text: str, name: str) -> Suite:
-    """Return the suite written in YAML `text`; `name` is how messages call it."""
+    """Return the suite written in YAML `text`; messages call it `name`. Raises ConfigError when it is wrong."""
     try:
         data = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
@@ -139,34 +161,12 @@ def parse_suite(text: str, name: str) -> Suite:
     if not isinstance(data, dict):
         raise ConfigError(f"{name} holds {type(data).__name__}, not the keys of a suite; see `mobilebench init`")
     try:
-        suite = parse(Suite, data)
+        return parse(Suite, data)
     except ConfigError as error:
         raise ConfigError(f"{name}: " + str(error).replace("\n", f"\n{name}: ")) from None
-    _check_names(suite)
-    return suite
 
 
-def _check_names(suite: Suite) -> None:
-    """Raise UserError, with near matches, for a model or dataset that the registries don't know."""
-    from mobilebench import datasets, models
-
-    overrides = suite.protocol.overrides
-    for model in {*suite.models, *(m for o in overrides for m in o.models or ())}:
-        models.get(model)
-    for dataset in {*suite.datasets, *(d for o in overrides for d in o.datasets or ())} - set(suite.data_sources):
-        datasets.get(dataset)
-
-
-def by_experiment(experiment: str) -> Suite | None:
-    """Return the suite that runs under an experiment name: the one in params.yaml, else a packaged one, else None."""
-    if PARAMS.exists() and (here := load()).experiment == experiment:
-        return here
-    named = (name for name in packaged() if experiment in packaged_text(name))  # reading one takes a tenth of a second
-    shipped = (parse_suite(packaged_text(name), name) for name in named)
-    return next((suite for suite in shipped if suite.experiment == experiment), None)
-
-
-def select(suite: Suite, dataset: str, models: tuple[str, ...] = (), seeds: tuple[int, ...] = ()) -> list[Cell]:
+def select_cells(suite: Suite, dataset: str, models: tuple[str, ...] = (), seeds: tuple[int, ...] = ()) -> list[Cell]:
     """Return the suite's cells on a dataset, only those of `models` and `seeds` where given.
 
     Raises UserError for a dataset, model or seed that the suite does not have.
@@ -179,7 +179,7 @@ def select(suite: Suite, dataset: str, models: tuple[str, ...] = (), seeds: tupl
         unknown = [str(name) for name in wanted if name not in known]
         if unknown:
             have = ", ".join(str(name) for name in known)
-            alike = [m for name in unknown for m in difflib.get_close_matches(name, map(str, known), n=1)]
+            alike = [m for name in unknown for m in near(name, map(str, known), 1)]
             hint = f"Did you mean {', '.join(alike)}?" if alike else f"To have it trained, add it to {PARAMS}"
             raise UserError(f"the suite has no {key} {', '.join(unknown)}; it has {have}. {hint}")
     cells = suite.cells(dataset)

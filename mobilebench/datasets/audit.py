@@ -5,9 +5,8 @@ Works on the packed arrays alone, so it needs no raw files and looks at exactly 
 
 from __future__ import annotations
 
-import csv
 from collections import Counter, defaultdict
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from mobilebench.datasets.phash import hashes, near_pairs
 from mobilebench.datasets.spec import DataError
+from mobilebench.system.files import write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,13 +34,14 @@ class Image(NamedTuple):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that are the same ("exact": every pixel) or nearly so ("near": hashes differ in `bits` of 256).
-
-    The first is in the earlier split of train, val, test. leak: they are in different splits, or datasets.
-    """
+    """Two images that are the same or nearly so. The first is in the earlier split of train, val, test."""
 
     kind: str
+    """`exact`: every pixel is the same; `near`: their perceptual hashes are alike."""
+
     bits: int
+    """How many of their hashes' 256 bits differ; 0 for an exact pair."""
+
     dataset_a: str
     split_a: str
     path_a: str
@@ -54,7 +55,7 @@ class Pair:
 
     @property
     def leak(self) -> bool:
-        """Whether one side could teach the other: different splits of a dataset."""
+        """Whether the two are in different splits of a dataset: a network would be tested on what it has learned."""
         return self.dataset_a == self.dataset_b and self.split_a != self.split_b
 
     @property
@@ -146,10 +147,10 @@ def _rank(datasets: Sequence[Packed], image: Image) -> int:
 
 
 def _pair(datasets: Sequence[Packed], kind: str, bits: int, a: Image, b: Image) -> Pair:
-    return Pair(kind, bits, *_side(datasets, a), *_side(datasets, b))
+    return Pair(kind, bits, *_place(datasets, a), *_place(datasets, b))
 
 
-def _side(datasets: Sequence[Packed], image: Image) -> tuple[str, str, str, str, int]:
+def _place(datasets: Sequence[Packed], image: Image) -> tuple[str, str, str, str, int]:
     data = datasets[image.dataset]
     line = data.index[image.row]
     return data.meta.id, line.split, line.path, data.meta.classes[line.label], image.row
@@ -232,14 +233,8 @@ def _between(a: Packed, b: Packed, pairs: Sequence[Pair]) -> Iterator[DatasetFin
 
 
 def write_csv(path: Path, kind: type[DatasetFinding | Pair], rows: Sequence[DatasetFinding] | Sequence[Pair]) -> None:
-    """Write findings or pairs, one a line, beside the final place and rename. Raises DataError."""
-    new = path.with_name(f".{path.name}.partial")
+    """Write findings or pairs, one a line. Raises DataError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("w", encoding="utf-8", newline="") as file:
-            lines = csv.writer(file, lineterminator="\n")
-            lines.writerow([field.name for field in fields(kind)])
-            lines.writerows(astuple(row) for row in rows)
-        new.replace(path)
+        write_rows(path, [field.name for field in fields(kind)], map(asdict, rows))
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error}).") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
 from mobilebench.datasets.spec import DataError
+from mobilebench.system.files import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,10 +33,9 @@ def write_sheet(path: Path, pairs: Sequence[Pair], datasets: Mapping[str, Packed
         if not shown:
             path.unlink(missing_ok=True)
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.partial")
-        _draw(shown, datasets).save(new, "PNG")
-        new.replace(path)
+        picture = io.BytesIO()
+        _draw(shown, datasets).save(picture, "PNG")
+        write_bytes(path, picture.getvalue())
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error}).") from error
     return True

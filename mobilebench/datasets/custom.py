@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 from mobilebench.datasets.acquire.listing import children, files_below
 from mobilebench.datasets.spec import SPLITS, DataError, DatasetSpec, Entry, Reading
@@ -17,32 +17,10 @@ from mobilebench.datasets.splits import holdout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mobilebench.config.data import OwnData
     from mobilebench.config.recipe import DataPolicy
 
 COLUMNS = ("path", "label", "split", "group")
-
-
-@dataclass(frozen=True)
-class OwnData:
-    """Where your own images are: exactly one of `folder` and `csv`.
-
-    folder: FOLDER/<class>/<image> (split 80/20 by policy.split_seed), or FOLDER/{train,test[,val]}/<class>/<image>.
-    csv: a file with columns path,label[,split,group]; paths are relative to `root`, or to the CSV's own folder; without
-    a split column, 20 % of each class are held out as test, whole groups together. hflip: false where a mirrored
-    image is no longer of its class. Raises ValueError naming the key.
-    """
-
-    folder: str | None = None
-    csv: str | None = None
-    root: str | None = None
-    hflip: bool = True
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
-
-    def __post_init__(self) -> None:
-        if (self.folder is None) == (self.csv is None):
-            raise ValueError("data_sources: give exactly one of folder and csv")
-        if self.root is not None and self.csv is None:
-            raise ValueError("data_sources: root goes with csv only")
 
 
 def spec_of(dataset_id: str, own: OwnData) -> DatasetSpec:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.catalog import (
@@ -17,6 +16,7 @@ from mobilebench.datasets.catalog import (
     toy_textures,
 )
 from mobilebench.datasets.spec import DataError, DatasetSpec
+from mobilebench.system.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,8 +44,7 @@ DATASETS: dict[str, DatasetSpec] = {
 def unknown(dataset_id: str, known: Iterable[str]) -> DataError:
     """Return the error for a name that is no dataset, with the names that come near."""
     names = sorted(known)
-    near = difflib.get_close_matches(dataset_id, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
+    hint = did_you_mean(dataset_id, names) or f"known: {', '.join(names)}."
     return DataError(f"no dataset is called {dataset_id!r}; {hint} Your own data goes into params.yaml, data_sources.")
 
 

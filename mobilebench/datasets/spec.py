@@ -1,4 +1,4 @@
-"""What a dataset is: the words a dataset module fills in, and nothing about how they are carried out."""
+"""What a dataset is: the fields a dataset module fills in. How they are used is not said here."""
 
 from __future__ import annotations
 
@@ -25,30 +25,42 @@ class DataError(UserError):
 
 
 class Entry(NamedTuple):
-    """One image of a dataset: its path below the dataset's root, class number, split, and group ("" for none).
-
-    Images of one group show the same thing (one lesion, one patient) and should not be shared out between splits.
-    """
+    """One image of a dataset."""
 
     path: str
+    """Its file below the dataset's root, or only a name where the files are given otherwise."""
+
     label: int
+    """Number of its class, from 0."""
+
     split: str
+    """One of SPLITS."""
+
     group: str = ""
+    """What it shares with others that show the same thing (one lesion, one patient); "" for none.
+
+    A group should not be shared out between splits.
+    """
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a dataset module found: class names in label order and one entry per image, in a fixed order.
-
-    The images are the files `root`/path or, where a path is only a name, `files` (one per entry); sets that come as
-    arrays have `pixels` instead (uint8 [N, H, W, 3], row i is entry i).
-    """
+    """What a dataset module found. The images come from exactly one of `root`, `pixels` and `files`."""
 
     classes: tuple[str, ...]
+    """Class names in the order of their labels."""
+
     entries: Sequence[Entry]
+    """One entry per image, in a fixed order."""
+
     root: Path | None = None
+    """The folder that the entries' paths start from."""
+
     pixels: Pixels | None = None
+    """The images of a set that comes as an array: uint8 [N, H, W, 3], row i is entry i."""
+
     files: Sequence[Path] | None = None
+    """The images' files, one per entry, where an entry's path is only a name."""
 
     def places(self) -> list[str]:
         """Return where each entry's file is."""
@@ -60,16 +72,22 @@ class Reading:
 
 @dataclass(frozen=True)
 class Source:
-    """One file of the official distribution: where it is, the name it is kept under, what it must be.
-
-    md5 only where its owners or torchvision publish it; size in bytes. `archive` says that it is to be unpacked.
-    """
+    """One file of the official distribution."""
 
     url: str
+    """Where it is."""
+
     name: str
+    """The name it is kept under."""
+
     md5: str | None = None
+    """Its checksum (hex), where its owners or torchvision publish one."""
+
     size: int | None = None
+    """Its size in bytes, where that is published."""
+
     archive: bool = True
+    """Whether it is to be unpacked."""
 
 
 Reader = Callable[[Path, "DataPolicy"], Reading]
@@ -77,35 +95,64 @@ Reader = Callable[[Path, "DataPolicy"], Reading]
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is particular to one dataset.
-
-    read: lists the dataset found in a folder (its argument), raising DataError that says what is missing.
-    counts: images per split of the official distribution, val not yet cut out (or "all" of them, where the draw
-    decides how many fall where; or none known); a difference is refused as an incomplete copy. hflip: whether a
-    mirrored image is still an image of its class. sources: the official files, or none for a generated set; by_hand:
-    how to get them when that fails. raw: the raw folder's name, shared by variants of one dataset. version: raised
-    when `read` changes what it returns. split_digest: of the complete official set's split manifest (see
-    `splits.manifest_digest`) for split_seed 42 and no val part, where the split is drawn here. fingerprint: for data
-    that may change under its name, what it is now ("" when it is not on this machine).
-    """
+    """What is particular to one dataset."""
 
     id: str
+    """Its name in params.yaml: lower-case letters, digits and _."""
+
     title: str
+    """Its name for a person."""
+
     domain: str
+    """What its images show, in a word or two."""
+
     classes: int
+    """How many classes it has; 0 where only its images show that."""
+
     counts: Mapping[str, int]
+    """Images per split of the official distribution, val not yet cut out. Another number is refused as incomplete.
+
+    {"all": n} where the draw decides how many fall into which split; empty where nothing is known.
+    """
+
     licence: str
+    """Under which terms its owners give it out."""
+
     citation: str
+    """Which publication to cite."""
+
     homepage: str
+    """Where its owners describe it."""
+
     hflip: bool
+    """Whether a mirrored image is still an image of its class."""
+
     read: Reader = field(repr=False)
+    """Lists the dataset found in the folder that is its argument. Raises DataError naming what is missing."""
+
     sources: tuple[Source, ...] = ()
+    """The official files; none for a generated set."""
+
     by_hand: str = ""
+    """How a person gets them where fetching fails."""
+
     raw: str = ""
+    """Name of the raw folder, where variants of one dataset share it; "" for the id."""
+
     version: int = 1
+    """Raised when `read` changes what it returns."""
+
     note: str = ""
+    """What a person should know before using it."""
+
     split_digest: str = ""
+    """Digest of the complete official set's split manifest, where the split is drawn here.
+
+    It is `splits.manifest_digest` for split_seed 42 and no val part.
+    """
+
     fingerprint: Callable[[], str] | None = field(default=None, repr=False)
+    """For data that may change under its name: what it is now, "" when it is not on this machine."""
 
     @property
     def generated(self) -> bool:

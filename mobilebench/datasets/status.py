@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatasetState:
-    """name: packed, fetched, downloading, no download, not here, or damaged. sizes: of train, val, test, as text."""
+    """What of a dataset is on this machine, as far as a person wants to know it."""
 
     name: str
+    """`packed`, `packed, incomplete`, `fetched`, `downloading`, `no download`, `not here` or `damaged`."""
+
     classes: int
+    """How many classes it has, 0 where that is not known yet."""
+
     sizes: tuple[str, str, str]
+    """Images in train, val and test, as text."""
 
 
 def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> DatasetState:

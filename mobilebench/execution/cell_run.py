@@ -165,7 +165,7 @@ class CellRun(TrainingRun):
         The suite, the packages and uncommitted changes are kept as artifacts first.
         """
         with disk_errors(self.journal.artifacts):
-            write_files(self.journal.artifacts, self.context.suite)
+            write_files(self.journal.artifacts, asdict(self.context.suite))
         packed, recipe = self.context.packed, self.recipe
         classes = len(packed.meta.classes)
         model = build(self.cell, classes, recipe)

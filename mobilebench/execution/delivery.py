@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mobilebench.config.ids import is_id
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.runs.events import Finish, Start
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from mobilebench.tracking import Tracker
 
 _HEX = re.compile(r"[0-9a-f]{8,64}")
-_ID = re.compile(r"[a-z0-9_]+")
 
 
 @dataclass
@@ -73,8 +73,8 @@ def raise_if_foreign(journal: Journal) -> None:
 
 def _is_sound(tags: dict[str, str]) -> bool:
     ids = all(_HEX.fullmatch(tags.get(key, "")) for key in ("identity", "journal"))
-    cell = "model" in tags and _ID.fullmatch(tags.get("dataset", "")) and tags.get("seed", "").isdecimal()
-    return ids and bool(cell) and tags.get("kind") == "cell"
+    cell = "model" in tags and is_id(tags.get("dataset", "")) and tags.get("seed", "").isdecimal()
+    return ids and cell and tags.get("kind") == "cell"
 
 
 def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:

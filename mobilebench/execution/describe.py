@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mobilebench import training
-from mobilebench.config.protocol import flatten
+from mobilebench.config.parsing import flatten
 from mobilebench.runs.events import DatasetInput, Start
 from mobilebench.system.layout import PACKED
 from mobilebench.system.provenance import dvc_digest, environment

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mobilebench.config import suite as suites
-from mobilebench.config.suite import file_id
+from mobilebench.config.ids import slug
+from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.execution.cell_run import build, train_data
 from mobilebench.system.provenance import PACKAGES, packages
@@ -60,7 +60,7 @@ class Registered:
 
 def model_name(record: Record) -> str:
     """Return the name under which the versions of a cell's model on its dataset stand."""
-    return f"mobilebench.{file_id(record.model)}.{record.dataset}"
+    return f"mobilebench.{slug(record.model)}.{record.dataset}"
 
 
 def register(tracker: Tracker, suite: Suite, packed: Packed, records: Iterable[Record]) -> Iterator[Registered]:
@@ -119,7 +119,7 @@ def _classifier(tracker: Tracker, packed: Packed, record: Record, recipe: Recipe
 def _set_aliases(tracker: Tracker, name: str) -> None:
     versions = tracker.registry.versions(name)
     tracker.registry.alias(max(versions, key=lambda v: float(v.tags["test_top1"])), BEST)
-    paper = suites.parse_suite(suites.packaged_text(PAPER_SUITE), PAPER_SUITE)
+    paper = parse_suite(preset_text(PAPER_SUITE), PAPER_SUITE)
     wanted = (paper.protocol.hash, str(paper.seeds[0]))
     for version in versions:
         if (version.tags["protocol_hash"], version.tags["seed"]) == wanted:

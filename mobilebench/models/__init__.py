@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from mobilebench.models.external import entry_points, timm_names, timm_spec
 from mobilebench.models.registry import CANONICAL_MODELS, MODELS, PAPER_MODELS
-from mobilebench.models.spec import ModelError, ModelSpec, near, slug
+from mobilebench.models.spec import ModelError, ModelSpec
+from mobilebench.system.names import near
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["CANONICAL_MODELS", "MODELS", "PAPER_MODELS", "ModelError", "ModelSpec", "create", "get", "slug"]
+__all__ = ["CANONICAL_MODELS", "MODELS", "PAPER_MODELS", "ModelError", "ModelSpec", "create", "get"]
 
 TIMM = "timm:"
 

@@ -6,8 +6,10 @@ from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from mobilebench.config.ids import is_id
 from mobilebench.models.registry import MODELS
-from mobilebench.models.spec import ID_PATTERN, ModelError, ModelSpec, near
+from mobilebench.models.spec import ModelError, ModelSpec
+from mobilebench.system.names import near
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,7 +71,7 @@ def entry_points() -> dict[str, ModelSpec]:
     specs: dict[str, ModelSpec] = {}
     for point in metadata.entry_points(group=GROUP):
         package = point.dist.name if point.dist else "an installed package"
-        if not ID_PATTERN.fullmatch(point.name):
+        if not is_id(point.name):
             raise ModelError(f"{package} offers a model called '{point.name}'; a model's id is made of a-z, 0-9 and _")
         if point.name in MODELS or point.name in specs:
             raise ModelError(f"{package} offers a model called '{point.name}', but that name is taken; rename it there")

@@ -1,25 +1,21 @@
-"""What the registry knows of a network before it is built; importing this costs no torch."""
+"""What the registry knows of a network before it is built. Importing this does not import torch."""
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import importlib
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import nn
 
     Build = Callable[..., nn.Module]
 
 Zoo = Literal["paper", "canonical", "timm", "entry_point"]
-ID_PATTERN = re.compile(r"[a-z0-9_]+")
 
 
 class ModelError(UserError):
@@ -28,21 +24,31 @@ class ModelError(UserError):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One network of the registry.
-
-    `build` is called as `build(num_classes, **options)`; a string `module:function` is imported at that moment.
-    `options` maps an option to its allowed values, the default first; None means that the builder itself refuses.
-    `design` is one line: which published design this is and what was changed. `minimum` is the smallest input in px.
-    """
+    """One network of the registry."""
 
     id: str
+    """Its name in params.yaml."""
+
     title: str
+    """Its name for a person."""
+
     design: str
+    """Which published design it is and what was changed, in one line."""
+
     build: str | Build
+    """Called as `build(num_classes, **options)`; a string `module:function` is imported at that moment."""
+
     zoo: Zoo
+    """Where it comes from."""
+
     options: Mapping[str, tuple[object, ...]] | None = field(default_factory=dict)
+    """Its options and their allowed values, the default first; None where the builder itself refuses."""
+
     minimum: int = 32
+    """Side of the smallest input in pixels."""
+
     sibling: str | None = None
+    """Id of the other version of the same design: the paper's or the published one."""
 
     def builder(self) -> Build:
         """Return the function that builds the network, importing its module where it is still a name."""
@@ -63,19 +69,3 @@ class ModelSpec:
             if value not in self.options[name]:
                 allowed = ", ".join(repr(choice) for choice in self.options[name])
                 raise ModelError(f"model '{self.id}': {name}={value!r} is not one of {allowed}")
-
-
-def slug(model_id: str) -> str:
-    """Return a name for files and DVC stages, `[a-z0-9_]+`: the id itself, or made from it with a digest.
-
-    The digest keeps `timm:a.b` and `timm:a_b` apart, and both from a registered model called `timm_a_b`.
-    """
-    if ID_PATTERN.fullmatch(model_id):
-        return model_id
-    readable = re.sub(r"[^a-z0-9]+", "_", model_id.lower()).strip("_")
-    return f"{readable}_{hashlib.sha256(model_id.encode()).hexdigest()[:8]}"
-
-
-def near(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Return up to `count` of the known names that look like `name`, best first."""
-    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mobilebench.config.protocol import digest
+from mobilebench.config.parsing import digest
 from mobilebench.training import VERSION
 
 if TYPE_CHECKING:

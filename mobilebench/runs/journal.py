@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from mobilebench.errors import UserError
 from mobilebench.runs.events import Start, from_line, to_line
 from mobilebench.system.disk import disk_errors
+from mobilebench.system.files import sync_folder, write_bytes, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -150,10 +151,8 @@ class Journal:
 
     @delivery.setter
     def delivery(self, value: Delivery) -> None:
-        beside = self._delivery.with_suffix(".part")
         with disk_errors(self._delivery):
-            beside.write_text(json.dumps(asdict(value)))
-            beside.replace(self._delivery)
+            write_text(self._delivery, json.dumps(asdict(value)))
 
     def forget_delivery(self) -> None:
         """Have everything delivered again: the store lost it."""
@@ -175,14 +174,8 @@ class Journal:
     def rewrite(self, events: Iterable[Event]) -> None:
         """Replace all events in one durable step; nothing of the new ones counts as delivered."""
         self.forget_delivery()
-        beside = self.path.with_suffix(".partial")
         with disk_errors(self.path):
-            with beside.open("wb") as file:
-                file.write(b"".join(map(to_line, events)))
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.path)
-            sync_folder(self.folder)
+            write_bytes(self.path, b"".join(map(to_line, events)), durable=True)
 
     def clear(self) -> None:
         """Forget everything, to train the cell from the start; the lock stays."""
@@ -192,7 +185,7 @@ class Journal:
 
     def sweep(self) -> None:
         """Remove what writes cut short by a kill left behind; call it while holding the cell."""
-        for path in (*self.folder.glob("*.partial"), *self.artifacts.glob("*.partial")):
+        for path in (p for folder in (self.folder, self.artifacts) for p in folder.glob("*.part*")):
             path.unlink(missing_ok=True)
 
     def _drop_torn_line(self) -> bytes | None:
@@ -214,14 +207,3 @@ class Journal:
 def now_ms() -> int:
     """Return the time as MLflow counts it, in milliseconds since 1970."""
     return int(time.time() * 1000)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
-from mobilebench.config.protocol import parse
+from mobilebench.config.ids import is_id
+from mobilebench.config.parsing import parse
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
-from mobilebench.runs.journal import sync_folder
 from mobilebench.system.disk import disk_errors
+from mobilebench.system.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-_ID = re.compile(r"[a-z0-9_]+")
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 
 
@@ -180,24 +178,16 @@ def result_path(results: Path, cell: Cell) -> Path:
 
     Raises UserError for a dataset that is no id: records come from stores and folders of others, too.
     """
-    if not _ID.fullmatch(cell.dataset):
+    if not is_id(cell.dataset):
         raise UserError(f"a record's dataset is {cell.dataset[:60]!r}; expected lower-case letters, digits and _")
     return results / "cells" / cell.dataset / f"{cell.name}.json"
 
 
 def write_result(results: Path, record: Record) -> Path:
-    """Write a finished record as the cell's result file, beside and renamed, and return its path."""
+    """Write a finished record durably as the cell's result file and return its path."""
     path = result_path(results, record.cell)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".json.part")
-        with beside.open("w") as file:
-            file.write(json.dumps(asdict(record), indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        sync_folder(path.parent)
-    return path
+        return write_text(path, json.dumps(asdict(record), indent=1) + "\n", durable=True)
 
 
 def read_result(path: Path) -> Record | None:

@@ -6,13 +6,13 @@ tried.
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
-from mobilebench.config.protocol import digest
+from mobilebench.config.parsing import digest
 from mobilebench.errors import UserError
+from mobilebench.system.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -127,9 +127,10 @@ class Point:
 def known(name: str) -> Name:
     """Return the name of a setting. Raises SpaceError, with a near match, for one that cannot be probed."""
     if name not in SETTINGS:
-        near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise SpaceError(f"there is no setting {name!r} to probe.{hint} Settings: {', '.join(SETTINGS)}")
+        hint = did_you_mean(name, SETTINGS, 1)
+        raise SpaceError(
+            f"there is no setting {name!r} to probe{f'; {hint}' if hint else '.'} Settings: {', '.join(SETTINGS)}"
+        )
     return cast("Name", name)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mobilebench.config.protocol import digest
+from mobilebench.config.parsing import digest
 from mobilebench.search.space import SETTINGS
 
 if TYPE_CHECKING:

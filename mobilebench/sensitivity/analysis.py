@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench.config.protocol import digest
+from mobilebench.config.parsing import digest
 from mobilebench.scoring.uncertainty import ranks_of
 from mobilebench.scoring.xscore import xscore
 from mobilebench.search.space import SETTINGS

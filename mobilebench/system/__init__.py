@@ -1,1 +1,1 @@
-"""The machine and its files: layout, durable writes, disks, signals, processors, energy, provenance."""
+"""The machine and its files: layout, durable writes, disks, git, signals, processors, energy, provenance."""

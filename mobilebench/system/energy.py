@@ -1,4 +1,4 @@
-"""The energy a machine says it used: Intel's and AMD's RAPL counters, NVIDIA's NVML counter.
+"""The energy a machine reports to have used: Intel's and AMD's RAPL counters, NVIDIA's NVML counter.
 
 Both count for the whole processor or card, whoever used it, so the sum is the machine's, not the cell's alone. Most
 virtual machines report nothing; then nothing is recorded.

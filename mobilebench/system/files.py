@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,25 +15,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
-def write_bytes(path: str | Path, content: bytes) -> Path:
-    """Replace `path` by `content` in one step, making its folder, and return it as a Path."""
+def write_bytes(path: str | Path, content: bytes, *, durable: bool = False, mode: int = 0o666) -> Path:
+    """Replace `path` by `content` in one step, making its folder, and return it as a Path.
+
+    durable: the file and its name are on the disk, not only with the system, when this returns. mode: who may read it,
+    at any moment, less what the user's umask takes away.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(content)
-        Path(beside).chmod(0o644)
-        Path(beside).replace(target)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        beside.replace(target)
+        if durable:
+            sync_folder(target.parent)
     except BaseException:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
     return target
 
 
-def write_text(path: str | Path, content: str) -> Path:
-    """Replace `path` by the UTF-8 text `content` in one step and return it as a Path."""
-    return write_bytes(path, content.encode())
+def write_text(path: str | Path, content: str, *, durable: bool = False, mode: int = 0o666) -> Path:
+    """Replace `path` by the UTF-8 text `content` as `write_bytes` does, and return it as a Path."""
+    return write_bytes(path, content.encode(), durable=durable, mode=mode)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk: a rename is not there before."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is durable enough
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Path:

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import subprocess
-from dataclasses import asdict
 from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -20,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-if TYPE_CHECKING:
-    import torch
+from mobilebench.system.cpu import cores
+from mobilebench.system.git import git
 
-    from mobilebench.config.suite import Suite
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 SUITE, MACHINE, PATCH = "suite.json", "environment.json", "uncommitted.patch"
@@ -33,15 +33,15 @@ _LOCK = Path("requirements.lock")
 
 @cache
 def environment() -> dict[str, str]:
-    """Return what every run says of its surroundings: git commit and dirty flag, package versions, machine."""
-    status = _git("status", "--porcelain", "--untracked-files=no")
+    """Return the tags of every run on its surroundings: git commit and dirty flag, package versions, machine."""
+    commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     return {
-        "git_commit": _git("rev-parse", "HEAD") or "unknown",
+        "git_commit": commit.strip() if commit else "unknown",
         "git_dirty": "unknown" if status is None else str(bool(status)).lower(),
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "host": platform.node(),
-        "cpu": f"{_cpu_name()} x{os.cpu_count()}",
+        "cpu": f"{_cpu_name()} x{cores()}",
     }
 
 
@@ -56,10 +56,13 @@ def dvc_digest(path: str) -> str | None:
         return None
 
 
-def write_files(folder: Path, suite: Suite) -> None:
-    """Write into `folder` what does not fit a tag: the suite, all packages and the machine, uncommitted changes."""
+def write_files(folder: Path, suite: Mapping[str, Any]) -> None:
+    """Write into `folder` what does not fit a tag.
+
+    These are the suite (as plain values), all packages with the machine, and the uncommitted changes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SUITE).write_text(json.dumps(asdict(suite), indent=1) + "\n")
+    (folder / SUITE).write_text(json.dumps(suite, indent=1) + "\n")
     (folder / MACHINE).write_text(json.dumps(machine(), indent=1) + "\n")
     patch = _uncommitted()
     if patch:
@@ -93,30 +96,18 @@ def packages() -> dict[str, str]:
 @cache
 def _uncommitted() -> str | None:
     """Return what `git apply` needs to make the tracked files what they are now; None for nothing or too much."""
-    patch = _git("diff", "HEAD", "--no-ext-diff", "--no-color", strip=False)
+    patch = git("diff", "HEAD", "--no-ext-diff", "--no-color")
     return patch if patch and len(patch) <= _PATCH_LIMIT else None
 
 
 def device_tags(device: torch.device) -> dict[str, str]:
-    """Return what a run says of the device it was trained on; asked after training, so no context is made early."""
+    """Return the tags of a run on the device it was trained on. Called after training, so no context is made early."""
     import torch
 
     tags = {"device": str(device)}
     if device.type == "cuda":
         tags |= {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
     return tags
-
-
-def _git(*arguments: str, strip: bool = True) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S603, S607 - fixed words
-    except (
-        OSError,
-        UnicodeDecodeError,
-        subprocess.CalledProcessError,
-    ):  # no git here, or no repository: a tag of a run, not a reason to stop
-        return None
-    return done.stdout.strip() if strip else done.stdout
 
 
 def _cpu_name() -> str:

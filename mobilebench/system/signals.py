@@ -16,24 +16,24 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Hold Ctrl-C and a termination back until the block is done: a write that has begun is ended, then it stops.
+    """Hold Ctrl-C and a termination back until the block is done: a write that has begun is finished first.
 
-    Only the main thread hears signals; elsewhere the block just runs.
+    Only the main thread receives signals. In any other the block just runs.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard: list[tuple[int, FrameType | None]] = []
+    received: list[tuple[int, FrameType | None]] = []
     before: dict[signal.Signals, Any] = {
-        number: signal.signal(number, lambda number, frame: heard.append((number, frame))) for number in _STOPPING
+        number: signal.signal(number, lambda number, frame: received.append((number, frame))) for number in _STOPPING
     }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-    if heard:
-        signal.raise_signal(heard[0][0])
+    if received:
+        signal.raise_signal(received[0][0])
 
 
 @contextmanager

@@ -78,7 +78,7 @@ class Cluster:
             _run("pg_ctl", "-D", str(self.folder), "-w", "-m", "fast", "stop")
 
     def is_running(self) -> bool:
-        """Tell whether its server process lives."""
+        """Return whether its server process lives."""
         return _call("pg_ctl", "-D", str(self.folder), "status")[0] == 0
 
     def create(self, *databases: str) -> None:
@@ -100,19 +100,19 @@ def free_port() -> int:
 
 
 def _run(program: str, *arguments: str) -> None:
-    status, said = _call(program, *arguments)
+    status, output = _call(program, *arguments)
     if status:
-        raise PostgresError(f"{program} ended with {status}: {said.strip()[-500:]}")
+        raise PostgresError(f"{program} ended with {status}: {output.strip()[-500:]}")
 
 
 def _call(program: str, *arguments: str) -> tuple[int, str]:
     command = [str(binaries() / program), *arguments]
-    with tempfile.TemporaryFile("w+") as said:  # no pipe: the server that pg_ctl leaves behind would keep it open
+    with tempfile.TemporaryFile("w+") as output:  # no pipe: the server that pg_ctl leaves behind would keep it open
         done = subprocess.run(  # noqa: S603 - our own words
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False, cwd="/", user=_owner()
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False, cwd="/", user=_owner()
         )
-        said.seek(0)
-        return done.returncode, said.read()
+        output.seek(0)
+        return done.returncode, output.read()
 
 
 def _owner() -> str | None:

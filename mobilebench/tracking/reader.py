@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mobilebench.config.ids import is_id
 from mobilebench.errors import TrackingError
 from mobilebench.runs.records import Record
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlflow.entities import Run
-
-_ID = re.compile(r"[a-z0-9_]+")
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,6 @@ def record_of(run: Run) -> Record:
 
 def _id(name: str) -> str:
     """Return a dataset's id; what a store holds may come from anyone, and the id becomes part of a path."""
-    if not _ID.fullmatch(name):
+    if not is_id(name):
         raise ValueError(f"dataset={name[:60]!r}")
     return name

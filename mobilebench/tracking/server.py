@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import UserError
+from mobilebench.system.files import write_text
 from mobilebench.system.layout import ARTIFACTS
 from mobilebench.tracking.postgres import Cluster, free_port
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ADMIN = "admin"
 RUNS, ACCOUNTS = "mlflow", "mlflow_auth"  # the databases
 _QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+_PRIVATE = 0o600  # a file that nobody else may read
 _READY = 120  # seconds; MLflow imports for 10 to 30
 
 
@@ -63,9 +65,16 @@ class Secrets:
     """What only the server's own user may read, and the port of its cluster, which the addresses of its data name."""
 
     admin: str
+    """Password of the account ADMIN."""
+
     session: str
+    """Key by which the server signs its sessions."""
+
     database: str
+    """Password of the cluster's user."""
+
     postgres_port: int
+    """Port of the cluster on this machine."""
 
 
 def load_secrets(folder: Path) -> Secrets:
@@ -80,25 +89,31 @@ def load_secrets(folder: Path) -> Secrets:
     if len(admin) < 12:
         raise ServerError("MLFLOW_AUTH_ADMIN_PASSWORD has fewer than 12 characters; choose a longer one or unset it")
     drawn = Secrets(admin, secrets.token_hex(32), secrets.token_hex(16), free_port())
-    _private(path, json.dumps(asdict(drawn)) + "\n")
+    write_text(path, json.dumps(asdict(drawn)) + "\n", mode=_PRIVATE)
     return drawn
 
 
 @dataclass(frozen=True)
 class Server:
-    """How a tracking server runs: its folder (secrets, artifacts, its own cluster), where it listens, who may call it.
-
-    database: an address of PostgreSQL without the database's name (`postgresql://user:password@host:5432`), None for a
-    cluster of its own, which then stays in `cluster`. hosts: the names the server is called by, `name:port`, with
-    commas between; None for this machine and private addresses.
-    """
+    """How a tracking server runs."""
 
     folder: Path
+    """Where its secrets, its artifacts and its own cluster are."""
+
     host: str = "127.0.0.1"
+    """The address it listens on."""
+
     port: int = 5000
+    """The port it listens on."""
+
     hosts: str | None = None
+    """Names it is called by, `name:port` with commas between; None for this machine and private addresses."""
+
     database: str | None = None
+    """PostgreSQL without the database's name, `postgresql://user:password@host:5432`; None for its own cluster."""
+
     cluster: Path | None = None
+    """Where its own cluster stays, None for a folder in `folder`."""
 
     @property
     def address(self) -> str:
@@ -145,9 +160,10 @@ class Server:
         auth = self.folder / "auth.ini"
         # Every account may write to every experiment: many workers, one benchmark. Passwords are checked once a minute
         # per account, not once a request, which would cost more than the request.
-        _private(
+        write_text(
             auth,
             f"[mlflow]\ndefault_permission = EDIT\ndatabase_uri = {accounts}\nauth_cache_ttl_seconds = 60\n",
+            mode=_PRIVATE,
         )
         return (
             os.environ
@@ -184,12 +200,3 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
             os.killpg(child.pid, number)
         with suppress(subprocess.TimeoutExpired):
             child.wait(patience)
-
-
-def _private(path: Path, text: str) -> None:
-    """Write a file that nobody else may read, at any moment."""
-    beside = path.with_suffix(".part")
-    beside.unlink(missing_ok=True)
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 - of a descriptor
-        file.write(text)
-    beside.replace(path)

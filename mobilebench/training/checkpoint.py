@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mobilebench.system.files import sync_folder
 from mobilebench.training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
         if path.exists():
             path.replace(previous(path))
         beside.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -67,13 +68,3 @@ def remove(path: Path) -> None:
     """Deletes the checkpoint and the one before it; called once a cell is finished."""
     path.unlink(missing_ok=True)
     previous(path).unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is durable enough
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,8 +13,9 @@ from scipy.stats import ttest_rel
 
 from mobilebench.analysis.compare import compare, jackknife
 from mobilebench.analysis.run_sets import RunSet, _of_revision, _resolve, changes, match_models, unknown
-from mobilebench.config.suite import Cell, load, packaged_text
+from mobilebench.config.suite import Cell, preset_text
 from mobilebench.errors import UserError
+from mobilebench.execution.suites import open_suite
 from mobilebench.report.slope_chart import slopes
 from mobilebench.scoring import Matrix, xscore
 from mobilebench.scoring.xscore import Anchors
@@ -127,7 +128,7 @@ def test_two_models_are_compared_under_both_names() -> None:
 def repository(project: Path) -> Path:
     (project / "results").mkdir()
     matrix(drawn(0)).to_csv(project / "results/accuracy.csv")
-    (project / "params.yaml").write_text(packaged_text("demo"))
+    (project / "params.yaml").write_text(preset_text("demo"))
     git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"], ["tag", "first"]):
         subprocess.run([*git, *command], check=True)
@@ -137,7 +138,7 @@ def repository(project: Path) -> Path:
 def test_a_git_revision_is_a_side(repository: Path) -> None:
     first = _of_revision("first")
     np.testing.assert_array_equal(first.matrix.top1, drawn(0))
-    assert first.settings[Cell("m", "d", 0)]["epochs"] == str(load().protocol.epochs)
+    assert first.settings[Cell("m", "d", 0)]["epochs"] == str(open_suite().protocol.epochs)
 
 
 @pytest.mark.parametrize("name", ["--output=x", "-h", "first; ls", "$(ls)", "a b", ""])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from ruamel.yaml import YAML
 
-from mobilebench.analysis.reproduce import plan, suite_of
+from mobilebench.analysis.reproduce import NUMBERS, plan, suite_of
 from mobilebench.cli import main
-from mobilebench.config import suite as suites
 from mobilebench.config.suite import Cell
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.execution.context import open_context
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.model_versions import model_name, register
+from mobilebench.execution.suites import open_suite
 from mobilebench.runs.records import read_results
 from mobilebench.system import provenance
 from mobilebench.system.layout import PACKED, RESULTS
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from mobilebench.runs.records import Record
 
+REPOSITORY = Path(__file__).parents[2]
 STARNET = Cell("starnet", "blobs", 0)
 
 
@@ -55,8 +57,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Ite
         (folder / "mlflow.db").write_bytes(_empty_store.read_bytes())
         suite = grids.write(folder)
         (folder / ".gitignore").write_text("*\n!params.yaml\n!.gitignore\n")
+        for path in NUMBERS:  # the code that makes numbers, as far as git can see it
+            file = folder / path if path.endswith(".py") else folder / path / "code.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("# code\n")
         git("init", "-q")
         git("add", ".")
+        git("add", "--force", "mobilebench")
         git("commit", "-qm", "first")
         params = folder / "params.yaml"
         params.write_text(params.read_text() + "# not committed\n")
@@ -114,25 +121,43 @@ def test_the_plan_names_the_commands_and_what_differs(trained: Trained) -> None:
     assert "This checkout cannot" in answer.output
 
 
-def test_a_checkout_that_has_everything_is_able(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracker = Tracker()
-    clean = dict(tracker.run(trained.record.run_id).tags) | {"git_dirty": "false"}
+@pytest.fixture
+def clean(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run as it would be, had its code been committed."""
+    tags = dict(Tracker().run(trained.record.run_id).tags) | {"git_dirty": "false"}
     real = Tracker.run
+    monkeypatch.setattr(Tracker, "run", lambda self, run_id: replace(real(self, run_id), tags=tags))
 
-    def run(self: Tracker, run_id: str) -> object:
-        from dataclasses import replace
 
-        return replace(real(self, run_id), tags=clean)
-
-    monkeypatch.setattr(Tracker, "run", run)
+def test_a_checkout_that_has_everything_is_able(trained: Trained, clean: None) -> None:
     answer = CliRunner().invoke(main, ["reproduce", trained.record.run_id])
     assert answer.exit_code == 0, answer.output
     assert "can make the number again" in answer.output
 
 
+@pytest.mark.parametrize("path", NUMBERS)
+def test_code_that_is_not_there_is_never_the_same(trained: Trained, clean: None, path: str) -> None:
+    aside = trained.folder / "aside"
+    (trained.folder / path).rename(aside)
+    try:
+        (code,) = [check for check in plan(Tracker(), trained.record.run_id).checks if check.name == "code"]
+    finally:
+        aside.rename(trained.folder / path)
+    assert not code.same
+    assert code.here.endswith(f" without {path}")
+
+
+def test_the_code_that_makes_numbers_is_what_dvc_prepares_and_trains_by() -> None:
+    """A path that exists nowhere never differs: a renamed module would drop out of both without a word."""
+    stages = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+    code = {name: {path for path in stage["deps"] if path.startswith("mobilebench/")} for name, stage in stages.items()}
+    assert code["prepare"] | code["train"] == set(NUMBERS)
+    assert [path for path in set().union(*code.values()) if not (REPOSITORY / path).exists()] == []
+
+
 def test_the_runs_suite_comes_back_as_params_of_an_experiment_of_its_own(trained: Trained) -> None:
     suite = suite_of(Tracker(), trained.record.run_id)
-    original = suites.load()
+    original = open_suite()
     assert suite.protocol == original.protocol
     assert suite.experiment == f"reproduction of {trained.record.run_id[:12]}"
     assert list(suite.cells()) == [STARNET]
@@ -141,7 +166,7 @@ def test_the_runs_suite_comes_back_as_params_of_an_experiment_of_its_own(trained
 def test_a_finished_cell_becomes_a_version_that_classifies(trained: Trained) -> None:
     import mlflow
 
-    tracker, suite, packed = Tracker(), suites.load(), open_packed(PACKED / "blobs")
+    tracker, suite, packed = Tracker(), open_suite(), open_packed(PACKED / "blobs")
     (done,) = register(tracker, suite, packed, [trained.record])
     assert done.is_new
     (again,) = register(tracker, suite, packed, [trained.record])
@@ -165,7 +190,7 @@ def test_a_finished_cell_becomes_a_version_that_classifies(trained: Trained) -> 
 def test_compare_takes_versions_and_runs(trained: Trained) -> None:
     tracker = Tracker()
     if not tracker.registry.versions(model_name(trained.record)):
-        list(register(tracker, suites.load(), open_packed(PACKED / "blobs"), [trained.record]))
+        list(register(tracker, open_suite(), open_packed(PACKED / "blobs"), [trained.record]))
     answer = CliRunner().invoke(main, ["compare", trained.record.run_id, f"{model_name(trained.record)}@best"])
     assert answer.exit_code == 0, answer.output
     assert "+0.00" in answer.output

@@ -80,7 +80,7 @@ def test_fetch_of_a_generated_set_says_so(call: Call) -> None:
 def test_own_data_from_params_yaml(call: Call, project: Path) -> None:
     from PIL import Image
 
-    from mobilebench.config.suite import packaged_text
+    from mobilebench.config.suite import preset_text
 
     for name in ("a", "b"):
         (project / "mine" / name).mkdir(parents=True)
@@ -88,7 +88,7 @@ def test_own_data_from_params_yaml(call: Call, project: Path) -> None:
             Image.new("RGB", (20, 20), (10 * i, 5, 90 if name == "a" else 200)).save(
                 project / "mine" / name / f"{i}.png"
             )
-    text = packaged_text("demo").replace("datasets: [digits, toy_shapes, toy_textures]", "datasets: [flowers]")
+    text = preset_text("demo").replace("datasets: [digits, toy_shapes, toy_textures]", "datasets: [flowers]")
     (project / "params.yaml").write_text(text + "data_sources:\n  flowers: {folder: mine}\n")
     result = call("prepare", "flowers")
     assert result.exit_code == 0, result.output

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mobilebench.cli import COMMANDS, main
-from mobilebench.config.suite import packaged_text
+from mobilebench.config.suite import preset_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,12 +47,12 @@ def test_help_imports_nothing_heavy() -> None:
 def test_init_lists_and_writes_suites(project: Path) -> None:
     assert "paper_v1" in call("init").output
     assert call("init", "proxy_4").exit_code == 0
-    assert (project / "params.yaml").read_text() == packaged_text("proxy_4")
+    assert (project / "params.yaml").read_text() == preset_text("proxy_4")
 
 
 def test_init_never_loses_settings_that_git_does_not_have(project: Path) -> None:
     call("init", "demo")
-    mine = packaged_text("demo").replace("epochs: 2", "epochs: 7")
+    mine = preset_text("demo").replace("epochs: 2", "epochs: 7")
     (project / "params.yaml").write_text(mine)
     result = call("init", "paper_v1")
     assert result.exit_code == 2

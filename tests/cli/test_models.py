@@ -132,9 +132,9 @@ def test_check_says_the_size_and_warns_of_the_budget(call: Call) -> None:
 def test_the_suite_in_params_yaml_gives_resolution_and_models(call: Call, tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["init", "demo"]).exit_code == 0
     from mobilebench.cli.models import _names, _resolution
-    from mobilebench.config import suite as suites
+    from mobilebench.execution.suites import open_suite
 
-    suite = suites.load()
+    suite = open_suite()
     assert _resolution(None) == suite.protocol.resolution == 32
     assert _names(None) == list(suite.models)
     assert _resolution(64) == 64

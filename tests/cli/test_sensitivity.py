@@ -61,7 +61,7 @@ def test_the_simplest_form_runs_and_the_report_shows_it(tiny: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--space", "lrr"), "Did you mean 'lr'"),
+        (("--space", "lrr"), "did you mean lr"),
         (("--space", "lr=-1"), "lr=-1.0 is outside what the protocol allows"),
         (("--model", "mobilevit"), "has no model mobilevit; it has shufflenet, starnet"),
         (("--dataset", "dogs"), "has no dataset dogs"),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilebench.config.protocol import ConfigError, Override, Protocol, digest, flatten, parse
+from mobilebench.config.parsing import ConfigError, digest, flatten, parse
+from mobilebench.config.protocol import Override, Protocol
 from mobilebench.config.recipe import Recipe
 
 # Settings that any of the networks can be trained with, drawn independently of one another.
@@ -47,7 +48,7 @@ def test_an_empty_protocol_is_the_papers() -> None:
         ({"epochs": "100"}, "epochs", "integer"),
         ({"epochs": 99.5}, "epochs", "integer"),
         ({"drop_last": 1}, "drop_last", "boolean"),
-        ({"warmup_epoch": 5}, "warmup_epoch", "did you mean 'warmup_epochs'"),
+        ({"warmup_epoch": 5}, "warmup_epoch", "did you mean warmup_epochs"),
         ({"augment": {"flip": 0.5}}, "augment.flip", "hflip"),
         ({"overrides": [{"models": ["a"], "set": {"learning_rate": 1}}]}, "overrides[0].set", "lr"),
         ({"overrides": [{"set": {"lr": -1.0}}]}, "lr", "more than 0"),

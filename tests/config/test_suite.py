@@ -6,36 +6,36 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from mobilebench.config import suite as suites
-from mobilebench.config.protocol import ConfigError, flatten
+from mobilebench.config.parsing import ConfigError, flatten
 from mobilebench.config.recipe import Recipe
+from mobilebench.config.suite import parse_suite, preset_text, presets, select_cells
 from mobilebench.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
-DEMO = suites.packaged_text("demo")
+DEMO = preset_text("demo")
 
 
 def test_every_packaged_suite_loads_under_its_own_name() -> None:
-    for name in suites.packaged():
-        suite = suites.parse_suite(suites.packaged_text(name), name)
+    for name in presets():
+        suite = parse_suite(preset_text(name), name)
         assert suite.suite == name
 
 
 def test_experiment_names_are_unique() -> None:
-    names = [suites.parse_suite(suites.packaged_text(name), name).experiment for name in suites.packaged()]
+    names = [parse_suite(preset_text(name), name).experiment for name in presets()]
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("name", suites.packaged())
+@pytest.mark.parametrize("name", presets())
 def test_a_packaged_suite_writes_every_setting_of_its_protocol(name: str) -> None:
     """Nothing that gives an accuracy its meaning may hide in a default."""
-    written = YAML(typ="safe", pure=True).load(suites.packaged_text(name))["protocol"]
+    written = YAML(typ="safe", pure=True).load(preset_text(name))["protocol"]
     assert set(written) - {"overrides"} == {f.name for f in fields(Recipe)}
     assert len(flatten(written["augment"])) == 11
 
 
 def test_the_papers_suite_is_the_papers_grid_and_protocol() -> None:
-    suite = suites.parse_suite(suites.packaged_text("paper_v1"), "paper_v1")
+    suite = parse_suite(preset_text("paper_v1"), "paper_v1")
     assert suite.experiment == "paper-v1"
     assert len(list(suite.cells())) == 77
     assert suite.protocol.recipe_for("mobilevit", "dogs").lr == 1e-4
@@ -50,14 +50,11 @@ def test_the_repository_starts_with_the_demo() -> None:
     ("old", "new", "expected"),
     [
         ("epochs: 2", "epochs: 1", "warmup_epochs is 1"),
-        ("suite: demo", "suites: demo", "did you mean 'suite'"),
+        ("suite: demo", "suites: demo", "did you mean suite"),
         ("seeds: [0]", "seeds: []", "seeds is empty"),
         ("seeds: [0]", "seeds: [0, 0]", "seeds names 0 twice"),
         ("seeds: [0]", "seeds: [-1]", "0 or more"),
         ("datasets: [digits,", "datasets: [digits, Digits-2,", "'Digits-2' is no id"),
-        ("datasets: [digits,", "datasets: [digit,", "did you mean digits"),
-        ("- convnext", "- convnexx", "did you mean convnext"),
-        ("models: [mobilevit]", "models: [mobilvit]", "did you mean mobilevit"),
         ("experiment: demo", "experiment: ''", "printable characters"),
         ("epochs: 2", "epochs: 2: 4", "not readable as YAML"),
         ("lam: 0.5", "lam: 2.0", "0 to 1"),
@@ -66,27 +63,22 @@ def test_the_repository_starts_with_the_demo() -> None:
 def test_a_wrong_params_yaml_is_refused_by_name(old: str, new: str, expected: str) -> None:
     assert old in DEMO
     with pytest.raises(UserError, match="(?s).*" + expected.replace("(", r"\(")):
-        suites.parse_suite(DEMO.replace(old, new, 1), "params.yaml")
+        parse_suite(DEMO.replace(old, new, 1), "params.yaml")
 
 
 def test_an_empty_file_is_refused() -> None:
     with pytest.raises(ConfigError, match="not the keys of a suite"):
-        suites.parse_suite("", "params.yaml")
+        parse_suite("", "params.yaml")
 
 
-def test_no_params_yaml_says_how_to_get_one(project: Path) -> None:
-    with pytest.raises(UserError, match="mobilebench init"):
-        suites.load()
-
-
-def test_an_unknown_suite_names_the_known(project: Path) -> None:
-    with pytest.raises(UserError, match="Did you mean 'paper_v1'"):
-        suites.packaged_text("paper-v1")
+def test_an_unknown_suite_names_the_known() -> None:
+    with pytest.raises(UserError, match="did you mean paper_v1"):
+        preset_text("paper-v1")
 
 
 def test_select_refuses_what_the_suite_lacks() -> None:
-    suite = suites.parse_suite(DEMO, "demo")
-    assert [c.name for c in suites.select(suite, "digits", ("tinynet",), (0,))] == ["tinynet.digits.0"]
+    suite = parse_suite(DEMO, "demo")
+    assert [c.name for c in select_cells(suite, "digits", ("tinynet",), (0,))] == ["tinynet.digits.0"]
     for dataset, models, seeds in (("cifar10", (), ()), ("digits", ("resnet",), ()), ("digits", (), (7,))):
         with pytest.raises(UserError, match="the suite has no"):
-            suites.select(suite, dataset, models, seeds)
+            select_cells(suite, dataset, models, seeds)

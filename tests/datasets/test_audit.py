@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilebench.config.data import OwnData
 from mobilebench.datasets import DataError
 from mobilebench.datasets.audit import Audit, DatasetFinding, audit, write_csv
 from mobilebench.datasets.contact_sheet import worst, write_sheet
-from mobilebench.datasets.custom import OwnData
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.datasets.phash import NEAR, hashes, near_pairs
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mobilebench.config.data import OwnData
 from mobilebench.datasets import DataError
-from mobilebench.datasets.custom import OwnData
 from mobilebench.datasets.packing.packed import open_packed
 
 if TYPE_CHECKING:

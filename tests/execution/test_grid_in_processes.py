@@ -14,12 +14,12 @@ import grids
 import pytest
 import torch
 
-from mobilebench.config.runtime import cores
 from mobilebench.config.suite import Cell
 from mobilebench.execution.context import open_context
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.progress import NullListener
 from mobilebench.runs.records import read_results, result_path
+from mobilebench.system.cpu import cores
 from mobilebench.system.layout import RESULTS
 from mobilebench.tracking import Tracker
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import grids
 import pytest
 
-from mobilebench.config import suite as suites
 from mobilebench.execution.context import open_context
+from mobilebench.execution.suites import open_suite
 from mobilebench.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -43,4 +43,4 @@ def empty_store(_empty_store: Path) -> Path:
 
 @pytest.fixture
 def context(small: Path) -> RunContext:
-    return open_context(suites.load(), "blobs", Tracker())
+    return open_context(open_suite(), "blobs", Tracker())

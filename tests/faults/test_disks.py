@@ -6,9 +6,10 @@ import errno
 import os
 import resource
 import shutil
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -87,16 +88,23 @@ def test_a_journal_on_a_full_disk_says_so_and_goes_on_when_there_is_space(
     assert states(context) == {"shufflenet": "FINISHED"}
 
 
-def test_a_result_file_that_cannot_be_written_is_written_later(context: RunContext) -> None:
-    beside = RESULTS / "cells/blobs/shufflenet.blobs.0.json.part"
-    beside.parent.mkdir(parents=True)
-    beside.symlink_to(FULL)
-    ((cell, error),) = run_cells(context, context.suite.cells())
+def test_a_result_file_that_cannot_be_written_is_written_later(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tempfile.mkstemp
+
+    def full(*places: Any, **named: Any) -> tuple[int, str]:
+        if (named.get("prefix") or "").startswith(".shufflenet.blobs.0.json"):
+            return os.open(FULL, os.O_WRONLY), str(named["dir"] / "full")
+        return real(*places, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mobilebench.system.files.tempfile.mkstemp", full)
+        ((cell, error),) = run_cells(context, context.suite.cells())
     assert cell == SHUFFLENET
     assert "No space left on device" in str(error)
     assert [record.model for record in read_results(RESULTS)] == ["starnet"]
     assert "no result file" in CliRunner().invoke(cli.main, ["status"]).output
-    beside.unlink()
     assert CliRunner().invoke(cli.main, ["sync"]).exit_code == 0
     assert len(read_results(RESULTS)) == 2
     assert states(context) == {"shufflenet": "FINISHED", "starnet": "FINISHED"}

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from importlib import metadata
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from mobilebench import models
-from mobilebench.models import MODELS, ModelError, external, slug
+from mobilebench.models import MODELS, ModelError, external
 
 Offer = Callable[..., None]
 
@@ -87,26 +85,6 @@ def test_a_timm_network_becomes_a_model_without_pretrained_weights(monkeypatch: 
     model = models.create("timm:resnet10t", 7, drop_rate=0.1)
     assert asked["pretrained"] is False
     assert model.get_classifier().out_features == 7
-
-
-names = st.text("abcz019_.:-/", min_size=1, max_size=20)
-
-
-@given(names)
-def test_a_slug_is_an_id_and_ids_are_their_own(name: str) -> None:
-    assert re.fullmatch("[a-z0-9_]+", slug(name))
-    if re.fullmatch("[a-z0-9_]+", name):
-        assert slug(name) == name
-
-
-@given(names, names)
-def test_slugs_do_not_collide(one: str, other: str) -> None:
-    assert (slug(one) == slug(other)) == (one == other)
-
-
-def test_names_that_differ_in_a_separator_or_case_have_their_own_slugs() -> None:
-    twins = ["timm:a.b", "timm:a_b", "timm:A_b", "timm_a_b", "timm:a-b"]
-    assert len({slug(name) for name in twins}) == len(twins)
 
 
 def build_tiny(num_classes: int, width: int = 4) -> nn.Module:

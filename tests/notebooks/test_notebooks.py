@@ -24,13 +24,13 @@ def made_project(store: Path) -> Path:
     from mlflow.tracking import MlflowClient
 
     from mobilebench.analysis.collect import score_experiment, write_scores
-    from mobilebench.config import suite as suites
+    from mobilebench.execution.suites import open_suite
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
     folder = store.parent
     shutil.copy(Path(str(resources.files("mobilebench.config") / "presets" / "demo.yaml")), folder / "params.yaml")
-    suite = suites.load()
+    suite = open_suite()
     client = MlflowClient(f"sqlite:///{store}")
     experiment = client.create_experiment(suite.experiment)
     rng = np.random.default_rng(1)

@@ -21,7 +21,7 @@ import pytest
 from torch import nn
 
 from mobilebench.analysis.collect import score_experiment
-from mobilebench.config.suite import packaged, packaged_text, parse_suite
+from mobilebench.config.suite import parse_suite, preset_text, presets
 from mobilebench.execution.context import RunContext, open_context
 from mobilebench.execution.delivery import sync_journals
 from mobilebench.execution.grid import run_cells
@@ -111,4 +111,4 @@ def test_its_offline_run_is_delivered_by_sync(context: RunContext) -> None:
 
 
 def test_every_packaged_suite_has_the_protocol_hash_it_had() -> None:
-    assert {name: parse_suite(packaged_text(name), name).protocol.hash for name in packaged()} == PROTOCOLS
+    assert {name: parse_suite(preset_text(name), name).protocol.hash for name in presets()} == PROTOCOLS

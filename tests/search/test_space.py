@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilebench.config.protocol import ConfigError, parse
+from mobilebench.config.parsing import ConfigError, parse
 from mobilebench.config.recipe import Augment, Recipe
 from mobilebench.config.sensitivity import SensitivitySettings
 from mobilebench.search.space import SETTINGS, Point, SpaceError, apply, parse_space, plan, protocol_values
@@ -76,7 +76,7 @@ def test_every_sampled_value_lies_in_the_range_and_is_allowed(name: str, u: floa
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("lrr", "did you mean 'lr'"),
+        ("lrr", "did you mean lr"),
         ("lr=fast", "lr=fast is not a number"),
         ("lr=-1", "lr=-1.0 is outside what the protocol allows: lr is -1.0"),
         ("lr=0.000001", "min_lr"),
@@ -107,7 +107,7 @@ def test_cutmix_that_the_protocol_switches_off_cannot_be_probed() -> None:
         ({"space": ["lrr"]}, "'lrr'"),
         ({"space": []}, "empty"),
         ({"space": ["lr", "lr"]}, "twice"),
-        ({"spaces": ["lr"]}, "did you mean 'space'"),
+        ({"spaces": ["lr"]}, "did you mean space"),
         ({"val_fraction": 0.0}, "val_fraction is 0.0"),
         ({"samples": -1}, "samples is -1"),
         ({"values": {"batch": [8]}}, "does not probe"),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mobilebench.config import suite as suites
-from mobilebench.config.protocol import ConfigError
+from mobilebench.config.parsing import ConfigError
+from mobilebench.config.suite import parse_suite
 from mobilebench.errors import UserError
 from mobilebench.execution.delivery import SyncReport, sync_journals
 from mobilebench.runs.events import DatasetInput, Epoch, Event, Fail, Finish, Resume, Start
@@ -214,7 +214,7 @@ def test_an_experiment_called_dot_dot_keeps_its_artifacts_below(project: Path) -
 @pytest.mark.parametrize("tag", ["!!python/object/apply:os.mkdir [trap]", "!!python/name:os.system"])
 def test_params_cannot_run_code(project: Path, tag: str) -> None:
     with pytest.raises(ConfigError):
-        suites.parse_suite(f"suite: {tag}\n", "params.yaml")
+        parse_suite(f"suite: {tag}\n", "params.yaml")
     assert list(project.iterdir()) == []
 
 

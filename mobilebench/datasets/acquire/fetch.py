@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import shutil
 import time
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+_log = logging.getLogger(__name__)
 ATTEMPTS = 6
 BLOCK = 1 << 16  # a block that breaks off is lost: small ones lose little
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
@@ -45,6 +47,7 @@ def download(source: Source, folder: Path, *, pause: float = 1.0) -> Path:
     if final.exists():
         return final
     folder.mkdir(parents=True, exist_ok=True)
+    _log.info("downloading %s to %s", source.url, final)
     _try_until_whole(source, part, pause)
     _check(source, part)
     part.rename(final)
@@ -65,7 +68,9 @@ def _try_until_whole(source: Source, part: Path, pause: float) -> None:
                     f"{source.url} did not arrive after {ATTEMPTS} tries in a row ({error}); {now} bytes are kept in"
                     f" {part} and will be taken up from there. Try again later, or use a local copy with --from."
                 ) from error
-            time.sleep(pause * 2 ** (failures - 1))
+            wait = pause * 2 ** (failures - 1)
+            _log.warning("%s: %s; trying again in %g s from byte %d", source.url, error, wait, now)
+            time.sleep(wait)
         except OSError as error:
             raise DataError(f"{part} cannot be written ({error}).") from error
         else:

@@ -65,8 +65,8 @@ def pack(reading: Reading, label: Label, folder: Path, *, workers: int) -> Meta:
         stored = _store_arrays(reading.pixels, entries, folder)
     else:
         few = len(entries) <= FEW
-        with processes(1 if few else workers) as spread:
-            stored = _store_files(reading, label.policy.short_side, folder, spread)
+        with processes(1 if few else workers) as parallel_map:
+            stored = _store_files(reading, label.policy.short_side, folder, parallel_map)
     labels = np.array([entry.label for entry in entries], np.int64)
     index = index_text([IndexRow(*entry, sha1) for entry, sha1 in zip(entries, stored.sha1s, strict=True)]).encode()
     meta = _meta(reading, label, stored, content_digest(stored.shape, reading.classes, labels, index))
@@ -124,13 +124,13 @@ def _store_arrays(pixels: Pixels, entries: Sequence[Entry], folder: Path) -> _St
     return _Stored((n, height, width, 3), [pixel_sha1(image) for image in pixels], histogram, storage)
 
 
-def _store_files(reading: Reading, wanted: int, folder: Path, spread: ParallelMap) -> _Stored:
+def _store_files(reading: Reading, wanted: int, folder: Path, parallel_map: ParallelMap) -> _Stored:
     paths, entries = reading.places(), reading.entries
-    native = _native_side(paths, spread)
+    native = _native_side(paths, parallel_map)
     side = min(wanted, native)
     shape = (len(entries), side, side, 3)
     square = Square(folder / IMAGES, _allocate(folder / IMAGES, shape), side)
-    done = _decode(square, paths, [entry.split == "train" for entry in entries], spread)
+    done = _decode(square, paths, [entry.split == "train" for entry in entries], parallel_map)
     _refuse([failure for part in done for failure in part.failures], len(entries))
     storage = {
         "how": STORAGE,
@@ -142,24 +142,24 @@ def _store_files(reading: Reading, wanted: int, folder: Path, spread: ParallelMa
     return _Stored(shape, sha1s, np.sum([part.histogram for part in done], axis=0), storage)
 
 
-def _native_side(paths: Sequence[str], spread: ParallelMap) -> int:
+def _native_side(paths: Sequence[str], parallel_map: ParallelMap) -> int:
     """Return the median short side; one small image among thousands must not shrink them all.
 
     Unreadable images are left to the decoding, which names them all together.
     """
     sides: list[int] = []
     with progress("reading sizes", len(paths)) as advance:
-        for block, found in spread(probe_chunk, _blocks(paths, 4 * CHUNK)):
+        for block, found in parallel_map(probe_chunk, _blocks(paths, 4 * CHUNK)):
             sides += found
             advance(block)
     return sorted(sides)[(len(sides) - 1) // 2] if sides else 1
 
 
-def _decode(square: Square, paths: Sequence[str], counted: Sequence[bool], spread: ParallelMap) -> list[Decoded]:
+def _decode(square: Square, paths: Sequence[str], counted: Sequence[bool], parallel_map: ParallelMap) -> list[Decoded]:
     """Return what came of every chunk, in row order."""
     done: list[Decoded] = []
     with progress("decoding", len(paths)) as advance:
-        for part in spread(partial(decode_chunk, square), _chunks(paths, counted)):
+        for part in parallel_map(partial(decode_chunk, square), _chunks(paths, counted)):
             done.append(part)
             advance(len(part.sha1s))
     return sorted(done, key=lambda part: part.start)

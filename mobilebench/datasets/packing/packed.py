@@ -44,29 +44,52 @@ class IndexRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Meta:
-    """What meta.json says.
-
-    mean, std: per channel over the train split, in [0, 1]. digest: hex identity of the content. identity: hex of what
-    it was made from (dataset, policy, code version), by which `prepare` knows that nothing is to be done. counts:
-    images per split. official: whether the counts are those of the official distribution. storage: how the images were
-    resized, in words, and how many were enlarged. provenance: licence, citation, where it came from.
-    """
+    """The content of meta.json."""
 
     id: str
+    """The dataset's id."""
+
     classes: tuple[str, ...]
+    """Class names in the order of their labels."""
+
     counts: Mapping[str, int]
+    """Images per split."""
+
     mean: tuple[float, float, float]
+    """Mean per channel over the train split, in [0, 1]."""
+
     std: tuple[float, float, float]
+    """Standard deviation per channel over the train split, in [0, 1]."""
+
     hflip: bool
+    """Whether a mirrored image is still an image of its class."""
+
     policy: DataPolicy
+    """How it was split and stored."""
+
     digest: str
+    """Hex identity of the content."""
+
     split_digest: str
+    """Hex identity of which image is in which split."""
+
     identity: str
+    """Hex digest of what it was made from (dataset, policy, code version); equal means that it need not be packed."""
+
     official: bool
+    """Whether the counts are those of the official distribution."""
+
     shape: tuple[int, int, int, int]
+    """Shape of the images: [N, H, W, 3]."""
+
     storage: Mapping[str, Any]
+    """How the images were resized, in words, and how many were enlarged."""
+
     provenance: Mapping[str, Any]
+    """Licence, citation, where it came from."""
+
     format: int = FORMAT
+    """Version of the packed form."""
 
     def to_json(self) -> str:
         """Return the text of meta.json."""

@@ -29,7 +29,7 @@ class ParallelMap(Protocol):
 
 @contextmanager
 def processes(workers: int) -> Iterator[ParallelMap]:
-    """Yield a function that spreads work over processes; with one worker it is done in this very process.
+    """Yield a function that shares work out to processes; with one worker it is done in this process.
 
     The work must be importable (processes are spawned: forking a process that runs threads can hang it). Raises
     DataError when a process is killed, which is nearly always for want of memory.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections import Counter
 from dataclasses import asdict, replace
@@ -12,20 +13,23 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from mobilebench.config.runtime import cores
 from mobilebench.datasets import registry
 from mobilebench.datasets.acquire import official_files as raw
 from mobilebench.datasets.packing.pack import Label, pack
 from mobilebench.datasets.packing.packed import FORMAT, META, open_packed, read_meta
 from mobilebench.datasets.spec import DataError, DatasetSpec, Reading
 from mobilebench.datasets.splits import cut_val, manifest_digest
+from mobilebench.system.cpu import cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from mobilebench.config.data import OwnData
     from mobilebench.config.recipe import DataPolicy
-    from mobilebench.datasets.custom import OwnData
+
+
+_log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -50,12 +54,15 @@ def prepare(
     final = out_dir / spec.id
     out_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(out_dir / f".{spec.id}.lock"):
-        if not _current(final, spec, identity):
+        if _current(final, spec, identity):
+            _log.info("%s is up to date", final)
+        else:
             reading = _read(spec, policy, place := _raw(spec, policy, raw_dir, source))
             official = _check_counts(spec, reading, place, incomplete_ok=incomplete_ok)
             if official:
                 _check_split(spec, reading, policy)
             label = Label(spec.id, spec.hflip, policy, identity, official, _provenance(spec, source))
+            _log.info("packing %d images of %s, read from %s", len(reading.entries), spec.id, place)
             _publish(reading, label, final, workers or cores())
     return final
 
@@ -145,8 +152,13 @@ def _check_split(spec: DatasetSpec, reading: Reading, policy: DataPolicy) -> Non
 
 def _provenance(spec: DatasetSpec, source: Path | None) -> dict[str, str]:
     origin = "a local copy" if source else "generated" if spec.generated else "the official source"
-    said = {key: getattr(spec, key) for key in ("title", "licence", "citation", "homepage")}
-    return {**said, "raw": spec.raw_name, "from": origin, "fingerprint": spec.fingerprint() if spec.fingerprint else ""}
+    described = {key: getattr(spec, key) for key in ("title", "licence", "citation", "homepage")}
+    return {
+        **described,
+        "raw": spec.raw_name,
+        "from": origin,
+        "fingerprint": spec.fingerprint() if spec.fingerprint else "",
+    }
 
 
 def _publish(reading: Reading, label: Label, final: Path, workers: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,9 @@ from mobilebench.models.cost import counts as cost
 from mobilebench.models.cost import latency
 from mobilebench.models.spec import ModelError
 from mobilebench.studies.beyond_imagenet import published as reference
+from mobilebench.system.files import write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import nn
@@ -151,26 +150,10 @@ def key(row: ProfileRow) -> Key:
 
 
 def add_row(path: Path, row: ProfileRow) -> None:
-    """Write `row` into the cost file, in place of an older one of the same model, classes and resolution.
-
-    The file is written beside and renamed, so that it is whole at any moment.
-    """
+    """Write `row` into the cost file, in place of an older one of the same model, classes and resolution."""
     rows = read_rows(path)
     rows[key(row)] = {name: "" if value is None else str(value) for name, value in asdict(row).items()}
-    _write(path, list(rows.values()))
-
-
-def _write(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _columns(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_rows(path, _columns(), rows.values())
 
 
 def _columns() -> list[str]:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilebench.config.data import OwnData
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DataError
-from mobilebench.datasets.custom import OwnData
 from mobilebench.datasets.packing.decode import ImageError, decode
 from mobilebench.datasets.packing.packed import open_packed
 

@@ -103,7 +103,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from mobilebench.datasets.packing import pack
-from mobilebench.datasets.custom import OwnData
+from mobilebench.config.data import OwnData
 from mobilebench.datasets.packing.prepare import prepare
 from mobilebench.config.recipe import DataPolicy
 
@@ -130,7 +130,7 @@ def test_killed_in_the_middle_it_leaves_nothing_and_no_processes(
 ) -> None:
     import psutil
 
-    from mobilebench.datasets.custom import OwnData
+    from mobilebench.config.data import OwnData
 
     for name in ("cats", "dogs"):  # enough work for the kill to fall into
         source = (image_folder / name / "0.jpg").read_bytes()

@@ -1,0 +1,83 @@
+"""Reading settings strictly: what YAML or JSON says as a frozen dataclass, with errors that name the key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from mobilebench.errors import UserError
+from mobilebench.system.names import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+
+class ConfigError(UserError):
+    """A setting is unknown, of the wrong type or impossible; the message names its key and what is allowed."""
+
+
+def digest(value: Any) -> str:
+    """Return 12 hex digits of the SHA-256 of a JSON-able value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of dotted keys: {"augment": {"hflip": 0.5}} -> {"augment.hflip": 0.5}."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            flat |= flatten(item, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat
+
+
+def parse(kind: type[T], data: Any, where: str = "") -> T:
+    """Return `data` (as decoded from YAML or JSON) as a `kind`, strictly.
+
+    Raises ConfigError, one line per problem, with the key's full name below `where`.
+    """
+    try:
+        # By way of JSON, where a list is the only way to write a tuple; strict types otherwise.
+        return TypeAdapter(kind).validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(kind, problem, where) for problem in error.errors())) from None
+    except TypeError as error:  # a YAML date, say, is no JSON value
+        raise ConfigError(f"{where.rstrip('. ') or kind.__name__}: {error}") from None
+
+
+def _explain(kind: type, problem: Any, where: str) -> str:
+    key = where + ".".join(str(part) for part in problem["loc"])
+    if problem["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+        allowed = _keys_beside(kind, problem["loc"])
+        hint = did_you_mean(str(problem["loc"][-1]), allowed, 1)
+        return f"{key}: unknown key{f'; {hint}' if hint else '.'} Allowed here: {', '.join(allowed)}"
+    if problem["type"] == "missing":
+        return f"{key}: is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":  # raised by our own checks, which name the key themselves
+        return f"{where}{message}"
+    return f"{key}: {message}, found {problem['input']!r}"
+
+
+def _keys_beside(kind: type, loc: tuple[Any, ...]) -> list[str]:
+    """Return the keys allowed where `loc` points, walking the JSON schema, which knows nested and optional types."""
+    schema = TypeAdapter(kind).json_schema()
+    node = schema
+    for part in loc[:-1]:
+        node = _resolve(schema, node)
+        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+    return sorted(_resolve(schema, node).get("properties", {}))
+
+
+def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    for option in [node, *node.get("anyOf", [])]:
+        if "$ref" in option:
+            found: dict[str, Any] = schema["$defs"][option["$ref"].rsplit("/", 1)[-1]]
+            return found
+    return node
