@@ -12,6 +12,7 @@ from mobilebench.config.suite import presets
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def test_the_model_table_is_the_one_printed() -> None:
@@ -35,6 +36,16 @@ def test_every_make_target_named_exists() -> None:
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
 def test_every_file_linked_exists(link: str) -> None:
     assert (ROOT / link).exists()
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:mobilebench|tests)/[a-z0-9_./]*)`", CONTRIBUTING))))
+def test_every_file_a_contributor_is_sent_to_exists(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+def test_every_make_target_a_contributor_calls_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|\$ )make ([a-z]+)", CONTRIBUTING)) <= targets
 
 
 def test_every_suite_is_listed() -> None:

@@ -105,6 +105,7 @@ def browse(page: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[
     )  # fmt: skip
 
 
+@pytest.mark.browser
 @needs_browser
 def test_sorting_in_a_real_browser(page: Path, tmp_path: Path) -> None:
     """Click two heads of the leaderboard, then read the order back from the page's title; no console errors."""
@@ -130,6 +131,7 @@ def test_sorting_in_a_real_browser(page: Path, tmp_path: Path) -> None:
     assert "CONSOLE" not in done.stderr, done.stderr
 
 
+@pytest.mark.browser
 @needs_browser
 def test_light_and_dark_are_drawn_differently(page: Path, tmp_path: Path) -> None:
     from PIL import Image

@@ -31,6 +31,8 @@ try:
 except PostgresError as error:
     pytest.skip(str(error), allow_module_level=True)
 
+pytestmark = pytest.mark.server
+
 WORKER = """
 import pathlib, sys
 from mobilebench.runs.journal import Journal
