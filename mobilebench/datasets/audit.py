@@ -129,7 +129,7 @@ def _near(datasets: Sequence[Packed]) -> Iterator[Pair]:
 
 
 def _comparable(datasets: Sequence[Packed], a: Image, b: Image) -> bool:
-    """Return whether a twin is news: two variants of one source share every image by design."""
+    """Return whether a pair is worth naming: two variants of one source share every image by design."""
     return a.dataset == b.dataset or _source(datasets[a.dataset]) != _source(datasets[b.dataset])
 
 

@@ -59,7 +59,7 @@ def _try_until_whole(source: Source, part: Path, pause: float) -> None:
     failures, reached = 0, _size(part)
     while True:
         try:
-            _once(source, part)
+            _try_once(source, part)
         except (_UnfinishedError, requests.RequestException) as error:
             now = _size(part)
             failures, reached = (1, now) if now > reached else (failures + 1, reached)
@@ -77,7 +77,7 @@ def _try_until_whole(source: Source, part: Path, pause: float) -> None:
             return
 
 
-def _once(source: Source, part: Path) -> None:
+def _try_once(source: Source, part: Path) -> None:
     """Ask for what is missing and append it. Raises _UnfinishedError when less came than was announced."""
     have = _size(part)
     headers = {"Accept-Encoding": "identity"}
@@ -89,7 +89,7 @@ def _once(source: Source, part: Path) -> None:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             _finish_or_restart(response, part)
             return
-        _refuse_status(source, response)
+        _raise_for_status(source, response)
         answer = _answer(response, have)
         _check_space(part, answer)
         _remember(response, part, answer)
@@ -149,7 +149,7 @@ def _finish_or_restart(response: requests.Response, part: Path) -> None:
     raise _UnfinishedError("the part already here does not belong to this file; starting over")
 
 
-def _refuse_status(source: Source, response: requests.Response) -> None:
+def _raise_for_status(source: Source, response: requests.Response) -> None:
     if response.status_code in _AGAIN:
         raise _UnfinishedError(f"the server answered {response.status_code} {response.reason}")
     if response.status_code not in {200, 206}:

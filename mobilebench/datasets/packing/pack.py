@@ -131,7 +131,7 @@ def _store_files(reading: Reading, wanted: int, folder: Path, parallel_map: Para
     shape = (len(entries), side, side, 3)
     square = Square(folder / IMAGES, _allocate(folder / IMAGES, shape), side)
     done = _decode(square, paths, [entry.split == "train" for entry in entries], parallel_map)
-    _refuse([failure for part in done for failure in part.failures], len(entries))
+    _raise_if_unreadable([failure for part in done for failure in part.failures], len(entries))
     storage = {
         "how": STORAGE,
         "side": side,
@@ -186,7 +186,7 @@ def _allocate(path: Path, shape: tuple[int, int, int, int]) -> int:
     return int(array.offset)
 
 
-def _refuse(failures: list[tuple[str, str]], total: int) -> None:
+def _raise_if_unreadable(failures: list[tuple[str, str]], total: int) -> None:
     if failures:
         lines = [f"  {path}: {reason}" for path, reason in sorted(failures)[:20]]
         more = [f"  ... and {len(failures) - 20} more"] if len(failures) > 20 else []
