@@ -12,6 +12,6 @@ The loop knows two names: `plan.make_plan` decides which technique pays for a re
 | activations that don't overwrite their input | `activation` | always | everywhere |
 | freed memory kept between steps | `allocator` | always | CPU, glibc |
 
-"Long runs" is what `acceleration: auto` means; `on` uses those two always. Each module says why it exists, what it gains
-and when it can go. Figures are those of benchmarks/RESULTS.md.
+"Long runs" is what `acceleration: auto` means; `on` uses those two always. Each module says why it exists, what it
+gains and when it can go. Figures are those of benchmarks/RESULTS.md.
 """

@@ -59,6 +59,7 @@ class StepRunner:
         plan: AccelerationPlan,
     ) -> None:
         self._step, self._model, self._batches, self._stores, self._plan = step, model, batches, stores, plan
+        self._graphed: GraphedStep | None = None
         self.decisions: list[str] = list(plan.reasons)
         if plan.disable_inplace:
             disable_inplace(model)
@@ -115,7 +116,7 @@ class StepRunner:
             torch.compile(self._model, options={"fallback_random": True}) if network else self._model  # eager's dropout
         )
         self._batches.compile_colour(colour)
-        self._graphed: GraphedStep | None = GraphedStep(self._eager) if graphed else None
+        self._graphed = GraphedStep(self._eager) if graphed else None
 
     def _use_fast_depthwise(self) -> None:
         try:
