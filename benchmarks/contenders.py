@@ -42,7 +42,7 @@ def steps_of(contender: str, model: nn.Module, stored: int, recipe: Recipe, thre
     images = stored_images(8 * recipe.batch_size, stored)
     labels = np.arange(len(images)) % CLASSES
     if contender.startswith("ours"):
-        runtime = Runtime(compile="on" if contender == "ours_compiled" else "auto")
+        runtime = Runtime(acceleration="on" if contender == "ours_compiled" else "auto")
         return _ours(model, images, labels, recipe, runtime)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if contender == "paper":

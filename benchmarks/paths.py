@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from mobilebench.training import EpochResult
 
-# Name: the path, the precision of its recipe, and whether what can be compiled is.
+# Name: the path, the precision of its recipe, and runtime.acceleration.
 PATHS: dict[str, tuple[Literal["fast", "plain"], Literal["fp32", "bf16"], Literal["on", "off"]]] = {
     "fast": ("fast", "fp32", "off"),
     "compiled": ("fast", "fp32", "on"),
@@ -55,10 +55,10 @@ def curves(packed: Packed, settings: argparse.Namespace) -> Curves:
     found: Curves = {}
     for model_id in settings.models:
         for name in settings.paths:
-            path, precision, compiled = PATHS[name]
+            path, precision, acceleration = PATHS[name]
             torch.manual_seed(0)
             model = create(model_id, len(meta.classes))
-            runtime = Runtime(path=path, threads=settings.threads, compile=compiled)
+            runtime = Runtime(path=path, threads=settings.threads, acceleration=acceleration)
             trainer = Trainer(model, data, replace(recipe, precision=precision), 0, runtime)
             found[model_id, name] = []
             for result in trainer.epochs():

@@ -1,6 +1,6 @@
 """Every setting that gives one cell's accuracy its meaning, as plain frozen dataclasses.
 
-They live beside the training loop and use the standard library only, so that the loop and the benchmarks run on a bare
+They use the standard library only, so that the loop and the benchmarks run on a bare
 GPU machine. `config.protocol` reads them strictly (no unknown keys, no wrong types) from `params.yaml`; the range
 checks are here, because a recipe made in Python must be as sound as one read from a file.
 """
@@ -23,16 +23,17 @@ def _require(ok: bool, key: str, found: object, allowed: str) -> None:  # noqa: 
 
 @dataclass(frozen=True)
 class DataPolicy:
-    """How a dataset is split and stored before training; what `prepare` depends on.
-
-    short_side: pixels of the stored squares' side, or the dataset's median shorter side where that is less; a
-    stored image is the centre square of its original. split_seed: seed of splits that no official list fixes.
-    val_fraction: share of the training part cut out as the validation part, in [0, 1).
-    """
+    """How a dataset is split and stored before training; what `prepare` depends on."""
 
     short_side: int = 256
+    """Pixels of the stored squares' side, or the dataset's median shorter side where that is less.
+
+    A stored image is the centre square of its original.
+    """
     split_seed: int = 42
+    """Seed of splits that no official list fixes."""
     val_fraction: float = 0.0
+    """Share of the training part cut out as the validation part, in [0, 1)."""
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
@@ -43,27 +44,30 @@ class DataPolicy:
 
 @dataclass(frozen=True)
 class Augment:
-    """Training-time augmentation, each image drawing its own parameters.
-
-    crop_scale, crop_ratio: area fraction and aspect ratio of the random resized crop (torchvision's RandomResizedCrop);
-    null takes the whole image. hflip: probability. color_jitter: brightness, contrast, saturation, hue as in
-    torchvision's ColorJitter, in random order. randaugment: (operations, magnitude of 30) or null. random_erasing:
-    probability. cutmix_alpha: Beta(alpha, alpha) of the pasted area, 0 switches CutMix off; cutmix_prob: share of
-    batches; cutmix_box: one box per image or one per batch; cutmix_weight: labels weighted by the area really kept
-    or by the area drawn before the box was clipped at the border.
-    """
+    """Training-time augmentation, each image drawing its own parameters."""
 
     crop_scale: tuple[float, float] | None = (0.9, 1.0)
+    """Area fraction of the random resized crop, as in torchvision's RandomResizedCrop; null takes the whole image."""
     crop_ratio: tuple[float, float] = (1.0, 1.0)
+    """Aspect ratio of the random resized crop, width over height."""
     hflip: float = 0.5
+    """Probability of a mirror image."""
     color_jitter: tuple[float, float, float, float] = (0.2, 0.3, 0.3, 0.2)
+    """Brightness, contrast, saturation, hue as in torchvision's ColorJitter, in random order."""
     randaugment: tuple[int, int] | None = None
+    """(operations, magnitude of 30), or null for none."""
     trivialaugment: bool = False
+    """Whether TrivialAugment is used; not together with randaugment."""
     random_erasing: float = 0.0
+    """Probability of an erased box."""
     cutmix_alpha: float = 1.0
+    """Beta(alpha, alpha) of the area CutMix pastes; 0 switches it off."""
     cutmix_prob: float = 1.0
+    """Share of batches with CutMix."""
     cutmix_box: Literal["image", "batch"] = "image"
+    """One box per image or one per batch."""
     cutmix_weight: Literal["area", "drawn"] = "area"
+    """Labels weighted by the area really kept, or by the area drawn before the box was clipped at the border."""
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
@@ -102,33 +106,48 @@ class Augment:
 class Recipe:
     """How one network is trained and read on one dataset.
 
-    Units: resolution in pixels, lr per step of the named optimiser, epochs and batches as counts. The learning rate
-    rises linearly over warmup_epochs, then falls along a cosine to min_lr at the last epoch, constant within an epoch.
-    selection says which epoch is reported; only the last is allowed, because choosing on test data is not honest.
-    eval_resize: side in pixels to which a stored image is resized before the centre crop of `resolution` is read at
-    evaluation; null means `resolution` itself, i.e. the whole image. model_options go to the network's builder.
-
     Raises ValueError, naming the key and what is allowed, for values that cannot be trained.
     """
 
     epochs: int = 100
+    """Passes over the train split."""
     warmup_epochs: int = 5
+    """Epochs of linear warm-up; then a cosine falls to min_lr at the last epoch, constant within an epoch."""
     batch_size: int = 32
+    """Images per training step."""
     drop_last: bool = False
+    """Whether a smaller last batch is left out."""
     resolution: int = 224
+    """Pixels along each side of the images the network gets."""
     eval_resize: int | None = None
+    """Pixels to which a stored image is resized before its centre crop of `resolution` is read at evaluation.
+
+    Null means `resolution` itself, i.e. the whole image.
+    """
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """The optimiser, with torch's defaults; SGD with momentum 0.9."""
     lr: float = 1e-3
+    """Learning rate after the warm-up, per step of the optimiser."""
     min_lr: float = 1e-5
+    """Learning rate of the last epoch."""
     weight_decay: float = 0.0
+    """The optimiser's weight decay: an L2 term for adam and sgd, decoupled for adamw."""
     label_smoothing: float = 0.05
+    """Share of the target spread evenly over the classes, in [0, 1)."""
     augment: Augment = field(default_factory=Augment)
+    """Training-time augmentation."""
     normalize: Literal["dataset", "imagenet", "half"] = "imagenet"
+    """Whose mean and standard deviation images are normalised with: the train split's, ImageNet's, or 0.5."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """fp32, or bf16 under autocast."""
     init: Literal["scratch"] = "scratch"
+    """Where the weights start."""
     selection: Literal["last_epoch"] = "last_epoch"
+    """Which epoch is reported: only the last, because choosing on test data is not honest."""
     model_options: dict[str, Scalar] = field(default_factory=dict)
+    """Options given to the network's builder."""
     data: DataPolicy = field(default_factory=DataPolicy)
+    """How the dataset is split and stored."""
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:

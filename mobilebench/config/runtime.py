@@ -11,25 +11,24 @@ from mobilebench.system.cpu import cores
 
 @dataclass(frozen=True)
 class Runtime:
-    """Machine settings.
-
-    device: auto (cuda, else mps, else cpu) or a torch device. threads: CPU threads of a cell, null for torch's choice,
-    or for an equal share of the cores where cells_per_device is more than one. path: `fast` (batched on the device) or
-    `plain` (an eager fp32 loop to check the fast one against). compile: torch.compile when it pays (auto), always (on)
-    or never (off). eval_every: epochs between readings of the test curve, 0 for the last epoch only (the reported value
-    is always the last epoch's). eval_batch_size: images per evaluation batch. cells_per_device: cells trained at once,
-    each in its own process, null for one. prepare_workers: decoding processes, null for one per core.
-    Raises ValueError, naming the key and what is allowed.
-    """
+    """Machine settings. Raises ValueError, naming the key and what is allowed."""
 
     device: str = "auto"
+    """`auto` (cuda, else mps, else cpu) or a torch device."""
     threads: int | None = None
+    """CPU threads of a cell. Null: torch's choice, or an equal share of the cores where cells_per_device is over 1."""
     path: Literal["fast", "plain"] = "fast"
-    compile: Literal["auto", "on", "off"] = "auto"
+    """`fast` augments in batches on the device; `plain` is an eager fp32 loop to check the fast one against."""
+    acceleration: Literal["auto", "on", "off"] = "auto"
+    """The techniques of training/accel: where they pay (auto), always (on), none of them (off, and on path plain)."""
     eval_every: int = 1
+    """Epochs between readings of the test curve, 0 for the last epoch only, whose value is always the reported one."""
     eval_batch_size: int = 256
+    """Images per evaluation batch."""
     cells_per_device: int | None = None
+    """Cells trained at once, each in its own process; null for one."""
     prepare_workers: int | None = None
+    """Decoding processes, null for one per core."""
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     def __post_init__(self) -> None:

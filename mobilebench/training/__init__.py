@@ -1,5 +1,7 @@
 """Training: batches, augmentation, schedule, loop, checkpoint. Plain torch: no mlflow, no dvc, no pydantic.
 
+`loop.Trainer` is the whole of it on two screens; what exists for speed alone lies in `accel`.
+
 `from mobilebench.training import Split, TrainData, Trainer, EpochResult, DivergedError, VERSION`. Names are resolved on
 first use, so that reading a recipe (`mobilebench.config.recipe`) does not import torch.
 """
@@ -9,13 +11,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mobilebench.training.version import VERSION
+
 if TYPE_CHECKING:
     from mobilebench.training.data import Split, TrainData
     from mobilebench.training.errors import DivergedError, TrainingError
     from mobilebench.training.loop import EpochResult, Trainer
-
-# The version of the numbers: raise it whenever a change moves a loss curve (tests/training/test_loop.py says when).
-VERSION = 1
 
 _HOME = {
     "Split": "data",

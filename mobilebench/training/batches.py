@@ -58,16 +58,21 @@ class Batches:
         self._store = store
         self._augmenter = augmenter
         self._seed = seed
-        self._device = device
+        self.device = device
         self._block = _BLOCK.get(device.type, 1)
         self.sizes = batch_sizes(len(store), recipe)
+        self.batch_size = recipe.batch_size
         self.block_images = self._block * recipe.batch_size
+
+    def compile_colour(self, wanted: bool) -> None:  # noqa: FBT001 - a switch
+        """Whether full blocks have their colours changed by a compiled function."""
+        self._augmenter.compile_colour(self.block_images if wanted else None)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of epoch `epoch` (0-based)."""
         shuffled = generator(self._seed, epoch, "order").permutation(len(self._store))
         order = torch.from_numpy(shuffled).to(self._store.home)
-        draws = self._augmenter.draw(self._seed, epoch, self.sizes).to(self._device)
+        draws = self._augmenter.draw(self._seed, epoch, self.sizes).to(self.device)
         blocks = [self.sizes[i : i + self._block] for i in range(0, len(self.sizes), self._block)]
         ends = list(accumulate(map(sum, blocks)))
         spans = [slice(end - sum(block), end) for block, end in zip(blocks, ends, strict=True)]

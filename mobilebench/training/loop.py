@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import time
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mobilebench.training import VERSION
-from mobilebench.training.accel import allocator as memory
-from mobilebench.training.accel.activation import disable_inplace
-from mobilebench.training.accel.batchnorm import fold_batch_norms
-from mobilebench.training.accel.cuda_graph import GraphedStep
-from mobilebench.training.accel.depthwise import NoCompilerError, use_fast_gradients
-from mobilebench.training.accel.plan import autocast, is_out_of_memory, make_optimizer, make_plan, pick_device
+from mobilebench.training.accel.plan import make_plan
+from mobilebench.training.accel.step_runner import StepRunner
 from mobilebench.training.augment import Augmenter
 from mobilebench.training.batches import Batch, Batches
+from mobilebench.training.device import autocast, check_precision, pick_device
 from mobilebench.training.errors import DivergedError, TrainingError
 from mobilebench.training.image_store import Store, free_bytes
 from mobilebench.training.loss import mixed_cross_entropy
+from mobilebench.training.optim import make_optimizer, set_rate
 from mobilebench.training.plain import PlainAugmenter
 from mobilebench.training.rng import network_rng
 from mobilebench.training.schedule import learning_rate
+from mobilebench.training.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +31,8 @@ if TYPE_CHECKING:
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.runtime import Runtime
     from mobilebench.training.data import TrainData
+
+_log = logging.getLogger(__name__)
 
 # Images per evaluation batch on a CPU at 224 px: larger ones only leave the caches and fill the memory.
 _CPU_EVAL_PIXELS = 32 * 224 * 224
@@ -61,65 +60,43 @@ class Trainer:
     """Trains `model` in place.
 
     Same arguments, same machine with the same compiler, same thread count: the same weights, bit for bit on a CPU, also
-    when stopped after any epoch and carried on from `state_dict()`. `decisions` says in words what was decided for this
-    machine.
+    when stopped after any epoch and carried on from `state_dict()`.
     """
 
     def __init__(self, model: nn.Module, data: TrainData, recipe: Recipe, seed: int, runtime: Runtime) -> None:
         self.recipe, self.seed, self.runtime = recipe, seed, runtime
         self.epoch = 0  # finished epochs
-        self.decisions: list[str] = []
         threads = runtime.cell_threads()
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = pick_device(runtime.device)
+        notes = check_precision(recipe, runtime, self.device)
         plain = runtime.path == "plain"
         layout = torch.contiguous_format if plain else torch.channels_last
         self.model = model.to(self.device).to(memory_format=layout)
-        if not plain:
-            disable_inplace(self.model)
         self.optimizer = make_optimizer(self.model, recipe, self.device, plain=plain)
         self._rate = self.optimizer.param_groups[0]["lr"]
         self._augmenter = (PlainAugmenter if plain else Augmenter)(recipe, data, self.device)
-        self._place(data)
+        self._train_store, self._test_store = self._place(data)
         self._batches = Batches(self._train_store, self._augmenter, recipe, seed, self.device)
-        self._plan = make_plan(recipe, runtime, self.device, len(self._batches.sizes) * recipe.epochs)
-        self.decisions += self._plan.reasons
-        if self._plan.own_depthwise:
-            self._use_fast_depthwise()
-        if not plain and self.device.type == "cpu" and memory.keep_freed_memory():
-            self.decisions.append("allocator: freed memory is kept between steps")
-        self._use(compiled=True, graphed=self._plan.graph)
-
-    def _place(self, data: TrainData) -> None:
-        """Puts the splits on the device when they fit beside those of the other processes that share it."""
-        room = free_bytes(self.device, self.runtime.cells_per_device or 1)
-        self._train_store = Store(data.train, self.device, room)
-        room -= self._train_store.size if self._train_store.resident else 0
-        self._test_store = Store(data.test, self.device, room)
+        plan = make_plan(recipe, runtime, self.device, len(self._batches.sizes) * recipe.epochs)
+        stores = (self._train_store, self._test_store)
+        self._runner = StepRunner(self._step, self.model, self._batches, stores, plan)
         where = f"on {self.device}" if self._train_store.resident else "memory-mapped on the host"
-        self.decisions.append(f"images: {self._train_store.size / 2**20:.0f} MB {where}")
+        self._notes = [f"images: {self._train_store.size / 2**20:.0f} MB {where}", *notes]
+        for note in self._notes:
+            _log.info(note)
 
-    def _use_fast_depthwise(self) -> None:
-        try:
-            layers = use_fast_gradients(self.model)
-        except NoCompilerError as error:
-            self._tell(f"depthwise gradients: PyTorch's, {error}")
-        else:
-            if layers:
-                self.decisions.append(f"depthwise gradients: our own in {layers} layer{'s' if layers > 1 else ''}")
+    @property
+    def decisions(self) -> list[str]:
+        """What was decided for this machine so far, in words."""
+        return self._notes + self._runner.decisions
 
-    def _use(self, *, compiled: bool, graphed: bool) -> None:
-        """Chooses how the network and the step run from the next step on."""
-        self._compiled = compiled and (self._plan.compile_network or self._plan.compile_colour)
-        network, colour = self._compiled and self._plan.compile_network, self._compiled and self._plan.compile_colour
-        if not network and self.runtime.path == "fast" and self.device.type == "cpu":
-            fold_batch_norms(self.model)  # a compiled network has its own way
-        self._forward: Callable[[Tensor], Tensor] = (
-            torch.compile(self.model, options={"fallback_random": True}) if network else self.model  # eager's dropout
-        )
-        self._augmenter.compile_colour(self._batches.block_images if colour else None)
-        self._graphed = GraphedStep(self._step) if graphed else None
+    def _place(self, data: TrainData) -> tuple[Store, Store]:
+        """The splits, on the device when they fit beside those of the other processes that share it."""
+        room = free_bytes(self.device, self.runtime.cells_per_device or 1)
+        train = Store(data.train, self.device, room)
+        return train, Store(data.test, self.device, room - train.size if train.resident else room)
 
     def epochs(self) -> Iterator[EpochResult]:
         """Trains from the first unfinished epoch to the last, giving each epoch's result as it ends.
@@ -132,7 +109,7 @@ class Trainer:
     def _run_epoch(self) -> EpochResult:
         start = time.perf_counter()
         lr = learning_rate(self.recipe, self.epoch)
-        train_loss = self._train_with_fallback(lr)
+        train_loss = self._runner.run_epoch(lambda: self._train(lr), self)
         seconds = time.perf_counter() - start
         self.epoch += 1
         test_loss, test_top1 = self.evaluate() if self._is_read() else (None, None)
@@ -141,7 +118,7 @@ class Trainer:
 
     def _train(self, lr: float) -> float:
         """One pass over the train split; the mean loss over its images, read from the device once, at the end."""
-        self._set_rate(lr)
+        set_rate(self.optimizer, self._rate, lr)
         losses = torch.zeros(len(self._batches.sizes), device=self.device)
         with network_rng(self.seed, self.epoch, self.device):
             for i, loss in enumerate(self.steps()):
@@ -151,25 +128,18 @@ class Trainer:
     def steps(self) -> Iterator[Tensor]:
         """The training steps of the present epoch: the loss of each, still on the device."""
         self.model.train()
-        step = self._graphed or self._step
         for batch in self._batches.epoch(self.epoch):
-            yield step(batch)
+            yield self._runner.step(batch)
 
-    def _step(self, batch: Batch) -> Tensor:
+    def _step(self, batch: Batch, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        """Learns from one batch through `forward`, the network in the form that the runner has it."""
         self.optimizer.zero_grad(set_to_none=True)
-        forward = self._forward if len(batch.first) == self.recipe.batch_size else self.model
-        with autocast(self._plan, self.device):
+        with autocast(self.recipe, self.device):
             logits = forward(batch.images)
         loss = mixed_cross_entropy(logits, batch.first, batch.second, batch.kept, self.recipe.label_smoothing)
         torch.autograd.backward(loss)
         self.optimizer.step()
         return loss.detach()
-
-    def _set_rate(self, lr: float) -> None:
-        if isinstance(self._rate, Tensor):
-            self._rate.fill_(lr)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate if isinstance(self._rate, Tensor) else lr
 
     def _mean(self, losses: Tensor) -> float:
         bad = torch.nonzero(~torch.isfinite(losses))
@@ -178,46 +148,6 @@ class Trainer:
             raise DivergedError(self.epoch + 1, step + 1, float(losses[step]))
         sizes = torch.tensor(self._batches.sizes, dtype=torch.float64)
         return float(losses.double() @ sizes / sizes.sum())
-
-    def _train_with_fallback(self, lr: float) -> float:
-        """`_train`; on a full device or a failed compilation the epoch starts again, more modestly."""
-        can_retreat = self._compiled or self._train_store.resident
-        before = copy.deepcopy(self.state_dict()) if can_retreat else None
-        try:
-            loss = self._train(lr)
-        except DivergedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - compilers fail in many ways; what is not theirs is raised again
-            self._fall_back(error)
-            assert before is not None
-            self.load_state_dict(before)
-            return self._train_with_fallback(lr)
-        if self._graphed is not None and self._graphed.failure:
-            self._tell(f"step eager: the CUDA graph could not be captured: {self._graphed.failure}")
-            self._use(compiled=self._compiled, graphed=False)
-        return loss
-
-    def _fall_back(self, error: Exception) -> None:
-        """Gives up what `error` shows not to work here; raises when nothing is left to give up."""
-        cause = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        if is_out_of_memory(error):
-            if not self._train_store.resident:
-                raise TrainingError(
-                    f"out of memory on {self.device} with images on the host ({cause}). Use a smaller batch_size or "
-                    "resolution, or let fewer cells share the device (runtime.cells_per_device)"
-                ) from error
-            self._train_store.evict()
-            self._test_store.evict()
-            self._tell(f"images: moved to the host, {self.device} was full")
-        elif self._compiled:
-            self._tell(f"eager: compiling failed: {cause}")
-            self._use(compiled=False, graphed=self._graphed is not None)
-        else:
-            raise error
-
-    def _tell(self, decision: str) -> None:
-        self.decisions.append(decision)
-        warnings.warn(decision, stacklevel=2)
 
     def _is_read(self) -> bool:
         every = self.runtime.eval_every
@@ -231,7 +161,7 @@ class Trainer:
         hits = torch.zeros((), device=self.device)
         places = torch.arange(len(self._test_store), device=self._test_store.home)
         for stored, labels in self._test_store.take(torch.split(places, self._eval_batch())):
-            with autocast(self._plan, self.device):
+            with autocast(self.recipe, self.device):
                 logits = self.model(self._augmenter.view(stored)).float()
             loss += functional.cross_entropy(logits, labels, reduction="sum")
             hits += (logits.argmax(dim=1) == labels).sum()
@@ -263,5 +193,4 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = int(state["epoch"])
-        if self._graphed is not None:  # a captured graph reads the optimiser state that was replaced
-            self._graphed = GraphedStep(self._step)
+        self._runner.reset()

@@ -180,7 +180,7 @@ def test_each_of_the_seven_trains(dataset_id: str, ready: Callable[..., Path]) -
     recipe = Recipe(epochs=1, warmup_epochs=0, batch_size=4, resolution=16, augment=Augment(cutmix_prob=0))
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, data.num_classes))
     torch.manual_seed(0)
-    trainer = Trainer(model, data, recipe, 0, Runtime(device="cpu", compile="off"))
+    trainer = Trainer(model, data, recipe, 0, Runtime(device="cpu", acceleration="off"))
     (result,) = list(trainer.epochs())
     assert 0 < result.train_loss < 20
     assert result.test_top1 is not None

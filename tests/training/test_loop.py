@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from mobilebench.config.recipe import Augment, Recipe
 from mobilebench.config.runtime import Runtime
-from mobilebench.training import VERSION, DivergedError, EpochResult, Split, TrainData, Trainer, TrainingError, loop
-from mobilebench.training.accel import depthwise
+from mobilebench.training import VERSION, DivergedError, EpochResult, Split, TrainData, Trainer, TrainingError
+from mobilebench.training.accel import depthwise, step_runner
 from mobilebench.training.accel import plan as compute
 from mobilebench.training.image_store import Store
 from mobilebench.training.schedule import learning_rate
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from mobilebench.training.batches import Batch
 
-CPU = Runtime(device="cpu", threads=2, compile="off")
+CPU = Runtime(device="cpu", threads=2)
 RECIPE = Recipe(epochs=4, warmup_epochs=1, batch_size=16, resolution=24, lr=0.01)
 STRONG = Augment(randaugment=(2, 10), random_erasing=0.5, crop_scale=(0.3, 1.0), crop_ratio=(0.75, 1.33))
 
@@ -302,7 +302,7 @@ def test_a_compiled_network_learns_the_same_and_resumes_bit_for_bit(
         return nn.Sequential(plain[:3], wide, plain[3:])
 
     def compiled() -> Trainer:
-        return Trainer(net(), data, recipe, 0, replace(CPU, compile="on"))
+        return Trainer(net(), data, recipe, 0, replace(CPU, acceleration="on"))
 
     monkeypatch.setattr(depthwise, "_LEAST", 0)
     recipe = replace(RECIPE, epochs=2)
@@ -318,13 +318,31 @@ def test_a_compiled_network_learns_the_same_and_resumes_bit_for_bit(
     assert not any("failed" in line for line in whole.decisions)
 
 
+@pytest.mark.parametrize("runtime", [replace(CPU, acceleration="off"), replace(CPU, path="plain", acceleration="on")])
+def test_acceleration_off_and_the_plain_path_use_no_technique(
+    data: TrainData, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def used(*_args: object, **_options: object) -> None:
+        pytest.fail("a technique of training/accel was used")
+
+    for technique in ("disable_inplace", "use_fast_gradients", "fold_batch_norms", "GraphedStep"):
+        monkeypatch.setattr(step_runner, technique, used)
+    monkeypatch.setattr(step_runner.allocator, "keep_freed_memory", used)
+    monkeypatch.setattr(step_runner.torch, "compile", used)
+    next(Trainer(make_net(), data, RECIPE, 0, runtime).epochs())
+
+
+def test_a_short_run_has_the_same_bits_with_and_without_acceleration(data: TrainData) -> None:
+    assert outcome(train(data)[1]) == outcome(train(data, runtime=replace(CPU, acceleration="off"))[1])
+
+
 def test_without_a_compiler_depthwise_gradients_are_pytorchs(
-    data: TrainData, hidden_compiler: Path, monkeypatch: pytest.MonkeyPatch
+    data: TrainData, hidden_compiler: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(compute, "_DEPTHWISE_PIXELS", 0)
     net = nn.Sequential(nn.Conv2d(3, 3, 5, padding=2, groups=3), *make_net())
-    with pytest.warns(UserWarning, match="depthwise gradients: PyTorch's, there is no g"):
-        trainer = Trainer(net, data, RECIPE, 0, replace(CPU, compile="auto"))
+    trainer = Trainer(net, data, RECIPE, 0, CPU)
+    assert "depthwise gradients: PyTorch's, there is no g" in caplog.text
     assert "network eager: 1.1e+05 pixels, compiling pays from 8.0e+09" in trainer.decisions
     next(trainer.epochs())
 
@@ -334,7 +352,7 @@ def test_a_long_run_is_compiled_where_that_can_be(
 ) -> None:
     for size in ("_NETWORK_PIXELS", "_COLOUR_PIXELS"):
         monkeypatch.setattr(compute, size, 0)
-    asked = replace(CPU, compile="auto")
+    asked = CPU
     if which("g++"):
         plan = compute.make_plan(RECIPE, asked, torch.device("cpu"), 100)
         assert (plan.compile_network, plan.compile_colour) == (True, True)
@@ -345,7 +363,7 @@ def test_a_long_run_is_compiled_where_that_can_be(
 
 
 def test_a_failed_compilation_is_told_and_the_run_goes_on_eagerly(
-    data: TrainData, monkeypatch: pytest.MonkeyPatch
+    data: TrainData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_function: object, **_options: object) -> Callable[..., Tensor]:
         def run(*_args: object) -> Tensor:
@@ -354,30 +372,33 @@ def test_a_failed_compilation_is_told_and_the_run_goes_on_eagerly(
         return run
 
     _, eager = train(data)
-    monkeypatch.setattr(loop.torch, "compile", broken)
-    with pytest.warns(UserWarning, match="no C\\+\\+ compiler"):
-        trainer, results = train(data, runtime=replace(CPU, compile="on"))
+    monkeypatch.setattr(step_runner.torch, "compile", broken)
+    trainer, results = train(data, runtime=replace(CPU, acceleration="on"))
+    assert "no C++ compiler" in caplog.text
     assert any("no C++ compiler" in line for line in trainer.decisions)
     assert outcome(results) == outcome(eager)
 
 
-def test_a_full_device_moves_the_images_to_the_host(data: TrainData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_device_moves_the_images_to_the_host(
+    data: TrainData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     _, expected = train(data)
     trainer = Trainer(make_net(), data, RECIPE, 0, CPU)
     trainer._train_store = Store(data.train, trainer.device, room=1 << 30)
     trainer._batches._store = trainer._train_store
+    trainer._runner._stores = (trainer._train_store, trainer._test_store)
     assert trainer._train_store.resident
     step, calls = trainer._step, []
 
-    def full_once(batch: Batch) -> Tensor:
-        calls.append(step(batch))
+    def full_once(batch: Batch, forward: Callable[[Tensor], Tensor]) -> Tensor:
+        calls.append(step(batch, forward))
         if len(calls) == 2:
             raise torch.OutOfMemoryError("device full")
         return calls[-1]
 
-    monkeypatch.setattr(trainer, "_step", full_once)
-    with pytest.warns(UserWarning, match="moved to the host"):
-        results = list(trainer.epochs())
+    monkeypatch.setattr(trainer._runner, "_step", full_once)
+    results = list(trainer.epochs())
+    assert "moved to the host" in caplog.text
     assert not trainer._train_store.resident
     assert outcome(results) == outcome(expected)
 
@@ -385,10 +406,10 @@ def test_a_full_device_moves_the_images_to_the_host(data: TrainData, monkeypatch
 def test_a_full_host_is_told(data: TrainData, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(make_net(), data, RECIPE, 0, CPU)
 
-    def full(batch: Batch) -> Tensor:
+    def full(batch: Batch, forward: Callable[[Tensor], Tensor]) -> Tensor:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    monkeypatch.setattr(trainer, "_step", full)
+    monkeypatch.setattr(trainer._runner, "_step", full)
     with pytest.raises(TrainingError, match="smaller batch_size"):
         list(trainer.epochs())
 
@@ -419,7 +440,7 @@ def test_a_gpu_has_the_cpus_curve() -> None:
     data = make_data(200)
     recipe = replace(RECIPE, batch_size=8)
     cpu = Trainer(make_net(dropout=0.0), data, recipe, 0, CPU)
-    gpu = Trainer(make_net(dropout=0.0), data, recipe, 0, Runtime(device="cuda", compile="off"))
+    gpu = Trainer(make_net(dropout=0.0), data, recipe, 0, Runtime(device="cuda"))
     for a, b in zip(cpu.epochs(), gpu.epochs(), strict=True):
         assert math.isclose(a.train_loss, b.train_loss, rel_tol=0.01)
     assert gpu._train_store.resident

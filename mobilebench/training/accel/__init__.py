@@ -1,1 +1,17 @@
-"""What exists for speed alone."""
+"""What exists for speed alone. `runtime.acceleration: off` uses none of it; results then differ by rounding at most.
+
+The loop knows two names: `plan.make_plan` decides which technique pays for a recipe on a machine, and
+`step_runner.StepRunner` carries them out, and gives up what fails.
+
+| technique | module | used | where |
+|---|---|---|---|
+| torch.compile of network and colour jitter | `step_runner` | in long runs | CPU, CUDA |
+| the step as one CUDA graph | `cuda_graph` | always | CUDA |
+| own gradient of large depthwise kernels | `depthwise` | in long runs, fp32 | CPU |
+| batch normalisation of few channels | `batchnorm` | unless the network is compiled | CPU |
+| activations that don't overwrite their input | `activation` | always | everywhere |
+| freed memory kept between steps | `allocator` | always | CPU, glibc |
+
+"Long runs" is what `acceleration: auto` means; `on` uses those two always. Each module says why it exists, what it
+gains and when it can go. Figures are those of benchmarks/RESULTS.md.
+"""

@@ -2,6 +2,9 @@
 
 `nn.SiLU(inplace=True)` overwrites what autograd has to keep, so that autograd takes a copy. Out of place the input is
 kept as it is: in training the same two tensors in memory, and the same values.
+
+Gain: one copy of each such activation; benchmarks/RESULTS.md has no figure for it alone. It can go when PyTorch's
+in-place activations no longer copy in training, or when the networks here are built without them.
 """
 
 from __future__ import annotations

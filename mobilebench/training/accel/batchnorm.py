@@ -2,8 +2,10 @@
 
 PyTorch's kernel goes over a channels-last tensor pixel by pixel, a vector of C values at a time; with C small or no
 multiple of the vector's length most of each vector is empty. Here k neighbouring pixels count as one row of k * C
-columns, which are normalised with their channels' common statistics: 1.5 to 3.5 times as fast where it is used (but for
-40 channels, the same; `benchmarks/RESULTS.md`).
+columns, which are normalised with their channels' common statistics.
+
+Gain: a layer is 1.5 to 3.5 times as fast where it is used, but for 40 channels, the same (benchmarks/RESULTS.md). It
+can go when `python -m benchmarks.layers` shows PyTorch's own kernel as fast for few channels.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The gradient of depthwise kernels of 5 pixels and more on a CPU: the same sums, in an order that suits its caches.
 
-PyTorch's was up to a quarter of a network's whole step; a layer is 1.6 to 3.4 times as fast with ours, there and back
-(`benchmarks/RESULTS.md`). The code is
-`depthwise.cpp` beside this file, compiled by the machine's own compiler in about two seconds when a trainer asks for
-it. It runs on PyTorch's own OpenMP threads; any others would have to fight for the cores with these.
+The code is `depthwise.cpp` beside this file, compiled by the machine's own compiler in about two seconds when a trainer
+asks for it. It runs on PyTorch's own OpenMP threads; any others would have to fight for the cores with these.
+
+Gain: PyTorch's was up to a quarter of a network's whole step; a layer is 1.6 to 3.4 times as fast with ours, forward
+and backward (benchmarks/RESULTS.md). It can go when `python -m benchmarks.layers` shows PyTorch's own as fast.
 """
 
 from __future__ import annotations

@@ -1,0 +1,57 @@
+"""The device a cell trains on and the precision it computes with there."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mobilebench.training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from mobilebench.config.recipe import Recipe
+    from mobilebench.config.runtime import Runtime
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device of runtime.device. Raises TrainingError when it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts when it was built without the backend
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"runtime.device {name!r} cannot be used: {reason}. Use auto, cpu, cuda or mps") from error
+    return device
+
+
+def check_precision(recipe: Recipe, runtime: Runtime, device: torch.device) -> list[str]:
+    """What a user should know about the recipe's precision here. Raises TrainingError for bf16 on the plain path."""
+    if recipe.precision == "fp32":
+        return []
+    if runtime.path == "plain":
+        raise TrainingError(f"runtime.path plain is fp32, the recipe's precision {recipe.precision}; use path fast")
+    if has_bf16(device):
+        return []
+    return [f"bf16 is emulated: {device.type} here has no bf16 arithmetic, fp32 would be faster"]
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device has bf16 arithmetic of its own."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+    return True
+
+
+def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    """bf16 autocast where the recipe asks for it; without the weight cache, which a CUDA graph cannot replay."""
+    if recipe.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
