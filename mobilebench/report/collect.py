@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilebench.analysis.collect import raise_if_stale
-from mobilebench.report import CostRow, Curve, ReportInputs, RunRef
-from mobilebench.report.inputs import read_costs
+from mobilebench.models.cost.cost_file import CostRow, read_costs
+from mobilebench.report.inputs import Curve, ReportInputs, RunRef
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet import published as reference
 from mobilebench.system.files import read_rows

@@ -6,7 +6,7 @@ from mobilebench.scoring import xscore
 from mobilebench.studies.beyond_imagenet import audit
 from mobilebench.studies.beyond_imagenet import published as reference
 
-FOUND = {finding.where: finding for finding in audit.findings()}
+FOUND = {finding.where: finding for finding in audit.disagreements()}
 
 
 @pytest.mark.parametrize(
