@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import UserError
-from mobilebench.system.files import read_rows
+from mobilebench.system.files import read_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
     from pathlib import Path
 
 
@@ -49,7 +49,7 @@ def read_costs(path: str | Path) -> tuple[CostRow, ...]:
     A model profiled more than once (other class counts, threads or machines) is taken from its last row.
     """
     rows: dict[str, CostRow] = {}
-    for row in read_rows(path, ("model", "params", "macs")):
+    for row in read_csv(path, ("model", "params", "macs")).to_dict("records"):
         try:
             latency = float(row["latency_ms"]) if row.get("latency_ms") else None
             cost = CostRow(row["model"], int(row["params"]), int(row["macs"]), latency, _latency_note(row))
@@ -59,7 +59,7 @@ def read_costs(path: str | Path) -> tuple[CostRow, ...]:
     return tuple(rows.values())
 
 
-def _latency_note(row: Mapping[str, str]) -> str:
+def _latency_note(row: Mapping[Hashable, str]) -> str:
     """Say what a latency was measured on, from the columns that `mobilebench models profile` writes."""
     named = {"latency_runs": "median of {} runs", "threads": "{} threads", "cpu": "{}", "resolution": "{} px, batch 1"}
     return ", ".join(form.format(row[name]) for name, form in named.items() if row.get(name))

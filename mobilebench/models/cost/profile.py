@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -14,9 +12,10 @@ from mobilebench.models.checks import check
 from mobilebench.models.cost import counts as cost
 from mobilebench.models.cost import latency
 from mobilebench.models.spec import ModelError
+from mobilebench.system.files import read_csv, write_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -158,18 +157,14 @@ def average_params(static: Cost, num_classes: int, class_counts: Sequence[int]) 
     return round(static.params_without_head + per_class * sum(class_counts) / len(class_counts))
 
 
-def read_rows(path: Path) -> dict[Key, dict[str, str]]:
+def read_rows(path: Path) -> dict[Key, dict[Hashable, str]]:
     """Return the rows of a cost file by (model, classes, resolution); raises `ModelError` if it is another table."""
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if list(reader.fieldnames or ()) != _columns():
-            raise ModelError(
-                f"{path} has other columns than a cost table of this version; move it away or use --output"
-            )
-        rows = list(reader)
-    return {(row["model"], row["num_classes"], row["resolution"]): row for row in rows}
+    frame = read_csv(path)
+    if list(frame.columns) != _columns():
+        raise ModelError(f"{path} has other columns than a cost table of this version; move it away or use --output")
+    return {(row["model"], row["num_classes"], row["resolution"]): row for row in frame.to_dict("records")}
 
 
 def key(row: ProfileRow) -> Key:
@@ -178,26 +173,12 @@ def key(row: ProfileRow) -> Key:
 
 
 def add_row(path: Path, row: ProfileRow) -> None:
-    """Write `row` into the cost file, in place of an older one of the same model, classes and resolution.
+    """Write `row` into the cost file, in place of an older one of the same model, classes and resolution."""
+    import pandas as pd
 
-    The file is written beside and renamed, so that it is whole at any moment.
-    """
     rows = read_rows(path)
     rows[key(row)] = {name: "" if value is None else str(value) for name, value in asdict(row).items()}
-    _write(path, list(rows.values()))
-
-
-def _write(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _columns(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_csv(path, pd.DataFrame(list(rows.values()), columns=_columns()))
 
 
 def _columns() -> list[str]:

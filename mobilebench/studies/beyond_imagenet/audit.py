@@ -7,7 +7,7 @@ for the tables, and 74 of 76 stop at a missing module, so what they show is like
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,8 @@ from mobilebench.studies.study import Disagreement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pandas import DataFrame
 
 TOLERANCE = 0.001  # Table 4 has three decimals
 CLAIMED_CLASSES = 327  # section 4.2, of the four-dataset benchmark
@@ -90,6 +92,13 @@ class WhatIf:
 def disagreements() -> tuple[Disagreement, ...]:
     """Return every disagreement, table by table."""
     return (*_table_1(), *_table_2(), *_table_4(), *_tiers(), *_predicted(), *_from_code())
+
+
+def to_frame() -> DataFrame:
+    """Return the disagreements as a table: where, printed, found, basis."""
+    import pandas as pd
+
+    return pd.DataFrame([asdict(row) for row in disagreements()])
 
 
 def what_if(dogs: tuple[float, ...] = (0.2959, 0.50, 0.55, 0.58)) -> tuple[WhatIf, ...]:

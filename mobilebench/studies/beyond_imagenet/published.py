@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mobilebench.models.cost.cost_file import PrintedCost
 from mobilebench.scoring.matrix import Matrix
 from mobilebench.scoring.xscore import Anchors, anchors_from_matrix
-from mobilebench.system.files import read_rows
+from mobilebench.system.files import read_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
 
 SOURCE = "Beyond ImageNet (Zhang, Ding, Liu 2025)"
 PAPER_FOUR = ("imagenette", "cifar100", "ham10k", "dogs")  # section 4.1: the four it says suffice
@@ -67,9 +71,13 @@ class PublishedScore:
     """The paper's "predicted" four-dataset column."""
 
 
+def _rows(name: str, columns: Sequence[str]) -> list[dict[Hashable, Any]]:
+    return read_csv(_FOLDER / name, columns).to_dict("records")
+
+
 def costs() -> tuple[PublishedCost, ...]:
     """Table 1: parameters and multiply-adds of the eleven models (its "FLOPs" are MACs)."""
-    rows = read_rows(_FOLDER / "table1_cost.csv", ("model", "params_m", "flops_m"))
+    rows = _rows("table1_cost.csv", ("model", "params_m", "flops_m"))
     return tuple(
         PublishedCost(r["model"], round(float(r["params_m"]) * 1e6), round(float(r["flops_m"]) * 1e6)) for r in rows
     )
@@ -83,7 +91,7 @@ def printed_costs() -> dict[str, PrintedCost]:
 
 def datasets() -> tuple[PublishedDataset, ...]:
     """Table 2: the seven datasets."""
-    rows = read_rows(_FOLDER / "table2_datasets.csv", ("dataset", "domain", "classes", "train", "test"))
+    rows = _rows("table2_datasets.csv", ("dataset", "domain", "classes", "train", "test"))
     return tuple(
         PublishedDataset(r["dataset"], r["domain"], int(r["classes"]), int(r["train"]), int(r["test"])) for r in rows
     )
@@ -95,15 +103,15 @@ def matrix() -> Matrix:
     `n_test` comes from Table 2; the released code would test on fewer images (4,116 for dogs, 1,503 for ham10k).
     """
     sizes = {row.dataset: row.test for row in datasets()}
-    rows = read_rows(_FOLDER / "table3_accuracy.csv", ("model", *sizes))
-    names = tuple(name for name in rows[0] if name != "model")
+    rows = _rows("table3_accuracy.csv", ("model", *sizes))
+    names = tuple(str(name) for name in rows[0] if name != "model")
     cells = {(r["model"], d, 0): round(float(r[d]) / 100, 6) for r in rows for d in names}
     return Matrix.from_cells(cells, sizes)
 
 
 def scores() -> tuple[PublishedScore, ...]:
     """Table 4: G, V and xScore as printed (lambda 0.5)."""
-    rows = read_rows(_FOLDER / "table4_xscore.csv", ("model", "g", "v", "xscore_7", "xscore_4"))
+    rows = _rows("table4_xscore.csv", ("model", "g", "v", "xscore_7", "xscore_4"))
     return tuple(
         PublishedScore(r["model"], float(r["g"]), float(r["v"]), float(r["xscore_7"]), float(r["xscore_4"]))
         for r in rows
@@ -113,7 +121,7 @@ def scores() -> tuple[PublishedScore, ...]:
 def elements() -> dict[str, dict[str, bool]]:
     """Table 5: {element: {model: has it}}, as the paper prints it."""
     models = [row.model for row in costs()]
-    rows = read_rows(_FOLDER / "table5_elements.csv", ("element", *models))
+    rows = _rows("table5_elements.csv", ("element", *models))
     return {r["element"]: {m: r[m] == "1" for m in models} for r in rows}
 
 

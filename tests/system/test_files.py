@@ -1,0 +1,50 @@
+"""CSV files are read as strings, refused by name when they are none, and written whole."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mobilebench.errors import UserError
+from mobilebench.system.files import read_csv, write_csv
+
+
+def test_what_is_read_is_text_as_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,n\nNA,007\nnan,\nshort\n")
+    assert read_csv(tmp_path / "a.csv", ("n",)).to_numpy().tolist() == [["NA", "007"], ["nan", ""], ["short", ""]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "no column n; its header has nothing"),
+        (b"a,b\n", "no column n; its header has a, b"),
+        (b"n\n1\n1,2\n", "Expected 1 fields in line 3, saw 2"),
+        (b"n\n1,2\n", "as many fields as its header"),
+        (b"n\n\xff\n", "cannot be read as a CSV"),
+    ],
+)
+def test_what_is_no_such_csv_is_refused_by_name(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "a.csv").write_bytes(text)
+    with pytest.raises(UserError, match=message) as error:
+        read_csv(tmp_path / "a.csv", ("n",))
+    assert "a.csv" in str(error.value)
+
+
+def test_an_absent_file_is_named_with_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no file .*a\.csv; expected a CSV with the columns n, m"):
+        read_csv(tmp_path / "a.csv", ("n", "m"))
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_csv(tmp_path / "a.csv", pd.DataFrame({"n": [0.1, None]}))
+    assert path.read_bytes() == b'n\n0.1\n""\n'
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        write_csv(path, pd.DataFrame({"n": [2]}))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+    assert path.read_bytes() == b'n\n0.1\n""\n'
