@@ -2,9 +2,9 @@
 
 `python -m benchmarks.paths FOLDER [--models ..] [--paths ..] [--epochs N] [--train N] [--test N] [--plot FILE]`
 
-FOLDER is a packed dataset (`mobilebench prepare` makes it). Both paths draw the same random numbers, so that they begin
-alike; rounding then drives them apart, as two seeds would be, and the ends show whether one of them learns worse. With
-`--paths fast bf16` the precisions are compared instead, with `--paths compiled plain` what long runs do.
+FOLDER is a packed dataset (`mobilebench data prepare` makes it). Both paths draw the same random numbers, so that they
+begin alike; rounding then drives them apart, as two seeds would be, and the ends show whether one of them learns worse.
+With `--paths fast bf16` the precisions are compared instead, with `--paths compiled plain` what long runs do.
 """
 
 from __future__ import annotations

@@ -1,29 +1,30 @@
-"""Two matrices side by side: what differs per dataset and in xScore, paired over seeds, with an interval.
+"""Two matrices compared: what differs per dataset and in xScore, paired over seeds, with an interval.
 
-Both sides are cut to the cells that both have, and scored on one scale (the smallest and largest mean accuracy of each
+Both are cut to the cells that both have, and scored on one scale (the smallest and largest mean accuracy of each
 dataset over both), because differences between two scales mean nothing. The interval is the delete-one-seed
 jackknife's with Student's t (Tukey; Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 11): leave each
-seed out on both sides at once, so that what the seeds share cancels. For a mean it is the paired t interval exactly.
+seed out of both at once, so that what the seeds share cancels. For a mean it is the paired t interval exactly.
 It says what other seeds would give, nothing of other test images.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mobilebench.errors import UserError
 from mobilebench.scoring import Anchors, Matrix, anchors_from_matrix, xscore
-from mobilebench.system.files import write_rows
+from mobilebench.system.files import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from pandas import DataFrame
 
     Floats = NDArray[np.float64]
 
@@ -33,44 +34,58 @@ COLUMNS = ("what", "name", "a", "b", "difference", "low", "high", "seeds", "cell
 
 @dataclass(frozen=True)
 class Difference:
-    """One line: `difference` is b - a, `low`..`high` its interval, NaN for a single seed.
-
-    what: `dataset` (mean top-1 over the common models, fractions), `xscore` (of one model) or `mean xscore`. cells:
-    pairs of cells behind it.
-    """
+    """One line of a comparison."""
 
     what: What
+    """`dataset` (mean top-1 over the common models, fractions), `xscore` (of one model) or `mean xscore`."""
     name: str
+    """The dataset or the model."""
     a: float
+    """The value in A."""
     b: float
+    """The value in B."""
     difference: float
+    """b - a."""
     low: float
+    """Lower end of the interval of the difference; NaN for a single seed."""
     high: float
+    """Upper end of the interval of the difference; NaN for a single seed."""
     seeds: int
+    """Seeds that both have."""
     cells: int
+    """Pairs of cells behind the line."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The differences of two matrices over the cells that both have; `only` counts the cells of A and of B alone."""
+    """The differences of two matrices over the cells that both have."""
 
     rows: tuple[Difference, ...]
+    """The differences."""
     models: tuple[str, ...]
+    """Models that both have."""
     datasets: tuple[str, ...]
+    """Datasets that both have."""
     seeds: tuple[int, ...]
+    """Seeds that both have."""
     only: tuple[int, int]
+    """Cells of A alone and of B alone."""
     level: float
+    """Confidence level of the intervals."""
 
     def of(self, what: str) -> list[Difference]:
         """Return the rows of one kind."""
         return [row for row in self.rows if row.what == what]
 
+    def to_frame(self) -> DataFrame:
+        """Return one row per difference (COLUMNS); an undefined number is NaN."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) | {"level": self.level} for row in self.rows], columns=list(COLUMNS))
+
     def to_csv(self, path: Path) -> Path:
-        """Write the rows (COLUMNS; undefined numbers are empty) and replace `path` in one step."""
-        rows = [
-            {key: _blank(value) for key, value in (row.__dict__ | {"level": self.level}).items()} for row in self.rows
-        ]
-        return write_rows(path, COLUMNS, rows)
+        """Write the rows of `to_frame` (undefined numbers are empty) and replace `path` in one step."""
+        return write_csv(path, self.to_frame())
 
 
 def compare(
@@ -182,7 +197,3 @@ def _check_sizes(a: Matrix, b: Matrix, datasets: tuple[str, ...]) -> None:
 
 def _axes(matrix: Matrix) -> str:
     return "; ".join(", ".join(map(str, getattr(matrix, key))) for key in ("models", "datasets", "seeds"))
-
-
-def _blank(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -116,7 +116,7 @@ def _commands(run: Details, tracker: Tracker) -> list[str]:
     return [
         *steps,
         f"mobilebench reproduce {record.run_id} --write-params",
-        f"mobilebench prepare {record.dataset}",
+        f"mobilebench data prepare {record.dataset}",
         f"mobilebench train {record.dataset} {chosen}",
         f"mobilebench compare {record.run_id} {shlex.quote('experiment:' + _experiment(run))}",
     ]

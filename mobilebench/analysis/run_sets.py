@@ -92,7 +92,7 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
 
 
 def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
-    """Return two sets of one model each under a common name, so that different models can be compared cell by cell."""
+    """Let two sets of runs of one model each be compared although the models differ, under both names."""
     first, second = ({cell.model for cell in run_set.cells} for run_set in (a, b))
     if len(first) != 1 or len(second) != 1 or first == second:
         return a, b
@@ -101,7 +101,7 @@ def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
 
 
 def changes(a: RunSet, b: RunSet) -> list[Change]:
-    """Return what differs in protocol, data and code in the cells that both sets have, most frequent first."""
+    """Return what differs in protocol, data and code between the cells that both have, most frequent first."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for cell in a.cells.keys() & b.cells.keys():
         for kind, key in (("protocol", "settings"), ("data", "data"), ("code", "code")):

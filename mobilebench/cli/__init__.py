@@ -7,21 +7,23 @@ from typing import NamedTuple
 
 import click
 
-from mobilebench import __version__
 from mobilebench.errors import UserError
 
 
 class _Entry(NamedTuple):
-    """Where a sub-command lives (`module:attribute`) and its line in `--help`, so that help imports none of them."""
+    """Where a sub-command lives (`module:attribute`) and its line in `--help`, so that help imports none of them.
+
+    A hidden one works and is not listed: the earlier name of a command.
+    """
 
     target: str
     help: str
+    hidden: bool = False
 
 
 COMMANDS = {
     "init": _Entry("mobilebench.cli.grid:init", "Write params.yaml from a packaged suite."),
     "status": _Entry("mobilebench.cli.grid:status", "Print the grid with the state of every cell."),
-    "prepare": _Entry("mobilebench.cli.data:prepare", "Fetch and pack one dataset."),
     "train": _Entry("mobilebench.cli.grid:train", "Train all cells of the suite on one dataset."),
     "sync": _Entry("mobilebench.cli.grid:sync", "Deliver what waits for the tracking server."),
     "score": _Entry("mobilebench.cli.score:score", "Build the accuracy matrix from MLflow and compute xScore."),
@@ -33,16 +35,16 @@ COMMANDS = {
     "register": _Entry("mobilebench.cli.runs:register", "Make finished cells versions of registered models."),
     "server": _Entry("mobilebench.cli.runs:server", "Run a tracking server for many workers."),
     "ui": _Entry("mobilebench.cli.grid:ui", "Open MLflow's UI on the right store."),
-    "claims": _Entry("mobilebench.cli.claims:claims", "Check the paper's statements against a matrix."),
+    "study": _Entry("mobilebench.cli.study:study", "Check a published study's claims, or audit its tables."),
     "subsets": _Entry(
-        "mobilebench.cli.claims:subsets", "Rank all subsets of the datasets as a proxy of the full score."
+        "mobilebench.cli.subsets:subsets", "Rank all subsets of the datasets as a proxy of the full score."
     ),
-    "predict": _Entry("mobilebench.cli.claims:predict", "Place new models from their results on a few datasets."),
-    "audit-paper": _Entry(
-        "mobilebench.cli.claims:audit_paper", "Recompute the paper's tables and print what disagrees."
-    ),
+    "predict": _Entry("mobilebench.cli.subsets:predict", "Place new models from their results on a few datasets."),
     "models": _Entry("mobilebench.cli.models:models", "List and profile the networks."),
     "data": _Entry("mobilebench.cli.data:data", "List, fetch, prepare and audit datasets."),
+    "prepare": _Entry("mobilebench.cli.data:prepare", "Now `data prepare`.", hidden=True),
+    "claims": _Entry("mobilebench.cli.study:claims_alias", "Now `study claims`.", hidden=True),
+    "audit-paper": _Entry("mobilebench.cli.study:audit_alias", "Now `study audit`.", hidden=True),
 }
 
 
@@ -50,7 +52,7 @@ class _LazyGroup(click.Group):
     """A group that knows its sub-commands' names and imports one only when it runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
+        return [name for name, entry in COMMANDS.items() if not entry.hidden]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         entry = COMMANDS.get(cmd_name)
@@ -64,7 +66,7 @@ class _LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items() if not entry.hidden])
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -75,6 +77,6 @@ class _LazyGroup(click.Group):
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="mobilebench")
+@click.version_option(package_name="mobilebench", prog_name="mobilebench")
 def main() -> None:
     """Does a lightweight vision model that is good on one dataset stay good on others?"""

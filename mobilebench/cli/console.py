@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mobilebench.config.suite import Cell
+    from mobilebench.report.table import Table as ReportTable
     from mobilebench.training import EpochResult
 
 console = Console(highlight=False)
@@ -25,6 +26,15 @@ def plain_table(*columns: str, title: str | None = None, tight: bool = False) ->
         *columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
         collapse_padding=True, padding=0 if tight else (0, 1),
     )  # fmt: skip
+
+
+def print_table(table: ReportTable, rows: int | None = None) -> None:
+    """Print a report's table, its first `rows` if given, marked cells bold, its caption below."""
+    shown = plain_table(*table.columns, tight=True)
+    for row in table.rows[:rows]:
+        shown.add_row(*(f"[bold]{cell.text}[/bold]" if cell.strong else cell.text for cell in row))
+    console.print(shown)
+    console.print(table.caption, soft_wrap=True)
 
 
 class GridProgress:

@@ -59,7 +59,7 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
         state = state_of(spec, raw or RAW, packed or PACKED)
         table.add_row(spec.id, str(state.classes or "?"), *state.sizes, state.name, escape(spec.licence))
     console.print(table)
-    console.print("mobilebench data list DATASET tells more; mobilebench data fetch DATASET downloads it.")
+    console.print("mobilebench data list DATASET shows more; mobilebench data fetch DATASET downloads it.")
 
 
 def _details(spec: DatasetSpec, state: DatasetState) -> str:
@@ -79,8 +79,8 @@ def _details(spec: DatasetSpec, state: DatasetState) -> str:
     files = [
         f"  {s.url} -> {s.name}" + (f" (md5 {s.md5})" if s.md5 else " (no published checksum)") for s in spec.sources
     ]
-    said = [f"{name}: {text}" for name, text in lines.items() if text]
-    return "\n".join([spec.id, *said, *(["files:", *files] if files else [])])
+    known = [f"{name}: {text}" for name, text in lines.items() if text]
+    return "\n".join([spec.id, *known, *(["files:", *files] if files else [])])
 
 
 def _images(train: str, val: str, test: str) -> str:
@@ -161,7 +161,7 @@ def audit(datasets: tuple[str, ...], out: Path | None, packed: Path | None) -> N
     names = datasets or tuple(sorted(path.parent.name for path in folder.glob(f"[!.]*/{META}")))
     for name in names:
         if not (folder / name).exists():
-            find(name, _own())  # a name that nobody knows is told so, with those that look like it
+            find(name, _own())  # raises for an unknown name, with those that look like it
     opened = {name: open_packed(folder / name) for name in dict.fromkeys(names)}
     found = run_audit(list(opened.values()))
     write_csv(results / "audit.csv", DatasetFinding, found.findings)
@@ -175,11 +175,11 @@ def audit(datasets: tuple[str, ...], out: Path | None, packed: Path | None) -> N
 def _table(findings: tuple[DatasetFinding, ...]) -> Table:
     from rich.table import Table
 
-    telling = [line for line in findings if line.value]
-    table = Table(caption=f"{len(findings) - len(telling)} more checks found nothing", caption_justify="left")
+    nonzero = [line for line in findings if line.value]
+    table = Table(caption=f"{len(findings) - len(nonzero)} more checks found nothing", caption_justify="left")
     for name in ("dataset", "check", "where", "found", "of", "share"):
         table.add_column(name, overflow="fold")
-    for line in telling:
+    for line in nonzero:
         share = f"{line.value / line.of:.2%}" if line.of else ""
         table.add_row(line.dataset, line.check, line.where, f"{line.value:g}", str(line.of), share)
     return table

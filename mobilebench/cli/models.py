@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from mobilebench.models.cost.profile import ProfileRow
     from mobilebench.models.model_table import Line
+    from mobilebench.models.profile import ProfileRow
 
 CLASSES = click.option("--classes", default=10, show_default=True, type=click.IntRange(1), help="Number of classes.")
 RESOLUTION = click.option(
@@ -32,18 +32,20 @@ def models() -> None:
 @click.option("--markdown", is_flag=True, help="Print the README's table instead: 10 classes, 224 px.")
 def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
     """Print every model with its parameters, its MACs and what it is."""
+    from mobilebench.cli import readme_table
     from mobilebench.cli.console import console
     from mobilebench.models import MODELS
     from mobilebench.models import model_table as table
     from mobilebench.models.external import entry_points
+    from mobilebench.studies.beyond_imagenet.published import printed_costs
 
     if markdown:
-        click.echo(table.readme_table())
+        click.echo(readme_table.readme_table())
         return
     size = _resolution(resolution)
     with console.status("building the networks ..."):
         fitting = [model_id for model_id, spec in MODELS.items() if spec.minimum <= size]
-        lines = table.lines([*fitting, *entry_points()], classes, size)
+        lines = table.lines([*fitting, *entry_points()], classes, size, printed_costs())
     for model_id in MODELS.keys() - set(fitting):
         console.print(f"Left out: {model_id}, which needs {MODELS[model_id].minimum} px or more.")
     console.print(_costs(lines, f"Networks with {classes} classes at {size} px"))
@@ -86,13 +88,15 @@ def profile(names: str | None, classes: int, resolution: int | None, output: Pat
     from rich.progress import track
 
     from mobilebench.cli.console import console
-    from mobilebench.models.cost import profile as profiling
+    from mobilebench.models import profile as profiling
+    from mobilebench.studies.beyond_imagenet.published import printed_costs
 
+    printed = printed_costs()
     ids, size = _names(names), _resolution(resolution)
     known = profiling.read_rows(output)  # refuse a foreign file before the work, not after it
     rows = []
     for model_id in track(ids, "profiling", console=console, disable=not console.is_terminal):
-        rows.append(profiling.profile(model_id, classes, size, runs, threads))
+        rows.append(profiling.profile(model_id, classes, size, runs, threads, printed.get(model_id)))
         profiling.add_row(output, rows[-1])
     replaced = sum(profiling.key(row) in known for row in rows)
     console.print(_profiles(rows))
@@ -142,9 +146,10 @@ def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Tab
 
 
 def _costs(lines: Sequence[Line], title: str) -> Table:
+    from mobilebench.cli.readme_table import NUMBERS
     from mobilebench.models import model_table as table
 
-    shown = _table(title, ["model"], table.NUMBERS)
+    shown = _table(title, ["model"], NUMBERS)
     for line in lines:
         shown.add_row(line.spec.id, *table.numbers(line))
     return shown

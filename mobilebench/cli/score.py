@@ -66,13 +66,13 @@ def leaderboard() -> None:
     from mobilebench.runs.records import read_results
     from mobilebench.scoring import Matrix, compute_scores
     from mobilebench.studies.beyond_imagenet.published import paper_anchors
-    from mobilebench.system.files import read_rows
+    from mobilebench.system.files import read_csv
     from mobilebench.system.layout import RESULTS
 
     name, suite = _settings(None)
     assert suite is not None
     matrix = Matrix.from_csv(RESULTS)
-    scored = {row["run_id"] for row in read_rows(RESULTS / "accuracy.csv", ("run_id",))}
+    scored = set(read_csv(RESULTS / "accuracy.csv", ("run_id",))["run_id"])
     raise_if_stale((record for record in read_results(RESULTS) if record.run_id in scored), suite)
     anchors = paper_anchors() if suite.score.anchors == "paper" else None
     show(

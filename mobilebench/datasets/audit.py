@@ -14,7 +14,7 @@ import numpy as np
 
 from mobilebench.datasets.phash import hashes, near_pairs
 from mobilebench.datasets.spec import DataError
-from mobilebench.system.files import write_rows
+from mobilebench.system.files import write_csv as write_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -234,7 +234,9 @@ def _between(a: Packed, b: Packed, pairs: Sequence[Pair]) -> Iterator[DatasetFin
 
 def write_csv(path: Path, kind: type[DatasetFinding | Pair], rows: Sequence[DatasetFinding] | Sequence[Pair]) -> None:
     """Write findings or pairs, one a line. Raises DataError."""
+    import pandas as pd
+
     try:
-        write_rows(path, [field.name for field in fields(kind)], map(asdict, rows))
+        write_frame(path, pd.DataFrame(map(asdict, rows), columns=[field.name for field in fields(kind)]))
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error}).") from error

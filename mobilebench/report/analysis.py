@@ -9,18 +9,21 @@ import numpy as np
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.effects import element_effects, lambda_swaps, pareto_front
 from mobilebench.scoring.proxy import all_proxies
-from mobilebench.scoring.subsets import FOUR, all_subsets, direct_scores, held_out_scores, predict_new, predicted_scores
+from mobilebench.scoring.subsets import all_subsets, direct_scores, held_out_scores, predict_new, predicted_scores
 from mobilebench.scoring.uncertainty import dataset_bootstrap, interval, leave_one_dataset_out, ranks_of
 from mobilebench.scoring.xscore import xscore
 from mobilebench.studies.beyond_imagenet.claims import check_claims
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from mobilebench.report.inputs import CostRow, ReportInputs
+    from mobilebench.models.cost.cost_file import CostRow
+    from mobilebench.report.inputs import ReportInputs
     from mobilebench.scoring import Matrix, ScoreTable
     from mobilebench.scoring.correlation import Fit
-    from mobilebench.studies.beyond_imagenet.claims import Context
+    from mobilebench.studies.beyond_imagenet.context import Context
 
 
 def between(low: float, high: float, digits: int = 3) -> Field:
@@ -92,11 +95,12 @@ def _fit_cells(line: Fit) -> tuple[Field, Field]:
     )
 
 
-def subsets_table(matrix: Matrix, size: int, *, lam: float) -> Table:
-    """Return all subsets of `size` datasets of a complete matrix, best order first; the paper's four are bold."""
+def subsets_table(matrix: Matrix, size: int, *, lam: float, marked: Sequence[str] = ()) -> Table:
+    """Return all subsets of `size` datasets of a complete matrix, best order first; the `marked` one is bold."""
     rows = tuple(
         (
-            number(place, 0), Field(", ".join(s.datasets), ", ".join(s.datasets), strong=set(s.datasets) == set(FOUR)),
+            number(place, 0),
+            Field(", ".join(s.datasets), ", ".join(s.datasets), strong=set(s.datasets) == set(marked)),
             number(s.spearman), number(s.kendall), number(s.rmse), number(s.top_k, 2), number(s.held_out_spearman),
             number(s.held_out_rmse), number(s.predicted_held_out_spearman), number(s.predicted_held_out_rmse),
         )
@@ -114,23 +118,24 @@ def subsets_table(matrix: Matrix, size: int, *, lam: float) -> Table:
     return Table(f"subsets_{size}", caption, columns, rows)
 
 
-def proxy_scores_table(matrix: Matrix, *, lam: float) -> tuple[Table, ...]:
-    """Return the paper's four datasets' scores of every model, where the matrix has them and more; else nothing."""
-    if not set(FOUR) < set(matrix.datasets):
+def proxy_scores_table(matrix: Matrix, datasets: Sequence[str], *, lam: float) -> tuple[Table, ...]:
+    """Return the scores of every model on these datasets alone, where the matrix has them and more; else nothing."""
+    if not set(datasets) < set(matrix.datasets):
         return ()
     full = xscore(matrix.mean, lam=lam).score
-    columns = [full, direct_scores(matrix, FOUR, lam=lam), predicted_scores(matrix, FOUR, lam=lam, held_out=False)]
-    columns += [held_out_scores(matrix, lam=lam), predicted_scores(matrix, FOUR, lam=lam)]
+    columns = [full, direct_scores(matrix, datasets, lam=lam)]
+    columns += [predicted_scores(matrix, datasets, lam=lam, held_out=False)]
+    columns += [held_out_scores(matrix, lam=lam), predicted_scores(matrix, datasets, lam=lam)]
     order = np.argsort(-full)
     rows = tuple((text(matrix.models[i]), *(number(float(c[i])) for c in columns)) for i in order)
     caption = (
-        f"{', '.join(FOUR)} in place of all {len(matrix.datasets)} datasets, n = {len(matrix.models)} models. Direct: "
-        "Eq. 1 to 3 on the four. Predicted: least squares of the full score on the four normalised accuracies, here in "
-        "sample, which flatters. The last two columns leave the model out: anchors and regression are the others', so "
-        "they compare with each other only."
+        f"{', '.join(datasets)} in place of all {len(matrix.datasets)} datasets, n = {len(matrix.models)} models. "
+        "Direct: Eq. 1 to 3 on these alone. Predicted: least squares of the full score on their normalised accuracies, "
+        "here in sample, which flatters. The last two columns leave the model out: anchors and regression are the "
+        "others', so they compare with each other only."
     )
     heads = ("model", "all datasets", "direct", "predicted", "all datasets, left out", "predicted, left out")
-    return (Table("four_datasets", caption, heads, rows),)
+    return (Table("proxy_scores", caption, heads, rows),)
 
 
 def prediction_table(new: Matrix, reference: Matrix, *, lam: float) -> Table:
@@ -160,7 +165,7 @@ def swaps_table(scores: ScoreTable) -> Table:
 
 
 def cost_table(inputs: ReportInputs, costs: tuple[CostRow, ...]) -> Table:
-    """Return cost and score side by side; bold where no other model is both cheaper and better."""
+    """Return the cost and the score of each model; bold where no other model is both cheaper and better."""
     scores = dict(zip(inputs.scores.models, inputs.scores.xscore.score, strict=True))
     known = [row for row in costs if row.model in scores]
     score = np.array([scores[row.model] for row in known])

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilebench.analysis.collect import raise_if_stale
-from mobilebench.report import CostRow, Curve, ReportInputs, RunRef
-from mobilebench.report.inputs import read_costs
+from mobilebench.models.cost.cost_file import CostRow, read_costs
+from mobilebench.report.inputs import Curve, ReportInputs, RunRef
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet import published as reference
-from mobilebench.system.files import read_rows
+from mobilebench.system.files import read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
     """
     matrix = Matrix.from_csv(results)
     anchors = reference.paper_anchors() if suite.score.anchors == "paper" else None
-    scored = {row["run_id"] for row in read_rows(results / "accuracy.csv", ("run_id",))}
+    scored = set(read_csv(results / "accuracy.csv", ("run_id",))["run_id"])
     records = [record for record in tracker.records(suite.experiment) if record.run_id in scored]
     raise_if_stale(records, suite)
     return ReportInputs(

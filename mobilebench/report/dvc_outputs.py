@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from mobilebench.errors import UserError
 from mobilebench.scoring.proxy import proxy_fit
-from mobilebench.system.files import write_text
+from mobilebench.system.files import write_csv, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
     from mobilebench.report.inputs import ReportInputs
@@ -59,9 +59,5 @@ def _proxy(inputs: ReportInputs, dataset: str) -> list[tuple[object, ...]]:
     return list(zip(found.models, found.accuracy.tolist(), found.score.tolist(), strict=True))
 
 
-def _csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Path:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return write_text(path, out.getvalue())
+def _csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
+    return write_csv(path, pd.DataFrame(rows, columns=list(columns)))

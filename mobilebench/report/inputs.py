@@ -5,90 +5,65 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mobilebench.errors import UserError
-from mobilebench.system.files import read_rows
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+    from mobilebench.models.cost.cost_file import CostRow
     from mobilebench.scoring import Matrix, ScoreTable
     from mobilebench.scoring.matrix import CellKey
 
 
 @dataclass(frozen=True)
 class RunRef:
-    """The run behind one cell: its MLflow run id and, where a server is known, the address of its page."""
+    """The run behind one cell."""
 
     run_id: str
+    """Id of the MLflow run."""
     url: str | None = None
+    """Address of its page, where a server is known."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Learning curve of one cell: `epochs` (1..E) and test top-1 fractions, recorded for display, never selected on."""
+    """Learning curve of one cell, recorded for display; nothing is selected on it."""
 
     model: str
+    """Model of the cell."""
     dataset: str
+    """Dataset of the cell."""
     seed: int
+    """Seed of the cell."""
     epochs: tuple[int, ...]
+    """The epochs, from 1."""
     test_top1: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class CostRow:
-    """Cost of one model: parameters and multiply-adds at the stated class count and resolution, latency if measured.
-
-    `latency_ms` is a median per image batch as `latency_note` states (device, batch, repetitions).
-    """
-
-    model: str
-    params: int
-    macs: int
-    latency_ms: float | None = None
-    latency_note: str = ""
+    """Test top-1 after each of them, fractions."""
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Everything a report shows.
-
-    `runs` maps (model, dataset, seed) to its run, `dataset_digests` dataset id to content digest. `costs` None means
-    unknown; `elements` {element: {model: has it}} is Table 5 where the models are the paper's. `source` is one
-    sentence on where the accuracies come from.
-    """
+    """Everything a report shows."""
 
     matrix: Matrix
+    """The accuracies."""
     scores: ScoreTable
+    """Their scores."""
     suite: str
+    """Name of the suite."""
     experiment: str
+    """The MLflow experiment of the runs."""
     protocol_hash: str
+    """Hash of the protocol all runs share."""
     protocol: Mapping[str, object]
+    """The protocol's settings; empty where they are not known."""
     dataset_digests: Mapping[str, str] = field(default_factory=dict)
+    """{dataset: content digest of its packed arrays}."""
     runs: Mapping[CellKey, RunRef] = field(default_factory=dict)
+    """{(model, dataset, seed): the run behind the cell}."""
     curves: tuple[Curve, ...] = ()
+    """Learning curves, for display only."""
     costs: tuple[CostRow, ...] | None = None
+    """Costs of the models; None where they are unknown."""
     elements: Mapping[str, Mapping[str, bool]] | None = None
+    """{architectural element: {model: has it}}; None where the elements of these models are unknown."""
     source: str = ""
-
-
-def read_costs(path: str | Path) -> tuple[CostRow, ...]:
-    """Return the rows of a `cost.csv` (model, params, macs, and latency_ms where measured); raises UserError.
-
-    A model profiled more than once (other class counts, threads or machines) is taken from its last row.
-    """
-    rows: dict[str, CostRow] = {}
-    for row in read_rows(path, ("model", "params", "macs")):
-        try:
-            latency = float(row["latency_ms"]) if row.get("latency_ms") else None
-            cost = CostRow(row["model"], int(row["params"]), int(row["macs"]), latency, _latency_note(row))
-        except ValueError as error:
-            raise UserError(f"{path}: {row['model']}: {error}; params and macs are whole numbers") from None
-        rows[cost.model] = cost
-    return tuple(rows.values())
-
-
-def _latency_note(row: Mapping[str, str]) -> str:
-    """Say what a latency was measured on, from the columns that `mobilebench models profile` writes."""
-    named = {"latency_runs": "median of {} runs", "threads": "{} threads", "cpu": "{}", "resolution": "{} px, batch 1"}
-    return ", ".join(form.format(row[name]) for name, form in named.items() if row.get(name))
+    """One sentence on where the accuracies come from."""

@@ -14,7 +14,7 @@ from mobilebench.report.label_placement import apart, label_points
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, ORANGE, Picture, canvas, styled
 from mobilebench.scoring.effects import element_effects, lambda_sweep, pareto_front
 from mobilebench.scoring.proxy import proxy_fit
-from mobilebench.scoring.subsets import FOUR, all_subsets
+from mobilebench.scoring.subsets import all_subsets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from mobilebench.report.inputs import CostRow, Curve, ReportInputs
+    from mobilebench.models.cost.cost_file import CostRow
+    from mobilebench.report.inputs import Curve, ReportInputs
     from mobilebench.scoring import Matrix, ScoreTable
 
     Floats = NDArray[np.float64]
@@ -53,8 +54,8 @@ def proxy_scatter(inputs: ReportInputs, dataset: str) -> Picture:
 
 
 @styled()
-def subset_plot(matrix: Matrix, lam: float) -> Picture:
-    """Return every subset's rank agreement with the full score on models left out, by size."""
+def subset_plot(matrix: Matrix, lam: float, marked: Sequence[str], label: str) -> Picture:
+    """Return every subset's rank agreement with the full score on models left out; `label` names the marked subset."""
     figure, (axes,) = canvas(WIDTH, 3.2)
     count = len(matrix.datasets)
     sizes = [k for k in range(2, count) if math.comb(count, k) <= MANY]
@@ -63,12 +64,10 @@ def subset_plot(matrix: Matrix, lam: float) -> Picture:
         y = np.array([s.held_out_spearman for s in found])
         axes.plot(size + _beeswarm(y), y, "o", color=MUTED, markersize=3.2, alpha=0.55, markeredgewidth=0)
         axes.plot([size - 0.3, size + 0.3], [np.median(y)] * 2, color=BLUE, linewidth=2)
-        own = [s.held_out_spearman for s in found if set(s.datasets) == set(FOUR)]
+        own = [s.held_out_spearman for s in found if set(s.datasets) == set(marked)]
         if own:
             axes.plot(size, own[0], "D", color=ORANGE, markersize=6)
-            axes.annotate(
-                "the paper's four", (size, own[0]), (0, 9), textcoords="offset points", color=ORANGE, ha="center"
-            )
+            axes.annotate(label, (size, own[0]), (0, 9), textcoords="offset points", color=ORANGE, ha="center")
     axes.set_xticks(sizes)
     axes.margins(y=0.12)
     axes.set_xlabel("datasets in the subset")
@@ -192,7 +191,7 @@ def _plain_ticks(axes: Axes, values: Floats) -> None:
 
 
 def _beeswarm(y: Floats) -> Floats:
-    """Sideways offsets that set equal values side by side, centred."""
+    """Horizontal offsets that set equal values next to each other, centred."""
     offsets = np.zeros(len(y))
     for value in np.unique(np.round(y, 3)):
         at = np.flatnonzero(np.round(y, 3) == value)

@@ -1,36 +1,46 @@
-"""Tables of the paper's audit: where it disagrees with itself and with its released code."""
+"""A published study as a report: its own tables, and where it disagrees with itself and with its released code."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from mobilebench.report.inputs import ReportInputs
 from mobilebench.report.table import Table, number, text
-from mobilebench.studies.beyond_imagenet import audit
+from mobilebench.scoring import compute_scores
+
+if TYPE_CHECKING:
+    from mobilebench.studies.study import AuditTable, PublishedStudy
 
 
-def findings_table() -> Table:
-    """Return every disagreement with what it follows from."""
-    found = audit.findings()
-    rows = tuple((text(f.where), text(f.printed), text(f.found), text(f.basis)) for f in found)
-    caption = (
-        f"{len(found)} disagreements. All accuracies of the paper are single runs. The released code may differ "
-        "from what was run for the tables."
+def published_inputs(study: PublishedStudy) -> ReportInputs:
+    """Return the inputs of a report on a study's published tables."""
+    matrix = study.matrix()
+    return ReportInputs(
+        matrix=matrix,
+        scores=compute_scores(matrix, lam=study.lam),
+        suite=study.matrix_name,
+        experiment="none: numbers as printed in the paper",
+        protocol_hash="none",
+        protocol={},
+        costs=study.costs(),
+        elements=study.elements(),
+        source=f"Published single runs, {study.tables} of {study.citation}; nothing here was measured by mobilebench.",
     )
+
+
+def disagreements_table(study: PublishedStudy) -> Table:
+    """Return every disagreement with what it follows from."""
+    found = study.disagreements()
+    rows = tuple((text(f.where), text(f.printed), text(f.found), text(f.basis)) for f in found)
+    caption = f"{len(found)} disagreements. {study.audit_note}"
     return Table("audit", caption, ("where", "printed", "found", "follows from"), rows)
 
 
-def what_if_table() -> Table:
-    """Return tinynet's place had it been trained on dogs like the others."""
-    rows = tuple(
-        (
-            text(f"{100 * row.dogs:.2f}" + (" (as printed)" if row.dogs < 0.3 else "")),
-            number(row.xscore),
-            text(f"{row.rank} of 11"),
-            number(row.proxy_rho, 2),
-        )
-        for row in audit.what_if()
-    )
-    caption = (
-        "What if tinynet had been trained on dogs at the learning rate of its other datasets? Assumed accuracies, all "
-        "other cells as printed, n = 11 models, single runs."
-    )
-    columns = ("tinynet on dogs (%)", "its xScore", "its rank", "Imagenette's Spearman with xScore")
-    return Table("what_if", caption, columns, rows)
+def audit_tables(study: PublishedStudy) -> tuple[Table, ...]:
+    """Return the further tables of the audit."""
+    return tuple(_laid_out(table) for table in study.audit_tables())
+
+
+def _laid_out(table: AuditTable) -> Table:
+    rows = tuple(tuple(text(x) if isinstance(x, str) else number(x) for x in row) for row in table.rows)
+    return Table(table.name, table.caption, table.columns, rows)

@@ -12,7 +12,8 @@ from mobilebench.report import analysis, figures, plots
 from mobilebench.report.analysis import between
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.subsets import complete
-from mobilebench.studies.beyond_imagenet.claims import Context
+from mobilebench.studies.beyond_imagenet.context import Context
+from mobilebench.studies.beyond_imagenet.published import PAPER_FOUR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -159,7 +160,7 @@ def _proxy(inputs: ReportInputs) -> Section:
     name = proxy_dataset(inputs)
     pictures = (figures.figure_1(inputs, name), plots.proxy_scatter(inputs, name))
     table = analysis.proxies_table(inputs.matrix, inputs.scores.lam)
-    return Section("proxy", "Does one dataset tell the xScore?", (), pictures, (table,))
+    return Section("proxy", "Does one dataset predict the xScore?", (), pictures, (table,))
 
 
 def _subsets(inputs: ReportInputs) -> Section:
@@ -167,9 +168,13 @@ def _subsets(inputs: ReportInputs) -> Section:
     if len(matrix.datasets) < 3:
         raise UserError(f"subsets need 3 or more datasets; this suite has {len(matrix.datasets)}")
     size = 4 if len(matrix.datasets) > 4 else len(matrix.datasets) - 1
-    tables = (*analysis.proxy_scores_table(matrix, lam=lam), analysis.subsets_table(matrix, size, lam=lam))
+    tables = (
+        *analysis.proxy_scores_table(matrix, PAPER_FOUR, lam=lam),
+        analysis.subsets_table(matrix, size, lam=lam, marked=PAPER_FOUR),
+    )
     words = "A subset that keeps the order may still miss the values; both are judged on models left out, too."
-    pictures = (plots.subset_plot(matrix, lam),) if len(matrix.datasets) > 3 else ()  # of three there is one size
+    several = len(matrix.datasets) > 3  # of three datasets there is one size of subset, and nothing to draw
+    pictures = (plots.subset_plot(matrix, lam, PAPER_FOUR, "the paper's four"),) if several else ()
     return Section("subsets", "Can fewer datasets stand in for all?", (words,), pictures, tables)
 
 
@@ -208,7 +213,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportInputs], Section]], ...] = (
     ("matrix", "Accuracy matrix", _matrix),
     ("datasets", "What hangs on the choice of datasets", _datasets),
     ("lambda", "What hangs on lambda", _lambda),
-    ("proxy", "Does one dataset tell the xScore?", _proxy),
+    ("proxy", "Does one dataset predict the xScore?", _proxy),
     ("subsets", "Can fewer datasets stand in for all?", _subsets),
     ("cost", "Cost and accuracy", _cost),
     ("elements", "Architectural elements", _elements),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 from mobilebench.config.ids import is_id
@@ -17,6 +17,8 @@ from mobilebench.system.files import write_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from pandas import DataFrame
 
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 
@@ -207,3 +209,12 @@ def read_results(results: Path) -> list[Record]:
     """Return the records of all result files below a results folder, in the order of their names."""
     found = [read_result(path) for path in sorted((results / "cells").glob("*/*.json"))]
     return [record for record in found if record is not None]
+
+
+def to_frame(records: Iterable[Record]) -> DataFrame:
+    """Return one row per record, its fields as columns; an absent value is NA or None."""
+    import pandas as pd
+
+    frame = pd.DataFrame([asdict(r) for r in records], columns=[column.name for column in fields(Record)])
+    # Whole numbers stay whole where some are absent.
+    return frame.astype(dict.fromkeys(("n_test", "params", "macs"), "Int64"))

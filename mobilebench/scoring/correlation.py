@@ -39,24 +39,30 @@ def kendall(x: Floats, y: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A straight line y = slope x + intercept through `n` models, each counted as one independent point.
-
-    `r` with its Fisher interval `r_low`..`r_high` and two-sided p; `rho`, Spearman's, with its interval (Fisher with
-    the 1.06 variance of Fieller, Hartley and Pearson 1957). `residuals` [n] are studentised with the point left out:
-    beyond about 2 to 3 a model departs from the line.
-    """
+    """A straight line y = slope x + intercept through n models, each counted as one independent point."""
 
     n: int
+    """Number of models."""
     slope: float
+    """Change of y per unit of x."""
     intercept: float
+    """y at x = 0."""
     r: float
+    """Pearson's correlation."""
     r_low: float
+    """Lower end of the Fisher interval of `r`."""
     r_high: float
+    """Upper end of the Fisher interval of `r`."""
     p: float
+    """Two-sided p-value of `r`."""
     rho: float
+    """Spearman's rank correlation."""
     rho_low: float
+    """Lower end of the interval of `rho`: Fisher's with the 1.06 variance of Fieller, Hartley and Pearson (1957)."""
     rho_high: float
+    """Upper end of the interval of `rho`."""
     residuals: Floats
+    """[n], studentised with the point left out: beyond about 2 to 3 a model departs from the line."""
 
     def band(self, x: Floats, at: Floats, level: float = 0.95) -> Floats:
         """Half-width at `at` of the confidence band of the line fitted to `x` (the `x` given to `fit`)."""

@@ -1,6 +1,6 @@
-"""Which design choices go with a high xScore: Table 5's elements, cost, and the weight lambda.
+"""Which design choices go with a high xScore: architectural elements, cost, and the weight lambda.
 
-Every function takes ONE matrix' scores. Models are the sample (eleven in the paper): chosen by hand, related by
+Every function takes the scores of ONE matrix. The models are the sample, and a small one: chosen by hand, related by
 descent, and differing in many elements at once. A difference here is an association among these networks, not the
 effect of adding a block.
 """
@@ -31,19 +31,22 @@ RELABELLINGS = 20_000
 
 @dataclass(frozen=True)
 class ElementEffect:
-    """Mean xScore of `n_with` models that have an element minus that of `n_without` that lack it.
-
-    `p` is the two-sided permutation p-value, `smallest_p` the smallest any outcome could have given with these group
-    sizes, `p_holm` is `p` corrected for all elements tested (Holm 1979).
-    """
+    """Mean xScore of the models that have an element minus that of the models that lack it."""
 
     element: str
+    """Name of the element."""
     n_with: int
+    """Models that have it."""
     n_without: int
+    """Models that lack it."""
     effect: float
+    """The difference of the two means."""
     p: float
+    """Two-sided permutation p-value."""
     smallest_p: float
+    """The smallest p-value that any outcome could have given with these group sizes."""
     p_holm: float
+    """`p` corrected for all elements tested (Holm 1979)."""
 
 
 def element_effects(
@@ -56,7 +59,7 @@ def element_effects(
     """Return the effect of each element that some models have and some lack, largest first.
 
     Models without a score or not listed for an element are left out. The p-value is exact (every relabelling) up to
-    20,000 relabellings, else from 20,000 drawn ones. Elements that all or none have tell nothing and are dropped.
+    20,000 relabellings, else from 20,000 drawn ones. Elements that all or none have are dropped.
     """
     tested = [
         (name, np.array([has[m] for m in models if m in has]), _scored(models, scores, has))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mobilebench.errors import UserError
-from mobilebench.system.files import read_rows, write_rows
+from mobilebench.system.files import read_csv, require_columns, write_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from pandas import DataFrame
 
 COLUMNS = ("model", "dataset", "seed", "test_top1", "n_test", "run_id")
 CellKey = tuple[str, str, int]
@@ -23,16 +24,18 @@ CellKey = tuple[str, str, int]
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """Test top-1 of every cell. `top1` is [M, D, S] fractions, NaN where a cell is absent; `n_test` is [D] images.
-
-    `n_test` 0 means that the size of a test split is unknown; then there is no test-sample interval.
-    """
+    """Test top-1 of every cell of a grid."""
 
     models: tuple[str, ...]
+    """Ids of the models, [M]."""
     datasets: tuple[str, ...]
+    """Ids of the datasets, [D]."""
     seeds: tuple[int, ...]
+    """The seeds, [S]."""
     top1: NDArray[np.float64]
+    """[M, D, S] fractions, NaN where a cell is absent."""
     n_test: NDArray[np.int64]
+    """[D] test images; 0 where the size is unknown, and then there is no test-sample interval."""
 
     def __post_init__(self) -> None:
         shape = (len(self.models), len(self.datasets), len(self.seeds))
@@ -79,38 +82,57 @@ class Matrix:
             self.n_test[columns],
         )
 
-    def to_csv(self, path: str | Path, run_ids: Mapping[CellKey, str] | None = None) -> Path:
-        """Write one line per present cell (see COLUMNS) and replace `path` in one step."""
+    def to_frame(self, run_ids: Mapping[CellKey, str] | None = None) -> DataFrame:
+        """Return one row per present cell (see COLUMNS); a cell without a run id has an empty one."""
+        import pandas as pd
+
         ids = run_ids or {}
-        rows = [
-            {
-                "model": self.models[m],
-                "dataset": self.datasets[d],
-                "seed": self.seeds[s],
-                "test_top1": repr(float(self.top1[m, d, s])),
-                "n_test": int(self.n_test[d]),
-                "run_id": ids.get((self.models[m], self.datasets[d], self.seeds[s]), ""),
-            }
-            for m, d, s in np.argwhere(~np.isnan(self.top1))
-        ]
-        return write_rows(path, COLUMNS, rows)
+        present = np.argwhere(~np.isnan(self.top1))
+        keys = [(self.models[m], self.datasets[d], self.seeds[s]) for m, d, s in present]
+        columns = {
+            "model": [model for model, _, _ in keys],
+            "dataset": [dataset for _, dataset, _ in keys],
+            "seed": [seed for _, _, seed in keys],
+            "test_top1": self.top1[tuple(present.T)],
+            "n_test": self.n_test[present[:, 1]],
+            "run_id": [ids.get(key, "") for key in keys],
+        }
+        return pd.DataFrame(columns, columns=list(COLUMNS))
+
+    @classmethod
+    def from_frame(cls, frame: DataFrame) -> Matrix:
+        """Build the matrix from rows with model, dataset, seed, test_top1, n_test; other columns are ignored.
+
+        Raises UserError for an absent column, a value that is not a number, a cell given twice, or a dataset with two
+        test sizes.
+        """
+        require_columns(frame, COLUMNS[:5], "the frame")
+        return cls._from_rows(frame.to_dict("records"), "the frame", "row", 0)
+
+    def to_csv(self, path: str | Path, run_ids: Mapping[CellKey, str] | None = None) -> Path:
+        """Write the rows of `to_frame` and replace `path` in one step."""
+        return write_csv(path, self.to_frame(run_ids))
 
     @classmethod
     def from_csv(cls, path: str | Path) -> Matrix:
-        """Read a long CSV with model, dataset, seed, test_top1, n_test; other columns are ignored.
+        """Read a CSV of the rows that `from_frame` takes; a folder stands for the `accuracy.csv` in it.
 
-        A folder stands for the `accuracy.csv` in it. Raises UserError for an absent file or column, a value that is
-        not a number, a cell given twice, or a dataset with two test sizes.
+        Raises UserError for an absent file, and as `from_frame` does, naming the line.
         """
         source = Path(path) / "accuracy.csv" if Path(path).is_dir() else Path(path)
+        return cls._from_rows(read_csv(source, COLUMNS[:5]).to_dict("records"), str(source), "line", 2)
+
+    @classmethod
+    def _from_rows(cls, rows: Iterable[Mapping[Hashable, Any]], source: str, unit: str, first: int) -> Matrix:
         cells: dict[CellKey, float] = {}
         sizes: dict[str, int] = {}
-        for line, row in enumerate(read_rows(source, COLUMNS[:5]), start=2):
-            key, value, size = _parse(source, line, row)
+        for number, row in enumerate(rows, start=first):
+            place = f"{source}, {unit} {number}"
+            key, value, size = _parse(place, row)
             if key in cells:
-                raise UserError(f"{source}, line {line}: the cell {'.'.join(map(str, key))} is there twice")
+                raise UserError(f"{place}: the cell {'.'.join(map(str, key))} is there twice")
             if sizes.setdefault(key[1], size) != size:
-                raise UserError(f"{source}, line {line}: {key[1]} has {size} test images here, {sizes[key[1]]} above")
+                raise UserError(f"{place}: {key[1]} has {size} test images here, {sizes[key[1]]} above")
             cells[key] = value
         if not cells:
             raise UserError(f"{source} has no cell; run `mobilebench score` after at least one cell has finished")
@@ -140,12 +162,21 @@ def _positions(kind: str, known: tuple[str, ...], wanted: Sequence[str] | None) 
     return [known.index(name) for name in wanted]
 
 
-def _parse(source: Path, line: int, row: dict[str, str]) -> tuple[CellKey, float, int]:
+def _parse(place: str, row: Mapping[Hashable, Any]) -> tuple[CellKey, float, int]:
     try:
-        value, size = float(row["test_top1"]), int(row["n_test"])
-        key = (row["model"], row["dataset"], int(row["seed"]))
+        value, size = float(row["test_top1"]), _whole(row["n_test"])
+        key = (row["model"], row["dataset"], _whole(row["seed"]))
     except (TypeError, ValueError) as error:
-        raise UserError(f"{source}, line {line}: {error}; expected whole seed and n_test, fraction test_top1") from None
-    if not math.isfinite(value) or size < 0 or not key[0] or not key[1]:
-        raise UserError(f"{source}, line {line}: {dict(row)} is not a cell (name, name, seed, fraction, size >= 0)")
+        raise UserError(f"{place}: {error}; expected whole seed and n_test, fraction test_top1") from None
+    named = all(isinstance(name, str) and name for name in key[:2])
+    if not math.isfinite(value) or size < 0 or not named:
+        raise UserError(f"{place}: {dict(row)} is not a cell (name, name, seed, fraction, size >= 0)")
     return key, value, size
+
+
+def _whole(value: str | float) -> int:
+    """Return a whole number; a column that has met an absent value in pandas holds it as a float."""
+    number = int(value)
+    if number != float(value):
+        raise ValueError(f"{value} is not a whole number")
+    return number

@@ -1,4 +1,4 @@
-"""How well the accuracy on one dataset, ImageNet's stand-in above all, tells the cross-dataset score."""
+"""How well the accuracy on one dataset, ImageNet's stand-in above all, predicts the cross-dataset score."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Proxy:
-    """One dataset against the score: `whole` the xScore of all datasets, `rest` that of the other datasets only.
-
-    The dataset is itself a part of the whole score, which lifts the first correlation; the second is free of that.
-    `accuracy` and `score` [M] are the points of `whole`, in the order of `models`; `rest` is None below 3 datasets.
-    """
+    """One dataset against the score of all datasets, and against the score of the other datasets only."""
 
     dataset: str
+    """The dataset that stands in for the others."""
     models: tuple[str, ...]
+    """The models with every cell, [M]."""
     accuracy: NDArray[np.float64]
+    """Their accuracy on the dataset, [M] fractions."""
     score: NDArray[np.float64]
+    """Their xScore over all datasets, [M]."""
     whole: Fit
+    """`score` on `accuracy`. The dataset is itself a part of the whole score, which lifts this correlation."""
     rest: Fit | None
+    """The xScore of the other datasets on `accuracy`, free of that lift; None below 3 datasets."""
 
 
 def proxy_fit(matrix: Matrix, dataset: str, *, lam: float = 0.5) -> Proxy:

@@ -1,14 +1,14 @@
 """Can fewer datasets stand in for the whole suite? Every subset, judged also on models it did not see.
 
-All functions take ONE matrix, already free of absent cells (`complete`), and resample nothing. Two four-dataset scores
-exist and both are reported:
+All functions take ONE matrix, already free of absent cells (`complete`), and resample nothing. A subset has two scores
+and both are reported:
 
 - direct: Eq. 1 to 3 on the subset alone, with the same anchors;
 - predicted: the full xScore regressed (least squares, with intercept) on the subset's normalised accuracies.
 
 Held-out numbers leave one model out at a time: the anchors, and for the predicted score the regression, come from the
-other models; then the model is scored. In-sample numbers flatter the predicted score: four slopes and an intercept
-from eleven models.
+other models; then the model is scored. In-sample numbers flatter the predicted score: it fits a slope for each dataset
+and an intercept on as many points as there are models, which are few.
 """
 
 from __future__ import annotations
@@ -34,29 +34,33 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LIMIT = 20_000
-FOUR = ("imagenette", "cifar100", "ham10k", "dogs")  # the four of the paper, section 4.1
 CRITERIA = ("spearman", "kendall", "rmse", "top_k", "held_out_spearman", "held_out_rmse")
 
 
 @dataclass(frozen=True)
 class Subset:
-    """One subset of datasets against the full xScore of n models.
-
-    `spearman`, `kendall`, `rmse` and `top_k` (share of the full score's best k models that are also the subset's best
-    k) judge the direct score in sample; `held_out_*` the direct score of models left out; `predicted_*` the regression,
-    in sample and held out (NaN where models are too few to fit).
-    """
+    """One subset of datasets against the full xScore of n models."""
 
     datasets: tuple[str, ...]
+    """The datasets of the subset, in the order of the matrix."""
     spearman: float
+    """Rank correlation of the direct score with the full one, in sample."""
     kendall: float
+    """Kendall's tau-b of the direct score with the full one, in sample."""
     rmse: float
+    """Root mean square difference of the direct score from the full one, in sample."""
     top_k: float
+    """Share of the full score's best k models that are also the subset's best k, in sample."""
     held_out_spearman: float
+    """`spearman` over models left out one at a time."""
     held_out_rmse: float
+    """`rmse` over models left out one at a time."""
     predicted_rmse: float
+    """Root mean square error of the regression, in sample; NaN where models are too few to fit."""
     predicted_held_out_spearman: float
+    """Rank correlation of the regression's prediction for models left out; NaN where models are too few to fit."""
     predicted_held_out_rmse: float
+    """Root mean square error of the prediction for models left out; NaN where models are too few to fit."""
 
 
 def complete(matrix: Matrix) -> Matrix:
@@ -133,19 +137,20 @@ def held_out_scores(matrix: Matrix, *, lam: float = 0.5) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Scores of new models [M] from few datasets, on the scale of a reference grid that has more of them.
-
-    `direct` is Eq. 1 to 3 on the datasets alone with the reference's anchors; `predicted` the xScore over all of the
-    reference's datasets by its regression; `error` the RMSE of that prediction on the reference's own models, each
-    left out in turn. `outside` [M, D] marks accuracies beyond the anchors, where a regression extrapolates.
-    """
+    """Scores of new models [M] from few datasets, on the scale of a reference grid that has more of them."""
 
     models: tuple[str, ...]
+    """The new models."""
     datasets: tuple[str, ...]
+    """The datasets they ran on."""
     direct: Floats
+    """Eq. 1 to 3 on these datasets alone with the reference's anchors, [M]."""
     predicted: Floats
+    """The xScore over all of the reference's datasets by its regression, [M]."""
     error: float
+    """RMSE of that prediction on the reference's own models, each left out in turn."""
     outside: NDArray[np.bool_]
+    """[M, D]: accuracies beyond the anchors, where a regression extrapolates."""
 
 
 def predict_new(new: Matrix, reference: Matrix, *, lam: float = 0.5) -> Prediction:

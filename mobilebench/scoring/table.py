@@ -21,13 +21,14 @@ from mobilebench.scoring.uncertainty import (
     scores_of,
 )
 from mobilebench.scoring.xscore import Anchors, XScore, anchors_from_matrix, xscore
-from mobilebench.system.files import write_rows
+from mobilebench.system.files import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from pandas import DataFrame
 
     from mobilebench.scoring.matrix import Matrix
 
@@ -39,72 +40,91 @@ SCORE_COLUMNS = (
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One model. `low`..`high` is the interval of `score`, `rank_low`..`rank_high` that of the rank (1 = best).
-
-    `p_above_next` is the probability that it truly stands above the model of the next row. `seeds` is the smallest
-    number of runs in its cells (1 = single run). `outside` names datasets where it left the anchors' range, `absent`
-    those without a run. NaN where undefined.
-    """
+    """One model of a score table; numbers are NaN where they are undefined."""
 
     rank: int | None
+    """Place by `score`, 1 = best; None without a score."""
     model: str
+    """Id of the model."""
     score: float
+    """xScore."""
     low: float
+    """Lower end of the interval of `score`."""
     high: float
+    """Upper end of the interval of `score`."""
     g: float
+    """Mean of the normalised accuracies."""
     v: float
+    """Their sample variance."""
     seeds: int
+    """Smallest number of runs in its cells; 1 is a single run."""
     rank_low: float
+    """Lower end of the interval of the rank."""
     rank_high: float
+    """Upper end of the interval of the rank."""
     p_above_next: float
+    """Probability that it truly stands above the model of the next row."""
     outside: tuple[str, ...]
+    """Datasets where it left the range of the anchors."""
     absent: tuple[str, ...]
+    """Datasets without a run."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """Scores of one matrix: `rows` best first (unscored models last), `xscore` in the matrix' own order.
-
-    `draws` is [draws, M] xScores in the matrix' order, or None where nothing can be resampled; `interval_over` says
-    what was. `notes` are plain sentences a reader must see.
-    """
+    """Scores of one matrix."""
 
     rows: tuple[ScoreRow, ...]
+    """One row a model, best first, models without a score last."""
     models: tuple[str, ...]
+    """The models in the order of the matrix, [M]."""
     datasets: tuple[str, ...]
+    """The datasets in the order of the matrix."""
     lam: float
+    """Weight of the variance, lambda."""
     anchors_name: str
+    """`grid` or `fixed`."""
     anchors: Anchors
+    """What normalised the accuracies."""
     xscore: XScore
+    """Eq. 1 to 3 in the order of the matrix."""
     draws: NDArray[np.float64] | None
+    """[draws, M] xScores in the order of the matrix; None where nothing can be resampled."""
     source: Source | None
+    """What was resampled; None with `draws`."""
     level: float
+    """Confidence level of the intervals."""
     notes: tuple[str, ...]
+    """Plain sentences that a reader must see."""
 
     @property
     def interval_over(self) -> str:
-        """What the intervals resample, in words."""
+        """What the intervals resample, as a phrase."""
         return RESAMPLED[self.source] if self.source else "nothing: single runs and unknown test sizes"
 
-    def to_csv(self, path: str | Path) -> Path:
-        """Write `xscore.csv` (SCORE_COLUMNS; undefined numbers are empty) and replace `path` in one step."""
-        return write_rows(path, SCORE_COLUMNS, [self._record(row) for row in self.rows])
+    def to_frame(self) -> DataFrame:
+        """Return one row per model (SCORE_COLUMNS), best first; an undefined number is NaN, an absent rank NA."""
+        import pandas as pd
 
-    def _record(self, row: ScoreRow) -> dict[str, object]:
         numbers = ("low", "high", "g", "v", "rank_low", "rank_high", "p_above_next")
-        return {
-            "rank": row.rank,
-            "model": row.model,
-            "xscore": _blank(row.score),
-            **{name: _blank(getattr(row, name)) for name in numbers},
-            "seeds": row.seeds,
-            "outside": " ".join(row.outside),
-            "absent": " ".join(row.absent),
+        columns = {
+            "rank": pd.array([row.rank for row in self.rows], dtype="Int64"),
+            "model": [row.model for row in self.rows],
+            "xscore": [row.score for row in self.rows],
+            **{name: [getattr(row, name) for row in self.rows] for name in numbers},
+            "seeds": [row.seeds for row in self.rows],
+            "outside": [" ".join(row.outside) for row in self.rows],
+            "absent": [" ".join(row.absent) for row in self.rows],
             "lambda": self.lam,
             "anchors": self.anchors_name,
             "interval_over": self.source,
             "level": self.level,
         }
+        return pd.DataFrame(columns, columns=list(SCORE_COLUMNS))
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write `xscore.csv` (undefined numbers are empty) and replace `path` in one step."""
+        return write_csv(path, self.to_frame())
 
 
 def compute_scores(
@@ -207,7 +227,3 @@ def _notes(matrix: Matrix, result: XScore, source: Source | None) -> tuple[str, 
     elif source == "test":
         notes.append("Intervals cover the test sample only; training was not repeated, so they are too narrow.")
     return tuple(notes)
-
-
-def _blank(value: float) -> float | None:
-    return value if math.isfinite(value) else None

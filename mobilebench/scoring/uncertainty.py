@@ -4,7 +4,7 @@ Each function takes ONE matrix, says what it resamples, and leaves everything el
 
 - `draw_accuracies(source="test")`: the test images. Each accuracy becomes Binomial(n_test, p) / n_test. All models of
   a dataset share its test images in truth, which ties their errors together; drawing them apart overstates the noise
-  of a difference, so these intervals and order probabilities are on the careful side. Training is not rerun: what
+  of a difference, so these intervals and order probabilities err towards caution. Training is not rerun: what
   another seed would change is not in it. Available for single runs.
 - `source="seeds"`: the training seeds, n >= 2 in every cell. n - 1 of the n seeds of each cell are drawn with
   replacement (Rao and Wu 1988), so that the variance of the mean is s^2 / n; the plain bootstrap of so few values

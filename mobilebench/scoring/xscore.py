@@ -4,7 +4,7 @@
     G_i    = mean_j A^_ij,  V_i = Var_j A^_ij     (2)
     xScore = G_i - lambda V_i,  0 <= lambda <= 1  (3)
 
-Var is the sample variance (ddof 1): the paper does not say, and only ddof 1 reproduces its Table 4.
+Var is the sample variance (ddof 1): the equations leave it open, and only ddof 1 reproduces the published scores.
 What the equations leave open is decided here:
 
 - An absent accuracy (NaN) leaves that model without G, V and xScore (NaN). A mean over fewer datasets is another
@@ -33,21 +33,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Anchors:
-    """The lowest and highest accuracy of each dataset that normalise it: `low` and `high` are [D] fractions."""
+    """The lowest and highest accuracy of each dataset that normalise it."""
 
     low: Floats
+    """[D] fractions that become 0."""
     high: Floats
+    """[D] fractions that become 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class XScore:
-    """Eq. 1 to 3 of one matrix: `normalised` [M, D], `g`, `v` and `score` [M], `outside` [M, D] (left [0, 1])."""
+    """Eq. 1 to 3 of one matrix."""
 
     normalised: Floats
+    """Eq. 1, [M, D]."""
     g: Floats
+    """Mean over the datasets, Eq. 2, [M]."""
     v: Floats
+    """Sample variance over the datasets, Eq. 2, [M]."""
     score: Floats
+    """Eq. 3, [M]."""
     outside: Bools
+    """[M, D]: where the normalised accuracy leaves [0, 1]."""
 
 
 def anchors_from_matrix(accuracy: ArrayLike) -> Anchors:
@@ -79,7 +86,7 @@ def combine(normalised: Floats, lam: float) -> tuple[Floats, Floats, Floats]:
 def check_lambda(lam: float) -> None:
     """Raise UserError unless lambda lies in [0, 1], the range Eq. 3 allows."""
     if not 0 <= lam <= 1:
-        raise UserError(f"lambda is {lam}; Eq. 3 of the paper allows 0 to 1 (the paper's tables use 0.5)")
+        raise UserError(f"lambda is {lam}; Eq. 3 of xScore allows 0 to 1")
 
 
 def xscore(accuracy: ArrayLike, *, lam: float = 0.5, anchors: Anchors | None = None) -> XScore:

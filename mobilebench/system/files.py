@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import secrets
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
+
+    from pandas import DataFrame
 
 
 def write_bytes(path: str | Path, content: bytes, *, durable: bool = False, mode: int = 0o666) -> Path:
@@ -55,24 +56,38 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Path:
-    """Replace `path` by a CSV with a header line; a None is an empty field, a float keeps its full precision."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_text(path, text.getvalue())
+def write_csv(path: str | Path, frame: DataFrame) -> Path:
+    """Replace `path` by a CSV with a header line; an absent value is an empty field, a float keeps full precision."""
+    return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
-def read_rows(path: str | Path, required: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a CSV as dictionaries of strings; raises UserError if it or a required column is absent."""
+def read_csv(path: str | Path, required: Sequence[str] = ()) -> DataFrame:
+    """Return a CSV as a frame of strings, an empty field as an empty string.
+
+    Raises UserError if the file or a required column is absent, or if it is no CSV.
+    """
+    import pandas as pd
+
     source = Path(path)
     if not source.is_file():
         raise UserError(f"no file {source}; expected a CSV with the columns {', '.join(required)}")
-    with source.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in required if name not in (reader.fieldnames or ())]
-        if missing:
-            found = ", ".join(reader.fieldnames or ()) or "nothing"
-            raise UserError(f"{source}: no column {', '.join(missing)}; its header has {found}")
-        return list(reader)
+    try:
+        with warnings.catch_warnings():
+            # By default pandas drops fields beyond the header with no more than a warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(source, dtype=str, na_filter=False, index_col=False, encoding="utf-8")
+    except pd.errors.EmptyDataError:
+        frame = pd.DataFrame()
+    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{source} cannot be read as a CSV with as many fields as its header: {reason}") from None
+    require_columns(frame, required, str(source))
+    return frame
+
+
+def require_columns(frame: DataFrame, required: Sequence[str], name: str) -> None:
+    """Raise UserError, naming what is missing and what `name` has instead, unless every required column is there."""
+    missing = [column for column in required if column not in frame.columns]
+    if missing:
+        found = ", ".join(map(str, frame.columns)) or "nothing"
+        raise UserError(f"{name}: no column {', '.join(missing)}; its header has {found}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def near(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Return up to `count` of the known names that look like `name`, best first."""
-    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)
+    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)
 
 
 def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:

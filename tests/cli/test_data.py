@@ -61,7 +61,7 @@ def test_prepare_then_audit(call: Call, project: Path) -> None:
         (["list", "imagnette"], "did you mean imagenette"),
         (["fetch", "cifar"], "did you mean cifar10"),
         (["audit"], "prepare one first"),
-        (["audit", "digits"], "mobilebench prepare digits"),
+        (["audit", "digits"], "mobilebench data prepare digits"),
         (["prepare", "digits", "--from", "."], "takes no --from"),
         (["prepare", "imagenette", "--from", "nowhere"], "no such file"),
     ],

@@ -1,17 +1,19 @@
 """`mobilebench models`, as a person calls it."""
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from mobilebench.cli import main
+from mobilebench.cli import main, readme_table
 from mobilebench.models import MODELS, PAPER_MODELS
 from mobilebench.models import model_table as table
-from mobilebench.models.cost import profile as profiling
+from mobilebench.models import profile as profiling
+from mobilebench.models.cost.cost_file import PrintedCost
+from mobilebench.studies.beyond_imagenet.published import printed_costs
 
 Call = Callable[..., Result]
 LINES = table.lines
@@ -37,10 +39,12 @@ def built_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @cache
 def _all_lines(classes: int, resolution: int) -> list[table.Line]:
-    return LINES(MODELS, classes, resolution)
+    return LINES(MODELS, classes, resolution, printed_costs())
 
 
-def _lines(model_ids: Iterable[str], classes: int = 10, resolution: int = 224) -> list[table.Line]:
+def _lines(
+    model_ids: Iterable[str], classes: int, resolution: int, printed: Mapping[str, PrintedCost]
+) -> list[table.Line]:
     assert list(model_ids) == list(MODELS)
     return _all_lines(classes, resolution)
 
@@ -153,4 +157,4 @@ def test_the_readme_table_has_a_row_a_model(call: Call, built_once: None) -> Non
     assert len({line.count("|") for line in (header, rule, *rows)}) == 1
     assert "| 2,236,682 | 300 |  | 2.31 / 253 | MobileNetV2 1.0 as published |" in rows[5]
     assert blank == ""
-    assert note == table.NOTE
+    assert note == readme_table.NOTE

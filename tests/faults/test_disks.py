@@ -6,7 +6,6 @@ import errno
 import os
 import resource
 import shutil
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,15 +90,13 @@ def test_a_journal_on_a_full_disk_says_so_and_goes_on_when_there_is_space(
 def test_a_result_file_that_cannot_be_written_is_written_later(
     context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = tempfile.mkstemp
+    real = os.open
 
-    def full(*places: Any, **named: Any) -> tuple[int, str]:
-        if (named.get("prefix") or "").startswith(".shufflenet.blobs.0.json"):
-            return os.open(FULL, os.O_WRONLY), str(named["dir"] / "full")
-        return real(*places, **named)
+    def full(path: Any, *rest: Any) -> int:
+        return real(FULL, os.O_WRONLY) if Path(path).name.startswith(".shufflenet.blobs.0.json") else real(path, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr("mobilebench.system.files.tempfile.mkstemp", full)
+        patched.setattr("mobilebench.system.files.os.open", full)
         ((cell, error),) = run_cells(context, context.suite.cells())
     assert cell == SHUFFLENET
     assert "No space left on device" in str(error)

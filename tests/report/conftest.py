@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilebench.report import CostRow, Curve, ReportInputs, RunRef, write_report
+from mobilebench.models.cost.cost_file import CostRow
+from mobilebench.report import Curve, ReportInputs, RunRef, write_report
 from mobilebench.scoring import Matrix, compute_scores
 
 MODELS, DATASETS = ("alpha_net", "beta_net", "gamma_net", "delta_net"), ("digits", "toy_shapes", "toy_textures")

@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilebench.errors import UserError
 from mobilebench.report import ReportInputs, write_report
-from mobilebench.report.inputs import read_costs
 
 
 def test_markdown_shows_every_model_and_every_linked_figure_exists(folder: Path, inputs: ReportInputs) -> None:
@@ -57,14 +55,3 @@ def test_dvc_reads_the_metrics_and_the_plots(folder: Path, inputs: ReportInputs)
     assert [row["model"] for row in rows] == [row.model for row in inputs.scores.rows]
     assert (folder / "plots" / "curves.csv").read_text().count("\n") == 1 + 3 * len(inputs.curves)
     assert len((folder / "plots" / "proxy.csv").read_text().splitlines()) == 5
-
-
-def test_costs_are_read_back_from_a_csv(tmp_path: Path) -> None:
-    path = tmp_path / "cost.csv"
-    path.write_text("model,params,macs,latency_ms,threads,cpu\na,10,20,1.5,1,chip\nb,1,2,,,\na,11,20,1.4,4,chip\n")
-    first, second = read_costs(path)
-    assert (first.params, first.latency_ms, first.latency_note) == (11, 1.4, "4 threads, chip")
-    assert second.latency_ms is None
-    path.write_text("model,params,macs\na,2.5M,20\n")
-    with pytest.raises(UserError, match="whole numbers"):
-        read_costs(path)

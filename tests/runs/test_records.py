@@ -16,6 +16,7 @@ from mobilebench.runs.records import (
     read_results,
     refuse,
     result_path,
+    to_frame,
     write_result,
 )
 
@@ -130,3 +131,11 @@ def test_a_damaged_result_file_is_named(tmp_path: Path) -> None:
 
 def test_no_result_file_is_no_record(tmp_path: Path) -> None:
     assert read_result(tmp_path / "none.json") is None
+
+
+def test_records_as_a_frame_keep_whole_numbers_where_some_are_absent() -> None:
+    frame = to_frame([*FULL, record(GRID[0], status="RUNNING", test_top1=None, n_test=None)])
+    assert frame["n_test"].dtype == "Int64"
+    assert frame["n_test"].isna().tolist() == [False] * 4 + [True]
+    assert frame.groupby("dataset")["test_top1"].mean().to_dict() == {"a": 0.5, "b": 0.5}
+    assert "run_id" in to_frame([]).columns

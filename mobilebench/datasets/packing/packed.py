@@ -109,7 +109,7 @@ def read_meta(folder: Path) -> Meta:
         return Meta(**raw)
     except FileNotFoundError:
         raise DataError(
-            f"{folder} holds no packed dataset ({META} is missing): run `mobilebench prepare {folder.name}`,"
+            f"{folder} holds no packed dataset ({META} is missing): run `mobilebench data prepare {folder.name}`,"
             " or `dvc pull`."
         ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:

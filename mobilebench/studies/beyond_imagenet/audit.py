@@ -7,7 +7,7 @@ for the tables, and 74 of 76 stop at a missing module, so what they show is like
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,9 +19,12 @@ from mobilebench.scoring.subsets import direct_scores, predicted_scores
 from mobilebench.scoring.uncertainty import ranks_of
 from mobilebench.scoring.xscore import xscore
 from mobilebench.studies.beyond_imagenet import published as reference
+from mobilebench.studies.study import Disagreement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pandas import DataFrame
 
 TOLERANCE = 0.001  # Table 4 has three decimals
 CLAIMED_CLASSES = 327  # section 4.2, of the four-dataset benchmark
@@ -73,28 +76,29 @@ CAVEATS = {
 
 
 @dataclass(frozen=True)
-class Disagreement:
-    """One disagreement: what the paper prints and what follows from its own tables, or from its released code."""
-
-    where: str
-    printed: str
-    found: str
-    basis: str
-
-
-@dataclass(frozen=True)
 class WhatIf:
-    """Tinynet's xScore and rank if its dogs accuracy had been `dogs`, and Imagenette's Spearman with xScore then."""
+    """What would follow if tinynet's accuracy on dogs had been another."""
 
     dogs: float
+    """The assumed accuracy, a fraction."""
     xscore: float
+    """Tinynet's xScore then."""
     rank: int
+    """Tinynet's rank then."""
     proxy_rho: float
+    """Spearman's correlation of the Imagenette accuracy with xScore then."""
 
 
-def findings() -> tuple[Disagreement, ...]:
+def disagreements() -> tuple[Disagreement, ...]:
     """Return every disagreement, table by table."""
     return (*_table_1(), *_table_2(), *_table_4(), *_tiers(), *_predicted(), *_from_code())
+
+
+def to_frame() -> DataFrame:
+    """Return the disagreements as a table: where, printed, found, basis."""
+    import pandas as pd
+
+    return pd.DataFrame([asdict(row) for row in disagreements()])
 
 
 def what_if(dogs: tuple[float, ...] = (0.2959, 0.50, 0.55, 0.58)) -> tuple[WhatIf, ...]:
@@ -191,5 +195,5 @@ def _predicted() -> Iterator[Disagreement]:
 
 
 def _from_code() -> Iterator[Disagreement]:
-    for where, words in CODE_FACTS:
-        yield Disagreement(where, "one protocol, networks as named", words, "released code")
+    for where, fact in CODE_FACTS:
+        yield Disagreement(where, "one protocol, networks as named", fact, "released code")

@@ -1,4 +1,4 @@
-"""The paper's statements, each put as a test that a matrix can pass or fail, with the evidence on both sides.
+"""The paper's statements, each put as a test that a matrix can pass or fail, with the evidence for and against.
 
 A verdict follows from the stated rule alone. "Leans" means that the point estimate says so while its 95 % interval
 does not exclude the contrary; with eleven models that is the usual outcome.
@@ -6,42 +6,17 @@ does not exclude the contrary; with eleven models that is the usual outcome.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import UserError
 from mobilebench.studies.beyond_imagenet import evidence
+from mobilebench.studies.study import Claim, NotTestableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from mobilebench.scoring.matrix import Matrix
-    from mobilebench.scoring.table import ScoreTable
-    from mobilebench.studies.beyond_imagenet.evidence import Verdict
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the claims are held against: one matrix, its scores, {model: params}, {model: macs}, and the elements."""
-
-    matrix: Matrix
-    scores: ScoreTable
-    params: Mapping[str, int] = field(default_factory=dict)
-    macs: Mapping[str, int] = field(default_factory=dict)
-    elements: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement of the paper with its verdict; `pro` and `contra` are sentences with their numbers."""
-
-    name: str
-    statement: str
-    rule: str
-    verdict: Verdict
-    pro: tuple[str, ...] = ()
-    contra: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    from mobilebench.studies.beyond_imagenet.context import Context
+    from mobilebench.studies.study import Evidence
 
 
 def check_claims(context: Context) -> tuple[Claim, ...]:
@@ -52,16 +27,16 @@ def check_claims(context: Context) -> tuple[Claim, ...]:
     return tuple(_judge(context, *entry) for entry in _CLAIMS)
 
 
-def _judge(context: Context, name: str, statement: str, rule: str, test: Callable[[Context], evidence.Found]) -> Claim:
+def _judge(context: Context, name: str, statement: str, rule: str, test: Callable[[Context], Evidence]) -> Claim:
     try:
         evidence.require_papers_datasets(context)
-        verdict, pro, contra, notes = test(context)
-    except (evidence.NotTestableError, UserError) as reason:
+        found = test(context)
+    except (NotTestableError, UserError) as reason:
         return Claim(name, statement, rule, "not testable", notes=(str(reason),))
-    return Claim(name, statement, rule, verdict, tuple(pro), tuple(contra), tuple(notes))
+    return Claim(name, statement, rule, found.verdict, tuple(found.pro), tuple(found.contra), tuple(found.remarks))
 
 
-_CLAIMS: tuple[tuple[str, str, str, Callable[[Context], evidence.Found]], ...] = (
+_CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (
     (
         "leaders",
         "EfficientNet and ConvMixer lead (sections 4.1, 5)",

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mobilebench.report.inputs import CostRow, ReportInputs, read_costs
+from mobilebench.models.cost.cost_file import CostRow, read_costs
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet import published as reference
-from mobilebench.studies.beyond_imagenet.claims import Context
+from mobilebench.studies.study import PUBLISHED
 
-PUBLISHED = "published"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mobilebench.scoring.table import ScoreTable
+    from mobilebench.studies.study import AnchorsName
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the claims are held against."""
+
+    matrix: Matrix
+    """The accuracies."""
+    scores: ScoreTable
+    """Their scores; nothing is resampled beyond its draws."""
+    params: Mapping[str, int] = field(default_factory=dict)
+    """{model: parameters}."""
+    macs: Mapping[str, int] = field(default_factory=dict)
+    """{model: multiply-adds}."""
+    elements: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    """{architectural element: {model: has it}}."""
 
 
 def load_matrix(source: str) -> Matrix:
@@ -17,17 +39,17 @@ def load_matrix(source: str) -> Matrix:
     return reference.matrix() if source == PUBLISHED else Matrix.from_csv(source)
 
 
-def load_context(source: str, *, lam: float = reference.PAPER_LAMBDA, paper_anchors: bool = False) -> Context:
+def load_context(source: str, *, lam: float = reference.PAPER_LAMBDA, anchors: AnchorsName = "grid") -> Context:
     """Return matrix, scores, costs and elements of `published`, of a results folder or of a CSV.
 
     Costs come from Table 1 or from `cost.csv` beside the cells; elements are Table 5's, for models of those names.
     """
     matrix = load_matrix(source)
-    anchors = reference.paper_anchors() if paper_anchors else None
+    fixed = reference.paper_anchors() if anchors == "paper" else None
     rows = published_costs() if source == PUBLISHED else _costs_beside(Path(source))
     return Context(
         matrix,
-        compute_scores(matrix, lam=lam, anchors=anchors),
+        compute_scores(matrix, lam=lam, anchors=fixed),
         {row.model: row.params for row in rows},
         {row.model: row.macs for row in rows},
         reference.elements(),
@@ -37,22 +59,6 @@ def load_context(source: str, *, lam: float = reference.PAPER_LAMBDA, paper_anch
 def published_costs() -> tuple[CostRow, ...]:
     """Table 1 as cost rows, without latency."""
     return tuple(CostRow(row.model, row.params, row.macs) for row in reference.costs())
-
-
-def published_inputs() -> ReportInputs:
-    """Return the inputs of a report on the published tables."""
-    matrix = reference.matrix()
-    return ReportInputs(
-        matrix=matrix,
-        scores=compute_scores(matrix, lam=reference.PAPER_LAMBDA),
-        suite="Published Table 3",
-        experiment="none: numbers as printed in the paper",
-        protocol_hash="none",
-        protocol={},
-        costs=published_costs(),
-        elements=reference.elements(),
-        source=f"Published single runs, Tables 1 to 5 of {reference.SOURCE}; nothing here was measured by mobilebench.",
-    )
 
 
 def _costs_beside(source: Path) -> tuple[CostRow, ...]:

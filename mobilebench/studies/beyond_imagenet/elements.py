@@ -1,7 +1,7 @@
 """What a network is built of, seen from its layers and its operations, beside the paper's Table 5.
 
 Nothing is read from class names: the layers and operations of one forward pass are recorded with their shapes, and each
-element is a question to that record. Three rows of Table 5 tell how a design was found (`width_scaling`, `chw_scaling`,
+element is a question to that record. Three rows of Table 5 say how a design was found (`width_scaling`, `chw_scaling`,
 `nas`); no built network shows that, so they have no derived value.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RESOLUTION = 96  # px: small, yet every stage of a stride-32 network still sees more than one position
-BATCH = 2  # tells a per-image gate [N, C, 1, 1] from a learned scale [1, C, 1, 1]
+BATCH = 2  # distinguishes a per-image gate [N, C, 1, 1] from a learned scale [1, C, 1, 1]
 ACTIVATIONS = frozenset({"silu", "gelu", "hardtanh", "hardswish", "leaky_relu", "elu", "mish", "prelu"})
 
 
@@ -107,7 +107,7 @@ def disagreements(model_id: str, model: nn.Module) -> dict[str, tuple[bool, bool
     """Return {element: (published, derived)} where Table 5 and the built network of one of its models disagree."""
     seen = derived(model)
     published = {element: row[model_id] for element, row in reference.elements().items() if element in seen}
-    return {element: (said, seen[element]) for element, said in published.items() if said != seen[element]}
+    return {element: (printed, seen[element]) for element, printed in published.items() if printed != seen[element]}
 
 
 def _patch_stem(record: Trace) -> bool:
@@ -116,7 +116,7 @@ def _patch_stem(record: Trace) -> bool:
 
 
 def _residual(record: Trace) -> bool:
-    """Two equal maps, or token sequences, are added; a map is told from a bias by its batch dimension."""
+    """Two equal maps, or token sequences, are added; the batch dimension distinguishes a map from a bias."""
     return any(
         name == "add" and len(shapes) == 2 and shapes[0] == shapes[1] and len(shapes[0]) > 2
         for name, shapes in record.operations

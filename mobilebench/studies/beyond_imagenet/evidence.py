@@ -10,176 +10,168 @@ import numpy as np
 from mobilebench.scoring.correlation import Fit, fisher_interval, fit
 from mobilebench.scoring.effects import element_effects
 from mobilebench.scoring.proxy import all_proxies, proxy_fit
-from mobilebench.scoring.subsets import FOUR, all_subsets, complete, place, place_without_each_model
+from mobilebench.scoring.subsets import all_subsets, complete, place, place_without_each_model
 from mobilebench.scoring.uncertainty import leave_one_dataset_out, ranks_of
+from mobilebench.studies.beyond_imagenet.published import PAPER_FOUR
+from mobilebench.studies.study import Evidence, NotTestableError
 
 if TYPE_CHECKING:
     from mobilebench.scoring.matrix import Matrix
     from mobilebench.scoring.table import ScoreTable
     from mobilebench.scoring.xscore import Anchors
-    from mobilebench.studies.beyond_imagenet.claims import Context
+    from mobilebench.studies.beyond_imagenet.context import Context
+    from mobilebench.studies.study import Verdict
 
-Verdict = Literal["supported", "leans for", "undecided", "leans against", "contradicted", "not testable"]
 PAPER_DATASETS = ("cifar10", "imagenette", "cifar100", "ham10k", "dogs", "miniplaces", "indoor67")
 ENOUGH = 4  # of the paper's datasets: as many as the paper itself calls sufficient
 LEADERS = ("efficientnet", "convmixer")
 HALF = math.sqrt(0.5)  # the correlation from which one quantity carries half the variance of the other
+NO_INTERVAL = "single runs without interval"
 
 
-class NotTestableError(Exception):
-    """This matrix lacks what a claim is about."""
-
-
-Found = tuple[Verdict, list[str], list[str], list[str]]
-
-
-def leaders(context: Context) -> Found:
+def leaders(context: Context) -> Evidence:
     """Do efficientnet and convmixer hold the first two ranks, in the draws and with each dataset left out?"""
-    scores = context.scores
+    evidence, scores = Evidence(), context.scores
     i, j = (_position(context, name) for name in LEADERS)
     ranks = ranks_of(scores.xscore.score)
     lead = bool(max(ranks[i], ranks[j]) <= 2)
-    words = f"{LEADERS[0]} ranks {ranks[i]:g} and {LEADERS[1]} {ranks[j]:g} of {len(scores.models)}"
-    pro, contra = ([words], []) if lead else ([], [words])
+    evidence.note(f"{LEADERS[0]} ranks {ranks[i]:g} and {LEADERS[1]} {ranks[j]:g} of {len(scores.models)}", holds=lead)
     if len(scores.datasets) >= 3:
         left = ranks_of(leave_one_dataset_out(context.matrix, lam=scores.lam, anchors=_fixed(scores)))
         kept = int((np.maximum(left[:, i], left[:, j]) <= 2).sum())
-        side = pro if 2 * kept > len(left) else contra
-        side.append(f"both stay on top in {kept} of {len(left)} suites with one dataset left out")
+        evidence.note(
+            f"both stay on top in {kept} of {len(left)} suites with one dataset left out", holds=2 * kept > len(left)
+        )
     if scores.draws is None:
-        return ("leans for" if lead else "leans against"), pro, contra, ["single runs without interval"]
+        return evidence.conclude("leans for" if lead else "leans against", NO_INTERVAL)
     drawn = ranks_of(scores.draws)
     p = float(np.mean(np.maximum(drawn[:, i], drawn[:, j]) <= 2))
-    (pro if p >= 0.5 else contra).append(f"probability that both lead: {p:.3f} ({_over(scores)})")
-    return _by_probability(p), pro, contra, _training_note(scores)
+    evidence.note(f"probability that both lead: {p:.3f} ({_over(scores)})", holds=p >= 0.5)
+    return evidence.conclude(_by_probability(p), *_training_note(scores))
 
 
-def last(context: Context) -> Found:
+def last(context: Context) -> Evidence:
     """Is convnext last, also in the draws?"""
-    scores = context.scores
+    evidence, scores = Evidence(), context.scores
     i = _position(context, "convnext")
     rank, count = ranks_of(scores.xscore.score)[i], len(scores.models)
-    words = f"convnext ranks {rank:g} of {count} with xScore {scores.xscore.score[i]:.3f}"
-    pro, contra = ([words], []) if rank == count else ([], [words])
+    is_last = bool(rank == count)
+    evidence.note(f"convnext ranks {rank:g} of {count} with xScore {scores.xscore.score[i]:.3f}", holds=is_last)
     if scores.draws is None:
-        return ("leans for" if pro else "leans against"), pro, contra, ["single runs without interval"]
+        return evidence.conclude("leans for" if is_last else "leans against", NO_INTERVAL)
     p = float(np.mean(ranks_of(scores.draws)[:, i] == count))
-    (pro if p >= 0.5 else contra).append(f"probability that it is last: {p:.3f} ({_over(scores)})")
-    return _by_probability(p), pro, contra, _training_note(scores)
+    evidence.note(f"probability that it is last: {p:.3f} ({_over(scores)})", holds=p >= 0.5)
+    return evidence.conclude(_by_probability(p), *_training_note(scores))
 
 
-def imagenette(context: Context) -> Found:
+def imagenette(context: Context) -> Evidence:
     """Does the imagenette accuracy carry half the variance of the ranks on the other datasets?"""
     if "imagenette" not in context.matrix.datasets:
         raise NotTestableError(f"no imagenette among {', '.join(context.matrix.datasets)}")
+    evidence = Evidence()
     own = proxy_fit(context.matrix, "imagenette", lam=context.scores.lam)
     judged = own.rest or own.whole
     everyone = all_proxies(context.matrix, lam=context.scores.lam)
     rank = 1 + [p.dataset for p in everyone].index("imagenette")
-    pro, contra = [], [
-        f"with the score of the other datasets: {_words(judged)}",
-        f"with the whole score, imagenette included: {_words(own.whole)}",
-    ]  # fmt: skip
-    if judged.rho < HALF:
-        pro, contra = contra, pro
-    (contra if rank == 1 else pro).append(f"imagenette is number {rank} of {len(everyone)} single datasets as a proxy")
+    small = judged.rho < HALF
+    evidence.note(f"with the score of the other datasets: {_fit_text(judged)}", holds=small)
+    evidence.note(f"with the whole score, imagenette included: {_fit_text(own.whole)}", holds=small)
+    evidence.note(f"imagenette is number {rank} of {len(everyone)} single datasets as a proxy", holds=rank > 1)
     far = np.argsort(-np.abs(own.whole.residuals))[:2]
-    notes = [
+    return evidence.conclude(
+        _below(judged, HALF),
         "farthest from the line (studentised residual; beyond about 2.3 is unusual for one model named beforehand): "
         + ", ".join(f"{own.models[k]} {own.whole.residuals[k]:+.1f}" for k in far),
-    ]
-    return _below(judged, HALF), pro, contra, notes
-
-
-def four_suffice(context: Context) -> Found:
-    """Do the paper's four datasets rank models that were left out as the full suite does?"""
-    whole = _with_four(context)
-    rank, found = place(all_subsets(whole, 4, lam=context.scores.lam), FOUR, "held_out_rmse")
-    low, high = fisher_interval(found.held_out_spearman, len(whole.models), variance=1.06)
-    words = (
-        f"Spearman on models left out: {found.held_out_spearman:.3f} [{low:.2f}, {high:.2f}], n = {len(whole.models)}"
     )
-    pro, contra = ([words], []) if found.held_out_spearman >= 0.9 else ([], [words])
-    contra.append(
+
+
+def four_suffice(context: Context) -> Evidence:
+    """Do the paper's four datasets rank models that were left out as the full suite does?"""
+    evidence, whole = Evidence(), _with_four(context)
+    rank, found = place(all_subsets(whole, 4, lam=context.scores.lam), PAPER_FOUR, "held_out_rmse")
+    low, high = fisher_interval(found.held_out_spearman, len(whole.models), variance=1.06)
+    evidence.note(
+        f"Spearman on models left out: {found.held_out_spearman:.3f} [{low:.2f}, {high:.2f}], n = {len(whole.models)}",
+        holds=found.held_out_spearman >= 0.9,
+    )
+    evidence.note(
         f"the values differ from the full xScore by {found.held_out_rmse:.3f} (RMSE, models left out; "
         f"place {rank} of {math.comb(len(whole.datasets), 4)}): right for an order, not for a value",
+        holds=False,
     )
-    (pro if found.top_k == 1 else contra).append(f"{found.top_k:.0%} of the full score's best three are the four's too")
-    return _by_interval(found.held_out_spearman, low, high, 0.9), pro, contra, []
+    evidence.note(f"{found.top_k:.0%} of the full score's best three are the four's too", holds=found.top_k == 1)
+    return evidence.conclude(_by_interval(found.held_out_spearman, low, high, 0.9))
 
 
-def best_four(context: Context) -> Found:
+def best_four(context: Context) -> Evidence:
     """Is no other subset of four better, and does that survive leaving any one model out?"""
-    whole = _with_four(context)
+    evidence, whole = Evidence(), _with_four(context)
     subsets = all_subsets(whole, 4, lam=context.scores.lam)
-    by_order, own = place(subsets, FOUR, "spearman")
-    by_value = place(subsets, FOUR, "rmse")[0]
-    wins = [at == 1 for _, _, at in place_without_each_model(whole, FOUR, lam=context.scores.lam)]
+    by_order, own = place(subsets, PAPER_FOUR, "spearman")
+    by_value = place(subsets, PAPER_FOUR, "rmse")[0]
+    wins = [at == 1 for _, _, at in place_without_each_model(whole, PAPER_FOUR, lam=context.scores.lam)]
     tied = sum(s.spearman > own.spearman - 1e-12 for s in subsets) if by_order == 1 else 0
-    pro: list[str] = []
-    contra: list[str] = []
-    (pro if by_order == 1 else contra).append(
+    evidence.note(
         f"place {by_order} of {len(subsets)} by Spearman {own.spearman:.3f}" + (f", {tied} tied" if tied > 1 else ""),
+        holds=by_order == 1,
     )
-    (pro if by_value == 1 else contra).append(f"place {by_value} of {len(subsets)} by RMSE {own.rmse:.3f}")
-    (pro if all(wins) else contra).append(
-        f"first by Spearman in {sum(wins)} of {len(wins)} grids with one model left out"
-    )
+    evidence.note(f"place {by_value} of {len(subsets)} by RMSE {own.rmse:.3f}", holds=by_value == 1)
+    evidence.note(f"first by Spearman in {sum(wins)} of {len(wins)} grids with one model left out", holds=all(wins))
     if by_order > 1:
-        return "contradicted", pro, contra, []
+        return evidence.conclude("contradicted")
     if all(wins) and tied == 1:
-        return "supported", pro, contra, []
-    return ("leans for" if 2 * sum(wins) > len(wins) else "leans against"), pro, contra, []
+        return evidence.conclude("supported")
+    return evidence.conclude("leans for" if 2 * sum(wins) > len(wins) else "leans against")
 
 
-def transformers(context: Context) -> Found:
+def transformers(context: Context) -> Evidence:
     """Do networks with transformer layers score no higher?"""
     return _element(context, "layerwise_transformer", wanted="little")
 
 
-def channel_attention(context: Context) -> Found:
+def channel_attention(context: Context) -> Evidence:
     """Do networks with squeeze-and-excite score higher?"""
     return _element(context, "squeeze_excite", wanted="more")
 
 
-def _element(context: Context, element: str, wanted: Literal["more", "little"]) -> Found:
+def _element(context: Context, element: str, wanted: Literal["more", "little"]) -> Evidence:
     has = context.elements.get(element, {})
     found = element_effects(context.matrix.models, context.scores.xscore.score, {element: has}) if has else ()
     if not found:
         raise NotTestableError(f"no two groups of models with and without {element}")
-    effect = found[0]
-    words = (
-        f"mean xScore with {element} (n = {effect.n_with}) minus without (n = {effect.n_without}): "
-        f"{effect.effect:+.3f}, permutation p = {effect.p:.3f} (smallest possible {effect.smallest_p:.3f})"
-    )
+    evidence, effect = Evidence(), found[0]
     against = (effect.effect > 0) == (wanted == "little")
-    pro, contra = ([], [words]) if against else ([words], [])
-    notes = [f"n = {effect.n_with + effect.n_without} hand-picked networks that differ in many elements at once"]
+    evidence.note(
+        f"mean xScore with {element} (n = {effect.n_with}) minus without (n = {effect.n_without}): "
+        f"{effect.effect:+.3f}, permutation p = {effect.p:.3f} (smallest possible {effect.smallest_p:.3f})",
+        holds=not against,
+    )
+    sample = f"n = {effect.n_with + effect.n_without} hand-picked networks that differ in many elements at once"
     if min(effect.n_with, effect.n_without) < 2:
-        notes.append("one network alone cannot tell the element from everything else about that network")
-        return "not testable", pro, contra, notes
+        alone = "one network alone cannot separate the element from everything else about that network"
+        return evidence.conclude("not testable", sample, alone)
     if effect.p >= 0.05:
-        return "undecided", pro, contra, notes
-    return ("contradicted" if against else "supported"), pro, contra, notes
+        return evidence.conclude("undecided", sample)
+    return evidence.conclude("contradicted" if against else "supported", sample)
 
 
-def params(context: Context) -> Found:
+def params(context: Context) -> Evidence:
     """Does the parameter count carry less than half the variance of the ranks?"""
     models = [m for m, s in zip(context.matrix.models, context.scores.xscore.score, strict=True) if np.isfinite(s)]
     if missing := [m for m in models if m not in context.params]:
         raise NotTestableError(f"no parameter count of {', '.join(missing)}")
+    evidence = Evidence()
     score = np.array([context.scores.xscore.score[context.matrix.models.index(m)] for m in models])
     count = np.array([context.params[m] for m in models], dtype=float)
     line = fit(count, score)
-    small = abs(line.rho) < HALF
-    words = f"params against xScore: {_words(line)}"
-    notes = [
+    evidence.note(f"params against xScore: {_fit_text(line)}", holds=abs(line.rho) < HALF)
+    remarks = [
         f"params lie between {count.min() / 1e6:.2f} and {count.max() / 1e6:.2f} M by design; a wider range may differ"
     ]
     if all(m in context.macs for m in models):
-        notes.append(f"MACs against xScore: {_words(fit(np.array([context.macs[m] for m in models], float), score))}")
-    verdict = _below(line, HALF)
-    return verdict, [words] if small else [], [] if small else [words], notes
+        macs = fit(np.array([context.macs[m] for m in models], float), score)
+        remarks.append(f"MACs against xScore: {_fit_text(macs)}")
+    return evidence.conclude(_below(line, HALF), *remarks)
 
 
 def require_papers_datasets(context: Context) -> None:
@@ -199,9 +191,11 @@ def _position(context: Context, model: str) -> int:
 
 
 def _with_four(context: Context) -> Matrix:
-    absent = [d for d in FOUR if d not in context.matrix.datasets]
-    if absent or len(context.matrix.datasets) == len(FOUR):
-        raise NotTestableError(f"needs {', '.join(FOUR)} and more; the matrix has {', '.join(context.matrix.datasets)}")
+    absent = [d for d in PAPER_FOUR if d not in context.matrix.datasets]
+    if absent or len(context.matrix.datasets) == len(PAPER_FOUR):
+        raise NotTestableError(
+            f"needs {', '.join(PAPER_FOUR)} and more; the matrix has {', '.join(context.matrix.datasets)}"
+        )
     return complete(context.matrix)
 
 
@@ -230,7 +224,7 @@ def _below(line: Fit, bound: float) -> Verdict:
     return "leans for" if abs(line.rho) < bound else "leans against"
 
 
-def _words(line: Fit) -> str:
+def _fit_text(line: Fit) -> str:
     return (
         f"Spearman {line.rho:.2f} [{line.rho_low:.2f}, {line.rho_high:.2f}], "
         f"r {line.r:.2f} [{line.r_low:.2f}, {line.r_high:.2f}], n = {line.n}"

@@ -76,7 +76,7 @@ def test_another_format_asks_to_prepare_again(toy: Path) -> None:
 
 
 def test_nothing_there_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"mobilebench prepare nowhere.*dvc pull"):
+    with pytest.raises(DataError, match=r"mobilebench data prepare nowhere.*dvc pull"):
         open_packed(tmp_path / "nowhere")
 
 

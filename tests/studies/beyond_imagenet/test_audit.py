@@ -6,7 +6,7 @@ from mobilebench.scoring import xscore
 from mobilebench.studies.beyond_imagenet import audit
 from mobilebench.studies.beyond_imagenet import published as reference
 
-FOUND = {finding.where: finding for finding in audit.findings()}
+FOUND = {finding.where: finding for finding in audit.disagreements()}
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,10 @@ def test_the_caveat_that_efficientnet_leads_without_its_two_larger_cells_is_true
     scores = dict(zip(rest.models, xscore(rest.mean).score, strict=True))
     assert scores["efficientnet"] == pytest.approx(0.953, abs=0.001)
     assert max(scores, key=scores.__getitem__) == "efficientnet"
+
+
+def test_the_disagreements_as_a_frame() -> None:
+    frame = audit.to_frame()
+    assert frame.columns.tolist() == ["where", "printed", "found", "basis"]
+    assert frame.set_index("where").loc["Table 4, mobilevit, xScore", "found"] == "0.735"
+    assert len(frame) == len(audit.disagreements())

@@ -5,7 +5,9 @@ import pytest
 
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet import published as reference
-from mobilebench.studies.beyond_imagenet.claims import Claim, Context, check_claims
+from mobilebench.studies.beyond_imagenet.claims import check_claims
+from mobilebench.studies.beyond_imagenet.context import Context
+from mobilebench.studies.study import Claim
 
 TABLE = reference.matrix()
 SHARED = ("cifar10", "cifar100", "ham10k", "indoor67")  # enough of the paper's to be held against its claims

@@ -1,0 +1,65 @@
+"""Costs as others read and print them: rows of a `cost.csv`, and the figures a publication prints; needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mobilebench.errors import UserError
+from mobilebench.system.files import read_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """Cost of one model."""
+
+    model: str
+    """Id of the model."""
+    params: int
+    """Parameters at the class count it was counted with."""
+    macs: int
+    """Multiply-adds of one image at the resolution it was counted with."""
+    latency_ms: float | None = None
+    """Median time per image batch in milliseconds; None where it was not measured."""
+    latency_note: str = ""
+    """What the latency was measured on: device, batch, repetitions."""
+
+
+@dataclass(frozen=True)
+class PrintedCost:
+    """What a publication prints of a model's cost, and at what it was counted."""
+
+    params: int
+    """Parameters as printed."""
+    macs: int
+    """Multiply-adds as printed."""
+    class_counts: tuple[int, ...]
+    """The class counts that `params` is an average over."""
+    resolution: int
+    """Input size in px at which `macs` was counted."""
+
+
+def read_costs(path: str | Path) -> tuple[CostRow, ...]:
+    """Return the rows of a `cost.csv` (model, params, macs, and latency_ms where measured); raises UserError.
+
+    A model profiled more than once (other class counts, threads or machines) is taken from its last row.
+    """
+    rows: dict[str, CostRow] = {}
+    for row in read_csv(path, ("model", "params", "macs")).to_dict("records"):
+        try:
+            latency = float(row["latency_ms"]) if row.get("latency_ms") else None
+            cost = CostRow(row["model"], int(row["params"]), int(row["macs"]), latency, _latency_note(row))
+        except ValueError as error:
+            raise UserError(f"{path}: {row['model']}: {error}; params and macs are whole numbers") from None
+        rows[cost.model] = cost
+    return tuple(rows.values())
+
+
+def _latency_note(row: Mapping[Hashable, str]) -> str:
+    """Say what a latency was measured on, from the columns that `mobilebench models profile` writes."""
+    named = {"latency_runs": "median of {} runs", "threads": "{} threads", "cpu": "{}", "resolution": "{} px, batch 1"}
+    return ", ".join(form.format(row[name]) for name, form in named.items() if row.get(name))

@@ -1,0 +1,140 @@
+"""What every published study offers: its tables as data, a check of its claims, an audit of its tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mobilebench.models.cost.cost_file import CostRow
+    from mobilebench.scoring.matrix import Matrix
+    from mobilebench.scoring.table import ScoreTable
+
+PUBLISHED = "published"  # in place of a path: the matrix that the study printed
+Verdict = Literal["supported", "leans for", "undecided", "leans against", "contradicted", "not testable"]
+AnchorsName = Literal["grid", "paper"]
+
+
+class NotTestableError(Exception):
+    """This matrix lacks what a claim is about."""
+
+
+@dataclass
+class Evidence:
+    """What a matrix says about one claim, collected sentence by sentence."""
+
+    pro: list[str] = field(default_factory=list)
+    """Sentences that speak for the claim, with their numbers."""
+    contra: list[str] = field(default_factory=list)
+    """Sentences that speak against it."""
+    remarks: list[str] = field(default_factory=list)
+    """Sentences that limit what the evidence means."""
+    verdict: Verdict = "undecided"
+    """What the claim's rule makes of it."""
+
+    def note(self, sentence: str, *, holds: bool) -> None:
+        """Add a sentence for the claim if what it says `holds`, else against it."""
+        if holds:
+            self.pro.append(sentence)
+        else:
+            self.contra.append(sentence)
+
+    def conclude(self, verdict: Verdict, *remarks: str) -> Evidence:
+        """Set the verdict, add what limits it, and return the evidence."""
+        self.verdict = verdict
+        self.remarks.extend(remarks)
+        return self
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of a study with its verdict on one matrix."""
+
+    name: str
+    """Short id of the claim."""
+    statement: str
+    """What the study says, and where."""
+    rule: str
+    """When the verdict is what; fixed before the matrix is read."""
+    verdict: Verdict
+    """The outcome of the rule."""
+    pro: tuple[str, ...] = ()
+    """Sentences for the claim, with their numbers."""
+    contra: tuple[str, ...] = ()
+    """Sentences against it."""
+    notes: tuple[str, ...] = ()
+    """What limits the verdict, or why the claim is not testable."""
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedClaims:
+    """A study's claims held against one matrix."""
+
+    matrix: Matrix
+    """The accuracies."""
+    scores: ScoreTable
+    """Their scores."""
+    claims: tuple[Claim, ...]
+    """Every claim with its verdict."""
+    caveats: Mapping[str, str]
+    """{name of a claim: what is known about the numbers behind it}; only for the study's own matrix."""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One place where a study's printed number is not what its other tables, or its released code, give."""
+
+    where: str
+    """Table and cell, or section."""
+    printed: str
+    """What is printed there."""
+    found: str
+    """What follows instead."""
+    basis: str
+    """What it follows from."""
+
+
+@dataclass(frozen=True)
+class AuditTable:
+    """A further table of an audit: text and numbers, for the report to lay out."""
+
+    name: str
+    """Id of the table."""
+    caption: str
+    """What it shows, with its n."""
+    columns: tuple[str, ...]
+    """Headings."""
+    rows: tuple[tuple[str | float, ...], ...]
+    """One entry for each heading."""
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedStudy:
+    """One published study."""
+
+    id: str
+    """Id by which the command line knows it."""
+    citation: str
+    """Authors and year."""
+    tables: str
+    """Which of its tables stand here, as `Tables 1 to 5`."""
+    matrix_name: str
+    """How a report calls its matrix, as `Published Table 3`."""
+    lam: float
+    """The weight lambda that it scores with."""
+    matrix: Callable[[], Matrix]
+    """The matrix as printed."""
+    costs: Callable[[], tuple[CostRow, ...]]
+    """Costs as printed."""
+    elements: Callable[[], Mapping[str, Mapping[str, bool]]]
+    """{architectural element: {model: has it}} as printed."""
+    check_claims: Callable[[str, float, AnchorsName], CheckedClaims]
+    """Check the claims on a matrix (`published` or a path) with a lambda and the anchors of its grid or the study's."""
+    disagreements: Callable[[], tuple[Disagreement, ...]]
+    """Where it disagrees with itself and with its code."""
+    audit_note: str
+    """What a reader of the disagreements must know."""
+    audit_tables: Callable[[], tuple[AuditTable, ...]]
+    """Further tables of the audit."""

@@ -1,0 +1,35 @@
+"""The table of scores as a frame and as the bytes of xscore.csv."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mobilebench.scoring import Matrix, compute_scores
+
+# Between anchors of 0 and 1: a is 0.5 and 0.75, G 0.625, V 1/32; b lies above an anchor; c has no run on y.
+CELLS = {("a", "x", 0): 0.5, ("a", "y", 0): 0.375, ("b", "x", 0): 0.25, ("b", "y", 0): 0.75, ("c", "x", 0): 0.5}
+TABLE = compute_scores(Matrix.from_cells(CELLS, {}), anchors={"x": (0.0, 1.0), "y": (0.0, 0.5)})
+HEADER = (
+    "rank,model,xscore,low,high,g,v,seeds,rank_low,rank_high,p_above_next,outside,absent,lambda,anchors,"
+    "interval_over,level"
+)
+
+
+def test_the_bytes_of_the_csv(tmp_path: Path) -> None:
+    """Worked out by hand; single runs without test sizes, so that every interval is an empty field."""
+    lines = TABLE.to_csv(tmp_path / "xscore.csv").read_text().split("\n")
+    assert lines == [
+        HEADER,
+        "1,a,0.609375,,,0.625,0.03125,1,,,,,,0.5,fixed,,0.95",
+        "2,b,0.484375,,,0.875,0.78125,1,,,,y,,0.5,fixed,,0.95",
+        ",c,,,,,,0,,,,,y,0.5,fixed,,0.95",
+        "",
+    ]
+
+
+def test_the_frame_holds_numbers() -> None:
+    frame = TABLE.to_frame()
+    assert frame["model"].tolist() == ["a", "b", "c"]
+    assert frame["rank"].dtype == "Int64"
+    assert frame["rank"].isna().tolist() == [False, False, True]
+    assert np.isnan(frame["xscore"].iloc[2])
