@@ -261,6 +261,6 @@ def _limits(found: Findings) -> Section:
         "Only the values tried are known; a model's true best may lie between them, or beyond them where the best is "
         "at the edge of a slice."
     )
-    alone = " With one, a difference may be that seed's; more `--seed` would tell." if seeds == [1] else ""
+    alone = " With one, a difference may be that seed's; more `--seed` would show it." if seeds == [1] else ""
     runs = f"Seeds per setting: {', '.join(map(str, seeds))}.{alone}"
     return Section("limits", "What this can and cannot show", (covered, images, values, runs))

@@ -1,6 +1,6 @@
 """How every figure looks, and one figure's three forms: PNG, SVG file, and SVG inlined in the page.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers; what matters also differs by marker or label. Inlined
+Colours are Okabe and Ito's, distinct to colour-blind readers; what matters also differs by marker or label. Inlined
 figures take ink and data colours from the page's CSS variables, so that they follow light and dark.
 """
 

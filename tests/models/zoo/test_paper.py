@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 import torchvision
-from mobilebench.models.profile import against_printed, average_params
 from torch import nn
 
 from mobilebench import models
 from mobilebench.models.cost.counts import static_cost
+from mobilebench.models.profile import against_printed, average_params
 from mobilebench.models.zoo.mobilevit import EncoderLayer, MobileViT
 from mobilebench.studies.beyond_imagenet import published as reference
 
