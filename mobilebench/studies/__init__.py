@@ -5,11 +5,11 @@ A further study is one entry of `STUDIES` and a folder whose `study` module desc
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from mobilebench.errors import UserError
+from mobilebench.system.names import did_you_mean
 
 if TYPE_CHECKING:
     from mobilebench.studies.study import PublishedStudy
@@ -33,8 +33,7 @@ STUDIES = {
 def load_study(name: str) -> PublishedStudy:
     """Return the study of that id. Raises UserError with a near match and the list for a name there is none of."""
     if name not in STUDIES:
-        near = difflib.get_close_matches(name, STUDIES, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"there is no published study {name!r}.{hint} Studies: {', '.join(STUDIES)}")
+        hint = did_you_mean(name, STUDIES, 1) or "it is not in the list."
+        raise UserError(f"there is no published study {name!r}; {hint} Studies: {', '.join(STUDIES)}")
     module, _, attribute = STUDIES[name].target.partition(":")
     return cast("PublishedStudy", getattr(importlib.import_module(module), attribute))

@@ -46,7 +46,8 @@ def test_audit_writes_the_report_of_the_published_table(tmp_path: Path) -> None:
 def test_an_unknown_study_gets_a_near_match_and_the_list(command: str) -> None:
     result = run("study", command, "beyond_imagnet")
     assert result.exit_code == 2
-    assert "Did you mean 'beyond_imagenet'? Studies: beyond_imagenet" in result.output
+    assert "did you mean beyond_imagenet? Studies: beyond_imagenet" in result.output
+    assert "Studies: beyond_imagenet" in run("study", command, "zzz").output
 
 
 def test_without_a_command_the_studies_are_listed() -> None:
