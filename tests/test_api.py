@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mobilebench
-from mobilebench.config.suite import packaged_text
+from mobilebench.config.suite import preset_text
 from mobilebench.runs.records import Record
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_a_study_and_its_matrix() -> None:
 
 
 def test_a_suite_is_loaded_and_its_models_are_created(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(packaged_text("demo"))
+    (tmp_path / "params.yaml").write_text(preset_text("demo"))
     suite = mobilebench.load_suite(tmp_path / "params.yaml")
     assert isinstance(suite, mobilebench.Suite)
     network = mobilebench.create_model(suite.models[0], 7)
