@@ -90,10 +90,12 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         with console.status(f"loading PyTorch and {dataset}"):
             from mobilebench.execution.cell_run import CellRun
             from mobilebench.execution.grid import run_cells
-            from mobilebench.tracking import Tracker
 
             context.packed.verify()
-            context = replace(context, tracker=OfflineTracker() if offline else Tracker())
+            if not offline:  # MLflow is imported here and not before: a machine without a store needs none
+                from mobilebench.tracking import Tracker
+
+                context = replace(context, tracker=Tracker())
         if again:
             for cell in cells:
                 CellRun(context, cell).reset()
