@@ -43,7 +43,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Deliver:
-    """A job's message: its journal has something new for the tracking server."""
+    """A message of a cell or a trial: its journal has something new for the tracking server."""
 
 
 @dataclass(frozen=True)

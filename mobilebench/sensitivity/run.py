@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 from mobilebench.errors import TrackingError
 from mobilebench.execution.describe import dataset_input, parameters, with_surroundings
 from mobilebench.execution.executors import WorkerDiedError, make_executor
+from mobilebench.execution.grid import Deliver
 from mobilebench.runs.events import Fail, Start
 from mobilebench.runs.journal import CellBusyError, Journal
 from mobilebench.search.space import apply, plan
 from mobilebench.search.studies import Pruning, StudyError
 from mobilebench.sensitivity.cells import experiment_of, parent_run
-from mobilebench.sensitivity.trial import Deliver, TrialJob, TrialOutcome, TrialProgress
+from mobilebench.sensitivity.trial import TrialJob, TrialOutcome, TrialProgress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.execution.cell_run import build
+from mobilebench.execution.grid import Deliver
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.runs.events import Finish
 from mobilebench.runs.journal import Journal
@@ -41,11 +42,6 @@ class TrialProgress:
     train_loss: float
     val_top1: float | None
     images_per_second: float
-
-
-@dataclass(frozen=True)
-class Deliver:
-    """A trial's message: its journal has something new for the tracking server."""
 
 
 @dataclass(frozen=True)
