@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mobilebench.training import EpochResult
 
 Failure = tuple["Cell", UserError]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,10 @@ class _Grid:
             case Deliver():
                 run.deliver()
             case EpochDone(result, epochs):
+                _log.info("%s: epoch %d of %d, loss %.4f", job.name, result.epoch, epochs, result.train_loss)
                 self._context.listener.epoch(run.cell, result, epochs)
             case Note(text):
+                _log.info("%s: %s", job.name, text)
                 run.note(text)
             case _:
                 raise TypeError(f"{job.name} sent {message!r}, which is no message of a cell's")
@@ -170,5 +174,6 @@ class _Grid:
             self._fail(run, error)
 
     def _fail(self, run: CellRun, error: UserError) -> None:
+        _log.info("%s failed: %s", run.cell.name, error)  # the listener shows it to a person
         run.note(str(error))
         self._failed.append((run.cell, error))
