@@ -10,7 +10,8 @@ import numpy as np
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import suite_of_experiment
-from mobilebench.runs.records import CheckedRecords, RecordsError, check, compare_files, read_results, refuse
+from mobilebench.runs.records import read_results
+from mobilebench.runs.score_check import CheckedRecords, RecordsError, check, compare_files, raise_if_incomplete
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet.published import paper_anchors
 
@@ -55,7 +56,7 @@ def score_experiment(
     if results is not None:
         wrong = compare_files(checked.records, [r for r in read_results(results) if r.protocol_hash == protocol_hash])
         checked = CheckedRecords(checked.records, (*checked.problems, *wrong), checked.ignored)
-    refuse(checked, allow_partial=allow_partial)
+    raise_if_incomplete(checked, allow_partial=allow_partial)
     matrix = to_matrix(checked.records, cells)
     table = compute_scores(matrix, lam=lam, anchors=paper_anchors() if anchors == "paper" else None)
     return ScoredExperiment(experiment, protocol_hash, checked, matrix, table)

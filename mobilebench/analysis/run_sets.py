@@ -13,7 +13,7 @@ from mobilebench.config.parsing import flatten
 from mobilebench.config.suite import Cell, parse_suite
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import suite_of_experiment
-from mobilebench.runs.records import check
+from mobilebench.runs.score_check import check
 from mobilebench.scoring import Matrix
 from mobilebench.system.git import git
 

@@ -33,7 +33,7 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
     from mobilebench.config.suite import ScoreSettings
-    from mobilebench.runs.records import describe
+    from mobilebench.runs.score_check import describe
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 

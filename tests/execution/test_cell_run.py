@@ -20,7 +20,8 @@ from mobilebench.execution.delivery import SyncReport, sync_journals
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.progress import NullListener
 from mobilebench.runs.journal import Delivery
-from mobilebench.runs.records import RecordsError, read_results, result_path
+from mobilebench.runs.records import read_results, result_path
+from mobilebench.runs.score_check import RecordsError
 from mobilebench.system.layout import RESULTS, STATE
 from mobilebench.tracking import OfflineTracker, Tracker, TrackingError, uri
 from mobilebench.training import checkpoint

@@ -7,18 +7,8 @@ import pytest
 
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
-from mobilebench.runs.records import (
-    Record,
-    RecordsError,
-    check,
-    compare_files,
-    read_result,
-    read_results,
-    refuse,
-    result_path,
-    to_frame,
-    write_result,
-)
+from mobilebench.runs.records import Record, read_result, read_results, result_path, to_frame, write_result
+from mobilebench.runs.score_check import RecordsError, check, compare_files, raise_if_incomplete
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,22 +77,22 @@ def test_runs_on_other_data_or_code_are_not_comparable() -> None:
 def test_refusal_names_every_cell_and_partial_is_a_choice() -> None:
     checked = check(FULL[2:], GRID, "p1")
     with pytest.raises(RecordsError) as caught:
-        refuse(checked, allow_partial=False)
+        raise_if_incomplete(checked, allow_partial=False)
     assert "m.a.0" in str(caught.value)
     assert "n.a.0" in str(caught.value)
-    refuse(checked, allow_partial=True)
+    raise_if_incomplete(checked, allow_partial=True)
 
 
 def test_nothing_finished_is_refused_even_partially() -> None:
     with pytest.raises(RecordsError, match="4 cells"):
-        refuse(check([], GRID, "p1"), allow_partial=True)
+        raise_if_incomplete(check([], GRID, "p1"), allow_partial=True)
 
 
 def test_disagreement_is_refused_even_partially() -> None:
     records = [record(cell) for cell in [*GRID, Cell("o", "a", 0)]]
     records[0] = replace(records[0], data_digest="changed")
     with pytest.raises(RecordsError, match="disagrees"):
-        refuse(check(records, [r.cell for r in records], "p1"), allow_partial=True)
+        raise_if_incomplete(check(records, [r.cell for r in records], "p1"), allow_partial=True)
 
 
 def test_a_result_file_of_another_run_is_found() -> None:
