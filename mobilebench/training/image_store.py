@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Kept free for the network: activations of the largest of the eleven networks at 224 px and batch 32, with a margin.
 RESERVE = 6 << 30
+_log = logging.getLogger(__name__)
 _UPLOAD_ROWS = 4096
 
 
@@ -73,9 +75,7 @@ class Store:
             for part in torch.split(torch.arange(len(self)), _UPLOAD_ROWS):
                 images[part[0] : part[-1] + 1] = self._images[self._rows[part]].to(self._device)
         except torch.OutOfMemoryError:
-            warnings.warn(
-                f"{self.size >> 20} MB of images do not fit on {self._device}; they stay on the host", stacklevel=4
-            )
+            _log.warning("%d MB of images do not fit on %s; they stay on the host", self.size >> 20, self._device)
         else:
             self._on_device = images
 

@@ -81,17 +81,20 @@ class StepRunner:
         Raises DivergedError as `train` does, TrainingError when memory does not suffice, and whatever else is no fault
         of a technique.
         """
-        can_fall_back = self._compiled or self._stores[0].resident
-        before = copy.deepcopy(trainer.state_dict()) if can_fall_back else None
-        try:
-            loss = train()
-        except DivergedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - compilers fail in many ways; what is not theirs is raised again
-            self._fall_back(error)
+        while True:
+            can_fall_back = self._compiled or self._stores[0].resident
+            before = copy.deepcopy(trainer.state_dict()) if can_fall_back else None
+            try:
+                loss = train()
+            except DivergedError:
+                raise
+            except Exception as error:  # noqa: BLE001 - compilers fail in many ways; what is not theirs is raised again
+                self._fall_back(error)
+            else:
+                break
+            # Outside the handler: the error, and with it the failed step's tensors, has been let go.
             assert before is not None
             trainer.load_state_dict(before)
-            return self.run_epoch(train, trainer)
         if self._graphed is not None and self._graphed.failure:
             self._give_up(f"step eager: the CUDA graph could not be captured: {self._graphed.failure}")
             self._use(compiled=self._compiled, graphed=False)
