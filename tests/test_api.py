@@ -13,6 +13,7 @@ import pytest
 import mobilebench
 from mobilebench.config.suite import preset_text
 from mobilebench.runs.records import Record
+from mobilebench.tracking import Details
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +75,7 @@ def test_a_suite_is_loaded_and_its_models_are_created(tmp_path: Path) -> None:
 def test_an_experiment_is_scored(project: Path) -> None:
     """From records as a tracking server gives them; a cell that has no finished run is refused by name."""
     runs = [
-        Record(f"run_{m}_{d}", m, d, seed, "p1", f"digest_{d}", 1, "FINISHED", top1, n_test=100)
+        Record(f"run_{m}_{d}", m, d, seed, "p1", f"digest_{d}", 1, "FINISHED", top1, n_test=100, recipe_hash="r1")
         for (m, d, seed), top1 in CELLS.items()
     ]
 
@@ -82,8 +83,8 @@ def test_an_experiment_is_scored(project: Path) -> None:
         def __init__(self, records: list[Record]) -> None:
             self.found = records
 
-        def records(self, _: str) -> list[Record]:
-            return self.found
+        def runs(self, _: str) -> list[Details]:
+            return [Details(record, {}, {}, "") for record in self.found]
 
     scored = mobilebench.score_experiment(Server(runs), "my grid", lam=0.5, anchors="grid")
     assert [row.model for row in scored.table.rows] == ["c", "b", "a"]

@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilebench.analysis.origins import Origin, origins
+from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell
+from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import suite_of_experiment
+from mobilebench.models.fingerprint import UNBUILT
+from mobilebench.runs.identity import wanted
+from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_results
 from mobilebench.runs.score_check import CheckedRecords, RecordsError, check, compare_files, raise_if_incomplete
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet.published import paper_anchors
+from mobilebench.system.layout import PACKED, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from mobilebench.config.suite import Suite
+    from mobilebench.runs.identity import Identity
     from mobilebench.runs.records import Record
     from mobilebench.scoring import ScoreTable
     from mobilebench.tracking import Tracker
@@ -34,6 +42,8 @@ class ScoredExperiment:
     checked: CheckedRecords
     matrix: Matrix
     table: ScoreTable
+    made_with: tuple[Origin, ...]
+    """What the scored runs were made with, most frequent first."""
 
 
 def score_experiment(
@@ -45,49 +55,90 @@ def score_experiment(
     allow_partial: bool = False,
     results: Path | None = None,
 ) -> ScoredExperiment:
-    """Return the scores of an experiment; `anchors` is `grid` or `paper`, `results` has files the runs must agree with.
+    """Return the scores of an experiment; `anchors` is `grid` or `paper`.
 
-    Raises RecordsError naming every cell that is missing, doubled, unfinished, of another protocol or in disagreement;
-    with allow_partial only the last of these.
+    results: the folder of this project's result files. Runs must then agree with them, and be of the identity that
+    their cells have here; without it the newest runs of each cell's recipe count.
+
+    Raises RecordsError naming every cell that is missing, doubled, unfinished, of another recipe, superseded or in
+    disagreement; with allow_partial only the last of these.
     """
-    found = tracker.records(experiment)
-    cells, protocol_hash = _grid(experiment, found)
-    checked = check(found, cells, protocol_hash)
+    runs = tracker.runs(experiment)
+    found = [run.record for run in runs]
+    grid = _grid(experiment, found)
+    identities = {} if results is None or grid.suite is None else _identities(grid.suite)
+    checked = check(found, grid.recipes, identities)
     if results is not None:
-        wrong = compare_files(checked.records, [r for r in read_results(results) if r.protocol_hash == protocol_hash])
-        checked = CheckedRecords(checked.records, (*checked.problems, *wrong), checked.ignored)
+        files = [file for file in read_results(results) if grid.recipes.get(file.cell) == file.recipe_hash]
+        checked = compare_files(checked, found, files, _has_journal)
     raise_if_incomplete(checked, allow_partial=allow_partial)
-    matrix = to_matrix(checked.records, cells)
+    matrix = to_matrix(checked.records, list(grid.recipes))
     table = compute_scores(matrix, lam=lam, anchors=paper_anchors() if anchors == "paper" else None)
-    return ScoredExperiment(experiment, protocol_hash, checked, matrix, table)
+    taken = {record.run_id for record in checked.records}
+    made_with = origins(run.tags for run in runs if run.record.run_id in taken)
+    return ScoredExperiment(experiment, grid.protocol, checked, matrix, table, made_with)
 
 
-def _grid(experiment: str, found: list[Record]) -> tuple[list[Cell], str]:
-    """Return the cells the experiment should have and its protocol.
+@dataclass(frozen=True)
+class _Grid:
+    """What an experiment should have: each cell with its recipe's hash, of a protocol of that hash, and of a suite."""
 
-    They are the suite's that runs under this name, in params.yaml or packaged; for an unknown name, the product of
-    whatever models, datasets and seeds the records name, if all are of one protocol.
+    protocol: str
+    recipes: dict[Cell, str]
+    suite: Suite | None = None
+
+
+def _grid(experiment: str, found: list[Record]) -> _Grid:
+    """Return the grid of the suite that runs under this name, in params.yaml or packaged.
+
+    For an unknown name it is the product of whatever models, datasets and seeds the records name, if each cell has
+    runs of one recipe only.
     """
     suite = suite_of_experiment(experiment)
     if suite is not None:
-        return list(suite.cells()), suite.protocol.hash
+        recipes = {cell: recipe_hash(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in suite.cells()}
+        return _Grid(suite.protocol.hash, recipes, suite)
+    ours = [record for record in found if record.recipe_hash]  # without one, it is of an earlier version
+    finished = {(record.cell, record.recipe_hash) for record in ours if record.status == "FINISHED"}
     hashes = sorted({record.protocol_hash for record in found})
-    if len(hashes) != 1:
+    if not finished or len({cell for cell, _ in finished}) != len(finished):
         raise RecordsError(
             f"experiment {experiment!r} has runs of {len(hashes)} protocols ({', '.join(hashes) or 'none'}) and no "
             "suite of that name says which counts; run score in the project folder whose params.yaml names it"
         )
-    axes = [dict.fromkeys(getattr(record, key) for record in found) for key in ("dataset", "seed", "model")]
-    return [Cell(m, d, s) for d in axes[0] for s in axes[1] for m in axes[2]], hashes[0]
+    of_cell = dict(finished)
+    axes = [dict.fromkeys(getattr(record, key) for record in ours) for key in ("dataset", "seed", "model")]
+    cells = [Cell(m, d, s) for d in axes[0] for s in axes[1] for m in axes[2]]
+    return _Grid(" ".join(hashes), {cell: of_cell.get(cell, "") for cell in cells})
+
+
+def _identities(suite: Suite) -> dict[Cell, Identity]:
+    """Return what the suite's cells would be trained with here, as far as data and networks can be had here."""
+    found: dict[Cell, Identity] = {}
+    for dataset in suite.datasets:
+        try:
+            meta = read_meta(PACKED / dataset)
+        except UserError:  # not packed here: the newest runs count
+            continue
+        for cell in suite.cells(dataset):
+            identity = wanted(suite, cell, meta)
+            if identity.network != UNBUILT:
+                found[cell] = identity
+    return found
+
+
+def _has_journal(file: Record) -> bool:
+    return Journal(STATE / f"{file.cell.name}-{file.identity.digest}").path.exists()
 
 
 def raise_if_stale(records: Iterable[Record], suite: Suite) -> None:
-    """Raise RecordsError when scored runs are of another protocol than the suite's: params.yaml has changed since."""
-    others = sorted({record.protocol_hash for record in records} - {suite.protocol.hash})
+    """Raise RecordsError when scored runs are of other recipes than the suite's: params.yaml has changed since."""
+    others = [r for r in records if r.recipe_hash != recipe_hash(suite.protocol.recipe_for(r.model, r.dataset))]
     if others:
+        names = ", ".join(sorted(record.cell.name for record in others)[:5])
         raise RecordsError(
-            f"the scored runs are of protocol {', '.join(others)}, params.yaml has {suite.protocol.hash}; run "
-            "`mobilebench score` (or `dvc repro`) again"
+            f"{len(others)} of the scored runs are of other recipes than params.yaml has now ({names}"
+            f"{', ...' if len(others) > 5 else ''}); run `mobilebench score` (or `dvc repro`) again"
         )
 
 

@@ -16,9 +16,10 @@ from mobilebench.config.suite import parse_suite
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import check_names
+from mobilebench.runs.identity import wanted
 from mobilebench.system.git import git
 from mobilebench.system.layout import PACKED
-from mobilebench.system.provenance import PACKAGES, PATCH, SUITE, environment
+from mobilebench.system.provenance import OWN, PACKAGES, PATCH, SUITE, environment, is_checkout
 
 if TYPE_CHECKING:
     from mobilebench.config.suite import Suite
@@ -73,7 +74,7 @@ class ReproductionPlan:
 def plan(tracker: Tracker, run_id: str) -> ReproductionPlan:
     """Return how to reproduce a run. Raises TrackingError when there is no such run of a cell."""
     run = tracker.run(run_id)
-    return ReproductionPlan(tuple(_commands(run, tracker)), tuple(_checks(run)))
+    return ReproductionPlan(tuple(_commands(run, tracker)), (*_checks(run), *_network(run, tracker)))
 
 
 def suite_of(tracker: Tracker, run_id: str) -> Suite:
@@ -143,13 +144,25 @@ def _code(tags: Any) -> Check:
     then, here = str(tags.get("git_commit", "unknown")), environment()["git_commit"][:12]
     is_dirty = tags.get("git_dirty") == "true"
     shown = then[:12] + (" with uncommitted changes" if is_dirty else "")
-    absent = [path for path in NUMBERS if not Path(path).exists()]
-    if absent:  # git finds no difference in a path that is in neither state, which would read as "the same"
-        return Check("code", shown, f"{here} without {', '.join(absent)}", same=False)
-    if is_dirty or git("cat-file", "-e", f"{then}^{{commit}}") is None:
+    absent = [path for path in NUMBERS if not (OWN / path).exists()]
+    # Git finds no difference in a path that is in neither state, which would read as "the same".
+    if absent or not is_checkout():
+        return Check("code", shown, f"{here} without {', '.join(absent) or 'its repository'}", same=False)
+    if is_dirty or git("cat-file", "-e", f"{then}^{{commit}}", folder=OWN) is None:
         return Check("code", shown, here, same=False)
-    same = git("diff", "--quiet", then, "--", *NUMBERS) is not None
+    same = git("diff", "--quiet", then, "--", *NUMBERS, folder=OWN) is not None
     return Check("code", shown, here + (" (same training, models, datasets)" if same else ""), same=same)
+
+
+def _network(run: Details, tracker: Tracker) -> list[Check]:
+    """Compare the network as its code builds it; nothing where that cannot be known, which other checks name."""
+    record = run.record
+    try:
+        meta, suite = read_meta(PACKED / record.dataset), suite_of(tracker, record.run_id)
+    except UserError:  # no such data, no kept suite, or no such model here
+        return []
+    here = wanted(suite, record.cell, meta).network
+    return [_equal(f"network {record.model}", record.network or "unknown", here)]
 
 
 def _equal(name: str, then: str, here: str) -> Check:
@@ -169,7 +182,7 @@ def _installed(package: str) -> str:
 
 def _data(dataset: str) -> str:
     try:
-        return read_meta(PACKED / dataset).digest[:12]
+        return read_meta(PACKED / dataset).data_digest[:12]
     except UserError:
         return "not prepared"
 

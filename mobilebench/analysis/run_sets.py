@@ -23,7 +23,19 @@ if TYPE_CHECKING:
     from mobilebench.tracking import Details, Tracker
 
 T = TypeVar("T")
-CODE = ("git_commit", "git_dirty", "code_version", "python", "torch", "torchvision", "timm", "numpy", "device", "gpu")
+CODE = (
+    "git_commit",
+    "git_dirty",
+    "code_version",
+    "network",
+    "python",
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "device",
+    "gpu",
+)
 _RUN = re.compile(r"(run:)?([0-9a-f]{32})")
 _VERSION = re.compile(r"(?:models:/)?(mobilebench\.[a-z0-9_.]+)(?:/([0-9]+)|@([A-Za-z0-9_-]+))")
 _SAFE_REVISION = re.compile(r"[A-Za-z0-9_./~^@{}][A-Za-z0-9_./~^@{}-]*")
@@ -132,7 +144,8 @@ def _of_experiment(name: str, tracker: Tracker) -> RunSet:
         raise RunSetError(
             f"experiment {name!r} has finished runs of protocols {', '.join(hashes)}; compare run ids instead"
         )
-    checked = check([d.record for d in found], sorted({d.record.cell for d in found}), wanted)
+    ours = [d.record for d in found if d.record.protocol_hash == wanted]
+    checked = check(ours, {record.cell: record.recipe_hash for record in ours})
     doubled = [p for p in checked.problems if p.kind in {"duplicate", "damaged", "disagrees"}]
     if doubled:
         raise RunSetError(f"experiment {name!r} cannot be compared:\n" + "\n".join(f"  {p}" for p in doubled))

@@ -33,12 +33,15 @@ def init(suite: str | None, *, force: bool) -> None:
 @click.command()
 def status() -> None:
     """Print the grid of params.yaml with the state of every cell, from this folder's files alone."""
+    from collections import defaultdict
+
     from mobilebench.cli.console import console, plain_table
     from mobilebench.execution.suites import open_suite
     from mobilebench.runs.status import COLOURS, grid_states
 
     suite = open_suite()
-    states = grid_states(suite)
+    with console.status("looking at the cells"):
+        states = grid_states(suite)
     table = plain_table(
         title=f"{suite.suite}: protocol {suite.protocol.hash}, experiment {suite.experiment!r}", tight=True
     )
@@ -52,9 +55,12 @@ def status() -> None:
             row.append("\n".join(f"[{COLOURS[s.name]}]{s.label}[/]" for s in cells))
         table.add_row(model, *row)
     console.print(table)
+    reasons: dict[str, list[str]] = defaultdict(list)
     for cell, state in states.items():
-        if state.detail:
-            console.print(f"[bold]{cell.name}[/bold]: {state.detail}", soft_wrap=True)
+        reasons[state.detail].append(cell.name)
+    for detail, names in reasons.items():
+        if detail:
+            console.print(f"[bold]{', '.join(names)}[/bold]: {detail}", soft_wrap=True)
     done = sum(state.name == "finished" for state in states.values())
     console.print(f"{done} of {len(states)} cells are finished (their test top-1 is shown).")
 
@@ -113,14 +119,17 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
 
 @click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
-def sync(folder: Path | None) -> None:
+@click.option(
+    "--accept-redo", is_flag=True, help="Let runs of FOLDER that were trained with --redo replace finished ones."
+)
+def sync(folder: Path | None, *, accept_redo: bool) -> None:
     """Deliver what waits in the journals of this folder (or of FOLDER, brought from another machine)."""
     from mobilebench.cli.console import console
     from mobilebench.execution.delivery import sync_journals
     from mobilebench.system.layout import RESULTS, STATE
     from mobilebench.tracking import Tracker
 
-    done = sync_journals(folder or STATE, RESULTS, Tracker())
+    done = sync_journals(folder or STATE, RESULTS, Tracker(), accept_redo=accept_redo or folder is None)
     for name, error in done.failed:
         console.print(f"[red]{name}[/red]: {error}", soft_wrap=True)
     console.print(f"{done.delivered} runs delivered, {done.waiting} still in training")

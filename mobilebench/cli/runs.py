@@ -121,8 +121,10 @@ def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
 def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> None:
     """Make the finished cells of params.yaml on DATASET versions of registered models, with aliases."""
     from mobilebench.cli.console import console
+    from mobilebench.config.protocol import recipe_hash
     from mobilebench.config.suite import select_cells
     from mobilebench.execution.suites import open_suite
+    from mobilebench.runs.score_check import check
 
     suite = open_suite()
     wanted = set(select_cells(suite, dataset, models, seeds))
@@ -133,11 +135,8 @@ def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> N
         from mobilebench.tracking import Tracker
 
     tracker = Tracker()
-    finished = [
-        record
-        for record in tracker.records(suite.experiment)
-        if record.cell in wanted and record.status == "FINISHED" and record.protocol_hash == suite.protocol.hash
-    ]
+    recipes = {cell: recipe_hash(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in wanted}
+    finished = check(tracker.records(suite.experiment), recipes).records
     if not finished:
         raise click.ClickException(f"no finished cell of params.yaml on {dataset}; `mobilebench train {dataset}` first")
     for done in register_all(tracker, suite, open_packed(PACKED / dataset), finished):

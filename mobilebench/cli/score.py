@@ -30,6 +30,7 @@ def _settings(experiment: str | None) -> tuple[str, Suite | None]:
 def score(experiment: str | None, anchors: str | None, lam: float | None, *, allow_partial: bool) -> None:
     """Build the accuracy matrix from the tracking server and compute xScore."""
     from mobilebench.analysis.collect import score_experiment, write_scores
+    from mobilebench.analysis.origins import mixture
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
     from mobilebench.config.suite import ScoreSettings
@@ -51,8 +52,10 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
         console.print(f"[yellow]absent[/yellow] {line}", soft_wrap=True)
     if scored.checked.ignored:
         console.print(
-            f"{scored.checked.ignored} other runs of the experiment (unfinished, or of other protocols) left out"
+            f"{scored.checked.ignored} other runs of the experiment (unfinished, superseded, of other recipes) left out"
         )
+    if differences := mixture(scored.made_with):
+        console.print(f"[yellow]{differences}[/yellow]", soft_wrap=True)
     paths = write_scores(scored, RESULTS)
     show(scored.table, scored.matrix, f"{name}, protocol {scored.protocol_hash}")
     console.print("Written: " + ", ".join(str(path) for path in paths))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,6 +14,7 @@ from mobilebench.system.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from dataclasses import Field
 
 T = TypeVar("T")
 
@@ -24,6 +26,25 @@ class ConfigError(UserError):
 def digest(value: Any) -> str:
     """Return 12 hex digits of the SHA-256 of a JSON-able value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
+
+
+def canonical(value: Any) -> Any:
+    """Return settings (frozen dataclasses, containers, scalars) as plain JSON values, as hashes are taken of them.
+
+    A field says with which schema version it came: `field(default=..., metadata={"since": 2})`; without it, 1. At its
+    default a later field is left out, so that a new setting changes no hash of what was made before there was one. The
+    default of such a field means "as before" and must therefore never change.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = [f for f in fields(value) if f.metadata.get("since", 1) == 1 or getattr(value, f.name) != _default(f)]
+        return {f.name: canonical(getattr(value, f.name)) for f in kept}
+    if isinstance(value, dict):
+        return {key: canonical(item) for key, item in value.items()}
+    return [canonical(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _default(setting: Field[Any]) -> Any:
+    return setting.default if setting.default_factory is MISSING else setting.default_factory()
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mobilebench.config.parsing import digest, parse
+from mobilebench.config.parsing import canonical, digest, parse
 from mobilebench.config.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class Protocol(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         for number, override in enumerate(self.overrides):
+            if override.models is not None and "data" in override.set:
+                raise ValueError(
+                    f"overrides[{number}].set.data is for the models {', '.join(override.models)}; a dataset is packed "
+                    "once for all models, so leave `models` out and name `datasets`"
+                )
             self._with(override.set, f"overrides[{number}].set.")
 
     def recipe_for(self, model: str, dataset: str) -> Recipe:
@@ -63,8 +68,16 @@ class Protocol(Recipe):
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits of the SHA-256 of the canonical JSON: equal exactly when every setting is equal."""
-        return digest(asdict(self))
+        """Twelve hex digits of the SHA-256 of the canonical JSON: equal exactly when every setting is equal.
+
+        It names a suite's protocol for people. What decides whether a cell is trained again is `recipe_hash`.
+        """
+        return digest(canonical(self))
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """Return twelve hex digits of a cell's recipe: equal exactly when every setting that reaches its training is."""
+    return digest(canonical(recipe))
 
 
 def _plain(value: Any) -> Any:

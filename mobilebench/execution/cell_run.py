@@ -18,6 +18,7 @@ from mobilebench.execution.describe import start_event
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
+from mobilebench.models.fingerprint import fingerprint
 from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.journal import CellBusyError, Delivery
 from mobilebench.runs.records import result_path, write_result
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mobilebench.datasets.packing.packed import Packed
     from mobilebench.execution.context import RunContext
     from mobilebench.execution.training_run import Readings
+    from mobilebench.runs.identity import Identity
     from mobilebench.runs.journal import Journal
     from mobilebench.runs.records import Record
     from mobilebench.training import EpochResult
@@ -45,8 +47,10 @@ class CellFailedError(UserError):
 class CellRun(TrainingRun):
     """One cell in one process. `complete` does everything; the grid calls the parts, some in another process."""
 
-    def __init__(self, context: RunContext, cell: Cell) -> None:
-        super().__init__(context.journal(cell))
+    def __init__(self, context: RunContext, cell: Cell, identity: Identity | None = None) -> None:
+        """identity: the cell's, as the process that asked for it found it; None to find it here."""
+        self.identity = identity or context.identity(cell)
+        super().__init__(context.journal_of(self.identity))
         self.context = context
         self.cell = cell
         self.recipe = context.suite.protocol.recipe_for(cell.model, cell.dataset)
@@ -127,7 +131,7 @@ class CellRun(TrainingRun):
         if start is not None and start.redo:
             return None
         try:
-            record = self.context.tracker.finished(self.context.suite.experiment, self.context.identity(self.cell))
+            record = self.context.tracker.finished(self.context.suite.experiment, self.identity.digest)
         except TrackingError as error:  # it was there when this process began: train, and deliver later
             self.note(f"{error}")
             return None
@@ -157,7 +161,7 @@ class CellRun(TrainingRun):
 
     def start_event(self) -> Start:
         """Return what the run says of itself before it trains."""
-        return start_event(self.context, self.cell)
+        return start_event(self.context, self.identity)
 
     def make_trainer(self) -> Trainer:
         """Return the trainer of the cell's network, freshly initialised.
@@ -169,6 +173,7 @@ class CellRun(TrainingRun):
         packed, recipe = self.context.packed, self.recipe
         classes = len(packed.meta.classes)
         model = build(self.cell, classes, recipe)
+        self._check_unchanged(model)
         if self.cell.model not in models.MODELS:  # the registry's own are held to this by the tests
             for warning in check(model, classes, recipe.resolution):
                 self.note(warning)
@@ -177,6 +182,20 @@ class CellRun(TrainingRun):
         for decision in trainer.decisions:
             self.note(decision)
         return trainer
+
+    def _check_unchanged(self, model: torch.nn.Module) -> None:
+        """Raise UserError where code or data are no longer those the cell's identity was made of."""
+        network, data = fingerprint(self.cell.model, model), self.context.packed.meta.data_digest
+        same = {
+            f"the code of {self.cell.model}": network == self.identity.network,
+            f"the packed data of {self.cell.dataset}": data == self.identity.data,
+        }
+        changed = [what for what, is_same in same.items() if not is_same]
+        if changed:
+            raise UserError(
+                f"{' and '.join(changed)} changed after this call had begun; run the same command again, it trains the "
+                "cell as things are now"
+            )
 
     def readings(self, result: EpochResult, joules: float | None) -> dict[str, float | None]:
         """Return the epoch's losses, accuracy, rate, seconds and energy."""

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.errors import UserError
 from mobilebench.execution.progress import NullListener
-from mobilebench.runs.identity import identity, record_identity
+from mobilebench.runs.identity import wanted
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_result, result_path
 from mobilebench.system.layout import PACKED, RESULTS, STATE
 
 if TYPE_CHECKING:
     from mobilebench.config.suite import Cell, Suite
-    from mobilebench.datasets.packing.packed import Packed
+    from mobilebench.datasets.packing.packed import Meta, Packed
     from mobilebench.execution.progress import ProgressListener
+    from mobilebench.runs.identity import Identity
     from mobilebench.tracking import CellTracker
 
 
@@ -39,12 +40,16 @@ class RunContext:
         return self.root / RESULTS
 
     def journal(self, cell: Cell) -> Journal:
-        """Return the journal of a cell under this suite's protocol, this data and this code."""
-        return Journal(self.root / STATE / f"{cell.name}-{self.identity(cell)}")
+        """Return the journal of a cell under this recipe, this data and this code."""
+        return self.journal_of(self.identity(cell))
 
-    def identity(self, cell: Cell) -> str:
-        """Return the hex digest of all that gives the cell's accuracy its meaning: equal identity, equal result."""
-        return identity(cell, self.suite.protocol.hash, self.packed.meta.digest)
+    def journal_of(self, identity: Identity) -> Journal:
+        """Return the journal of an identity."""
+        return Journal(self.root / STATE / f"{identity.cell.name}-{identity.digest}")
+
+    def identity(self, cell: Cell) -> Identity:
+        """Return all that gives the cell's accuracy its meaning. Builds the network where it is new or was edited."""
+        return wanted(self.suite, cell, self.packed.meta, self.root)
 
     def is_finished(self, cell: Cell) -> bool:
         """Return whether the cell's result file is there, readable, of this identity and of this experiment."""
@@ -53,7 +58,7 @@ class RunContext:
         except UserError as error:  # the run has all that the file had: it is written again, other cells go on
             self.listener.note(cell, f"{error}")
             return False
-        if record is None or self.identity(cell) != record_identity(record):
+        if record is None or self.identity(cell) != record.identity:
             return False
         return not self.journal(cell).is_of_other(self.suite.experiment)
 
@@ -64,9 +69,21 @@ def open_context(
     """Return the context of one dataset of the suite, its every pixel checked: seconds, before hours are spent on it.
 
     verify: False leaves the pixels unread, to look which cells there are to train. Raises UserError when the packed
-    data is absent or damaged.
+    data is absent, damaged or packed under another policy than the protocol's.
     """
     packed = open_packed(root / PACKED / dataset)
+    _check_policy(packed.meta, suite)
     if verify:
         packed.verify()
     return RunContext(suite, dataset, packed, tracker, NullListener(), root)
+
+
+def _check_policy(meta: Meta, suite: Suite) -> None:
+    policy = suite.protocol.recipe_for("", meta.id).data
+    now, then = asdict(policy), asdict(meta.policy)
+    changed = [f"{key} {then[key]}, params.yaml says {now[key]}" for key in now if now[key] != then[key]]
+    if changed:
+        raise UserError(
+            f"{PACKED / meta.id} was packed with {'; '.join(changed)}; run `mobilebench data prepare {meta.id}` (or "
+            "`dvc repro`) to pack it as the protocol says"
+        )

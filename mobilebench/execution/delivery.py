@@ -10,7 +10,7 @@ from mobilebench.config.ids import is_id
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.runs.events import Finish, Start
-from mobilebench.runs.identity import record_identity
+from mobilebench.runs.identity import digest_of_tags, from_tags
 from mobilebench.runs.journal import CellBusyError, Journal, JournalError
 from mobilebench.runs.records import read_result, result_path, write_result
 from mobilebench.system.layout import STATE
@@ -36,10 +36,12 @@ class SyncReport:
     """Runs that could not be delivered, and why."""
 
 
-def sync_journals(folder: Path, results: Path, tracker: Tracker) -> SyncReport:
+def sync_journals(folder: Path, results: Path, tracker: Tracker, *, accept_redo: bool = True) -> SyncReport:
     """Deliver every journal below `folder` (cells, or a project that has them) and write finished cells' result files.
 
-    What cannot be delivered is named in the answer and stops no other; those of living processes are left to them.
+    accept_redo: whether a journal may put its run in the place of a finished one, as `train --redo` asks for; of a
+    folder from elsewhere that is not a matter of course. What cannot be delivered is named in the answer and stops no
+    other; those of living processes are left to them.
     """
     cells = folder / STATE if (folder / STATE).is_dir() else folder
     done = SyncReport()
@@ -48,6 +50,8 @@ def sync_journals(folder: Path, results: Path, tracker: Tracker) -> SyncReport:
         try:
             raise_if_foreign(journal)
             with journal.locked():
+                if not accept_redo:
+                    _raise_if_it_replaces(journal, tracker)
                 done.delivered += _sync_one(journal, results, tracker)
                 done.waiting += journal.last(Finish) is None
         except CellBusyError:
@@ -74,7 +78,22 @@ def raise_if_foreign(journal: Journal) -> None:
 def _is_sound(tags: dict[str, str]) -> bool:
     ids = all(_HEX.fullmatch(tags.get(key, "")) for key in ("identity", "journal"))
     cell = "model" in tags and is_id(tags.get("dataset", "")) and tags.get("seed", "").isdecimal()
-    return ids and cell and tags.get("kind") == "cell"
+    try:
+        return ids and cell and tags.get("kind") == "cell" and tags["identity"] == digest_of_tags(tags)
+    except (KeyError, ValueError):
+        return False
+
+
+def _raise_if_it_replaces(journal: Journal, tracker: Tracker) -> None:
+    start = journal.start
+    if start is None or not start.redo or journal.delivery.run_id is not None:
+        return
+    theirs = tracker.finished(start.experiment, start.tags["identity"])
+    if theirs is not None:
+        raise JournalError(
+            f"it asks to take the place of the finished run {theirs.run_id} in {start.experiment!r} (it was trained "
+            "with --redo); if that is meant, add --accept-redo"
+        )
 
 
 def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
@@ -86,7 +105,7 @@ def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
         if not delivered:
             tracker.deliver(journal)
         return not delivered
-    if delivered and _has_result(start, results) and tracker.has_run(journal):
+    if delivered and _has_result(start, results, tracker) and tracker.has_run(journal):
         return False
     if not delivered and not start.redo:
         theirs = tracker.finished(start.experiment, start.tags["identity"])
@@ -106,13 +125,18 @@ def _keep(results: Path, record: Record) -> None:
         present = read_result(result_path(results, record.cell))
     except UserError:  # damaged: it is written again
         present = None
-    if present is None or record_identity(present) == record_identity(record):
+    if present is None or present.identity == record.identity:
         write_result(results, record)
 
 
-def _has_result(start: Start, results: Path) -> bool:
+def _has_result(start: Start, results: Path, tracker: Tracker) -> bool:
+    """Return whether the cell's result file is there and, if it is of this identity, names the run that counts."""
     tags = start.tags
     try:
-        return read_result(result_path(results, Cell(tags["model"], tags["dataset"], int(tags["seed"])))) is not None
+        record = read_result(result_path(results, Cell(tags["model"], tags["dataset"], int(tags["seed"]))))
     except UserError:  # damaged: it is written again
         return False
+    if record is None or record.identity != from_tags(tags):
+        return record is not None
+    counts = tracker.finished(start.experiment, tags["identity"])
+    return counts is not None and counts.run_id == record.run_id

@@ -7,7 +7,6 @@ import uuid
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from mobilebench import training
 from mobilebench.config.parsing import flatten
 from mobilebench.runs.events import DatasetInput, Start
 from mobilebench.system.layout import PACKED
@@ -20,22 +19,25 @@ if TYPE_CHECKING:
     from mobilebench.config.suite import Cell
     from mobilebench.datasets.packing.packed import Packed
     from mobilebench.execution.context import RunContext
+    from mobilebench.runs.identity import Identity
 
 
-def start_event(context: RunContext, cell: Cell) -> Start:
+def start_event(context: RunContext, identity: Identity) -> Start:
     """Return the event that starts the run of a cell."""
-    suite, packed = context.suite, context.packed
+    suite, packed, cell = context.suite, context.packed, identity.cell
     tags = {
         "model": cell.model,
         "dataset": cell.dataset,
         "seed": str(cell.seed),
         "suite": suite.suite,
         "protocol_hash": suite.protocol.hash,
-        "data_digest": packed.meta.digest,
-        "code_version": str(training.VERSION),
+        "recipe_hash": identity.recipe,
+        "data_digest": identity.data,
+        "network": identity.network,
+        "code_version": str(identity.numerics),
         "kind": "cell",
         "cell": cell.name,
-        "identity": context.identity(cell),
+        "identity": identity.digest,
     }
     data = dvc_digest(f"{PACKED}/{cell.dataset}")
     return Start(
@@ -61,4 +63,4 @@ def parameters(cell: Cell, recipe: Recipe) -> dict[str, object]:
 def dataset_input(packed: Packed, counts: Mapping[str, int]) -> DatasetInput:
     """Return a run's data as MLflow shows it. counts: images in each split that is read."""
     meta = packed.meta
-    return DatasetInput(meta.id, meta.digest[:36], str(PACKED / meta.id), json.dumps(dict(counts)))
+    return DatasetInput(meta.id, meta.data_digest[:36], str(PACKED / meta.id), json.dumps(dict(counts)))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mobilebench.config.suite import Cell, Suite
     from mobilebench.execution.context import RunContext
     from mobilebench.execution.executors import Job, Outcome
+    from mobilebench.runs.identity import Identity
     from mobilebench.runs.journal import Journal
     from mobilebench.training import EpochResult
 
@@ -53,18 +54,19 @@ class CellJob:
     """The training of one cell, as data. The journal holds its result; this process alone delivers it."""
 
     suite: Suite
-    cell: Cell
+    identity: Identity
     root: Path
 
     @property
     def name(self) -> str:
         """The cell's name."""
-        return self.cell.name
+        return self.identity.cell.name
 
     def run(self, send: Callable[[object], None]) -> None:
         """Train the cell to its end; raises what `CellRun.train_locked` raises."""
-        context = open_context(self.suite, self.cell.dataset, _ByMessage(send), self.root, verify=False)
-        CellRun(replace(context, listener=_Sender(send)), self.cell).train_locked()
+        cell = self.identity.cell
+        context = open_context(self.suite, cell.dataset, _ByMessage(send), self.root, verify=False)
+        CellRun(replace(context, listener=_Sender(send)), cell, self.identity).train_locked()
 
 
 class _ByMessage(OfflineTracker):
@@ -144,7 +146,7 @@ class _Grid:
                 self._fail(run, error)
                 continue
             self._under_way[cell.name] = run
-            yield CellJob(self._context.suite, cell, self._context.root)
+            yield CellJob(self._context.suite, run.identity, self._context.root)
 
     def _on_message(self, job: Job[None], message: object) -> None:
         run = self._under_way[job.name]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilebench.config.ids import slug
+from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.execution.cell_run import build, train_data
@@ -67,7 +68,7 @@ def register(tracker: Tracker, suite: Suite, packed: Packed, records: Iterable[R
     """Make every finished record of one dataset a version, once, and yield what was done; then set the aliases.
 
     `best` is the version with the highest test top-1: a pointer for users, not an estimate, because it was chosen on
-    the test split. `paper` is the version of the paper's protocol with its first seed. Raises RegistryError for a run
+    the test split. `paper` is the version of the paper's recipe with its first seed. Raises RegistryError for a run
     without weights or of other data than the packed.
     """
     names: dict[str, None] = {}
@@ -82,10 +83,10 @@ def register(tracker: Tracker, suite: Suite, packed: Packed, records: Iterable[R
 
 def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Version:
     recipe = suite.protocol.recipe_for(record.model, record.dataset)
-    if packed.meta.digest != record.data_digest:
+    if packed.meta.data_digest != record.data_digest:
         raise RegistryError(
             f"run {record.run_id} was trained on {record.dataset} {record.data_digest[:12]}, here is "
-            f"{packed.meta.digest[:12]}: its classes and statistics may differ. `dvc pull` or prepare that data"
+            f"{packed.meta.data_digest[:12]}: its classes and statistics may differ. `dvc pull` or prepare that data"
         )
     return tracker.registry.add(
         model_name(record),
@@ -98,6 +99,7 @@ def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Vers
             "model": record.model,
             "dataset": record.dataset,
             "seed": str(record.seed),
+            "recipe_hash": record.recipe_hash,
             "protocol_hash": record.protocol_hash,
             "test_top1": repr(record.test_top1),
             "n_test": str(record.n_test),
@@ -120,7 +122,8 @@ def _set_aliases(tracker: Tracker, name: str) -> None:
     versions = tracker.registry.versions(name)
     tracker.registry.alias(max(versions, key=lambda v: float(v.tags["test_top1"])), BEST)
     paper = parse_suite(preset_text(PAPER_SUITE), PAPER_SUITE)
-    wanted = (paper.protocol.hash, str(paper.seeds[0]))
     for version in versions:
-        if (version.tags["protocol_hash"], version.tags["seed"]) == wanted:
+        tags = version.tags
+        recipe = recipe_hash(paper.protocol.recipe_for(tags["model"], tags["dataset"]))
+        if (tags.get("recipe_hash"), tags["seed"]) == (recipe, str(paper.seeds[0])):
             tracker.registry.alias(version, PAPER)

@@ -36,6 +36,7 @@ def timm_spec(model_id: str) -> ModelSpec:
         "timm",
         options=None,
         minimum=1,
+        package=f"timm=={metadata.version('timm')}",
     )
 
 
@@ -88,4 +89,19 @@ def _entry_point_spec(point: metadata.EntryPoint, package: str) -> ModelSpec:
         return network
 
     design = f"{point.value}, from the package {package}"
-    return ModelSpec(point.name, point.name, design, build, "entry_point", options=None, minimum=1)
+    return ModelSpec(
+        point.name,
+        point.name,
+        design,
+        build,
+        "entry_point",
+        options=None,
+        minimum=1,
+        package=f"{package}=={_release(point.dist.version)}" if point.dist else package,
+        origin=(point.module, point.attr.partition(".")[0]),
+    )
+
+
+def _release(version: str) -> str:
+    """Return a version without what build tools add at every commit (`.dev12+g1a2b3c`): the code is compared itself."""
+    return version.partition("+")[0].partition(".dev")[0]

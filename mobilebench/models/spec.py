@@ -50,6 +50,22 @@ class ModelSpec:
     sibling: str | None = None
     """Id of the other version of the same design: the paper's or the published one."""
 
+    package: str = ""
+    """`name==version` of the package that a network from outside is of."""
+
+    origin: tuple[str, str] | None = None
+    """Module and name of what builds a network from outside, where `build` is only a wrapper of it."""
+
+    @property
+    def source(self) -> tuple[str, str] | None:
+        """Module and name of the function or class that builds it; None where a library's version says it all."""
+        if self.package:
+            return self.origin
+        if isinstance(self.build, str):
+            module, _, name = self.build.partition(":")
+            return module, name
+        return self.build.__module__, self.build.__qualname__.partition(".")[0]
+
     def builder(self) -> Build:
         """Return the function that builds the network, importing its module where it is still a name."""
         if callable(self.build):

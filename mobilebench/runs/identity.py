@@ -1,22 +1,84 @@
-"""The identity of a cell's result: equal identity, equal result, so it is not trained again."""
+"""The identity of a cell's result: a digest of everything its trainer receives. Equal identity, equal result.
+
+A cell whose identity has a finished run is not trained again; one of another identity is, and the older run counts as
+superseded. The suite's other settings, its name and its experiment are no part of it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.config.parsing import digest
+from mobilebench.config.protocol import recipe_hash
+from mobilebench.config.suite import Cell
+from mobilebench.models.fingerprint import known_fingerprint
+from mobilebench.system.layout import NETWORKS
 from mobilebench.training import VERSION
 
 if TYPE_CHECKING:
-    from mobilebench.config.suite import Cell
-    from mobilebench.runs.records import Record
+    from collections.abc import Mapping
+
+    from mobilebench.config.suite import Suite
+    from mobilebench.datasets.packing.packed import Meta
 
 
-def identity(cell: Cell, protocol_hash: str, data_digest: str, code_version: int = VERSION) -> str:
-    """Return the digest of (cell, protocol, data, numerics version of the training code)."""
-    return digest([cell.model, cell.dataset, cell.seed, protocol_hash, data_digest, code_version])
+@dataclass(frozen=True)
+class Identity:
+    """What a cell was, or would be, trained with."""
+
+    cell: Cell
+    """Model, dataset and seed by their names."""
+    recipe: str
+    """`config.protocol.recipe_hash` of its recipe."""
+    data: str
+    """`Meta.data_digest` of its packed data."""
+    network: str
+    """`models.fingerprint` of its network as built; "" in a run of a version that took none."""
+    numerics: int = VERSION
+    """Version of the numbers of the training code."""
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits: the identity, as runs are tagged and folders named with it."""
+        cell = self.cell
+        return digest([cell.model, cell.dataset, cell.seed, self.recipe, self.data, self.network, self.numerics])
+
+    def differences(self, other: Identity) -> list[str]:
+        """Return in words what an identity of the same cell has different."""
+        if not other.recipe or not other.network:
+            return ["made by an earlier version of mobilebench"]
+        parts = {"recipe": "recipe", "data": "data", "network": "network's code", "numerics": "numerics version"}
+        return [words for part, words in parts.items() if getattr(self, part) != getattr(other, part)]
 
 
-def record_identity(record: Record) -> str:
-    """Return the identity under which a record was made."""
-    return identity(record.cell, record.protocol_hash, record.data_digest, record.code_version)
+def wanted(suite: Suite, cell: Cell, meta: Meta, root: Path = Path()) -> Identity:
+    """Return the identity that a cell of the suite has now, with the packed data that `meta` is of.
+
+    Where the project folder `root` does not know the fingerprint of the network as its code is now, the network is
+    built, which imports torch.
+    """
+    recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
+    network = known_fingerprint(cell.model, len(meta.classes), recipe.model_options, root / NETWORKS)
+    return Identity(cell, recipe_hash(recipe), meta.data_digest, network)
+
+
+def from_tags(tags: Mapping[str, str]) -> Identity:
+    """Return the identity that a run's tags tell of. Raises KeyError or ValueError where they don't."""
+    cell = Cell(tags["model"], tags["dataset"], int(tags["seed"]))
+    return Identity(
+        cell, tags.get("recipe_hash", ""), tags["data_digest"], tags.get("network", ""), int(tags["code_version"])
+    )
+
+
+def digest_of_tags(tags: Mapping[str, str]) -> str:
+    """Return the identity's digest that a run of these tags must have, in a form of before fingerprints too.
+
+    Raises KeyError or ValueError where the tags don't tell.
+    """
+    found = from_tags(tags)
+    if found.recipe or found.network:
+        return found.digest
+    cell = found.cell
+    return digest([cell.model, cell.dataset, cell.seed, tags["protocol_hash"], found.data, found.numerics])

@@ -10,6 +10,7 @@ from mobilebench.config.ids import is_id
 from mobilebench.config.parsing import parse
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
+from mobilebench.runs.identity import Identity
 from mobilebench.system.disk import disk_errors
 from mobilebench.system.files import write_text
 
@@ -26,8 +27,9 @@ Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 class Record:
     """One run of one cell as the tracking server or a result file has it.
 
-    test_top1 is a fraction in [0, 1] at the last epoch, n_test the number of test images it was read on; both are None
-    while the run is not finished. params and macs are integers at the cell's class count and resolution.
+    data_digest is `Meta.data_digest` of the packed data. test_top1 is a fraction in [0, 1] at the last epoch, n_test
+    the number of test images it was read on; both are None while the run is not finished. params and macs are integers
+    at the cell's class count and resolution.
     """
 
     run_id: str
@@ -45,11 +47,22 @@ class Record:
     macs: int | None = None
     train_seconds: float | None = None
     git_commit: str | None = None
+    recipe_hash: str = ""
+    """Hash of the cell's recipe; "" in a run of a version that kept none, likewise below."""
+    network: str = ""
+    """Fingerprint of the network as built."""
+    end_time: int | None = None
+    """When the run ended, in milliseconds since 1970."""
 
     @property
     def cell(self) -> Cell:
         """The cell the run is of."""
         return Cell(self.model, self.dataset, self.seed)
+
+    @property
+    def identity(self) -> Identity:
+        """What the run was trained with."""
+        return Identity(self.cell, self.recipe_hash, self.data_digest, self.network, self.code_version)
 
 
 def result_path(results: Path, cell: Cell) -> Path:

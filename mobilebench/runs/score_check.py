@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mobilebench.config.suite import Cell
+    from mobilebench.runs.identity import Identity
     from mobilebench.runs.records import Record
 
 
@@ -24,7 +25,7 @@ class Problem:
     """One cell that cannot enter the score, and why."""
 
     cell: Cell
-    kind: Literal["missing", "unfinished", "duplicate", "other protocol", "damaged", "disagrees"]
+    kind: Literal["missing", "unfinished", "duplicate", "other recipe", "superseded", "damaged", "disagrees"]
     detail: str
 
     def __str__(self) -> str:
@@ -40,18 +41,23 @@ class CheckedRecords:
     ignored: int
 
 
-def check(records: Sequence[Record], cells: Iterable[Cell], protocol_hash: str) -> CheckedRecords:
-    """Return, for each cell, its one finished record under the protocol, or the problem with it.
+def check(
+    records: Sequence[Record], recipes: Mapping[Cell, str], identities: Mapping[Cell, Identity] | None = None
+) -> CheckedRecords:
+    """Return, for each cell, its one finished record under its recipe, or the problem with it.
 
-    Runs of cells outside the grid, of other protocols, and unfinished runs beside a finished one count as ignored.
+    recipes: each cell of the grid with the hash of its recipe. identities: what the cells would be trained with here,
+    as far as that is known: a run of another identity is then superseded. Of a cell that is not among them the newest
+    identity counts. Runs of cells outside the grid, of other recipes, superseded ones, and unfinished ones beside a
+    finished one count as ignored.
     """
     by_cell: dict[Cell, list[Record]] = defaultdict(list)
     for record in records:
         by_cell[record.cell].append(record)
     accepted: list[Record] = []
     problems: list[Problem] = []
-    for cell in cells:
-        outcome = _one(cell, by_cell[cell], protocol_hash)
+    for cell, recipe in recipes.items():
+        outcome = _one(cell, by_cell[cell], recipe, (identities or {}).get(cell))
         if isinstance(outcome, Problem):
             problems.append(outcome)
         else:
@@ -60,23 +66,37 @@ def check(records: Sequence[Record], cells: Iterable[Cell], protocol_hash: str) 
     return CheckedRecords(tuple(accepted), tuple(problems), len(records) - len(accepted))
 
 
-def _one(cell: Cell, runs: list[Record], protocol_hash: str) -> Record | Problem:
-    ours = [run for run in runs if run.protocol_hash == protocol_hash]
+def _one(cell: Cell, runs: list[Record], recipe: str, wanted: Identity | None) -> Record | Problem:
+    ours = [run for run in runs if run.recipe_hash == recipe]
     finished = [run for run in ours if run.status == "FINISHED"]
-    if len(finished) > 1:
-        ids = ", ".join(run.run_id for run in finished)
-        return Problem(cell, "duplicate", f"finished runs {ids}; delete all but one in MLflow")
     if finished:
-        return _sound(cell, finished[0])
+        return _of_one_identity(cell, finished, wanted)
     if ours:
         states = ", ".join(f"{run.status} ({run.run_id})" for run in ours)
         return Problem(cell, "unfinished", f"{states}; run `mobilebench train {cell.dataset}` to finish it")
     if runs:
-        hashes = ", ".join(sorted({run.protocol_hash for run in runs}))
+        hashes = ", ".join(sorted({run.recipe_hash or "an earlier version of mobilebench" for run in runs}))
         return Problem(
-            cell, "other protocol", f"only runs of protocol {hashes}, wanted {protocol_hash}; `dvc repro` trains them"
+            cell, "other recipe", f"only runs of recipe {hashes}, wanted {recipe}; `dvc repro` trains its cells"
         )
     return Problem(cell, "missing", f"no run; run `mobilebench train {cell.dataset}`")
+
+
+def _of_one_identity(cell: Cell, finished: list[Record], wanted: Identity | None) -> Record | Problem:
+    newest = max(finished, key=lambda run: (run.end_time or 0, run.run_id))
+    identity = wanted or newest.identity
+    same = [run for run in finished if run.identity == identity]
+    if not same:
+        why = ", ".join(identity.differences(newest.identity))
+        return Problem(
+            cell,
+            "superseded",
+            f"its runs were made under another identity ({why}); run `mobilebench train {cell.dataset}`",
+        )
+    if len(same) > 1:
+        ids = ", ".join(run.run_id for run in same)
+        return Problem(cell, "duplicate", f"finished runs {ids} of one identity; delete all but one in MLflow")
+    return _sound(cell, same[0])
 
 
 def _sound(cell: Cell, record: Record) -> Record | Problem:
@@ -92,6 +112,7 @@ def _mixed(records: Sequence[Record]) -> list[Problem]:
     for what, key, group in (
         ("data_digest", lambda r: r.data_digest, lambda r: r.dataset),
         ("code_version", lambda r: str(r.code_version), lambda _: ""),
+        ("network", lambda r: r.network, lambda r: f"{r.model} on {r.dataset}"),  # the seeds of one model
     ):
         groups: dict[str, list[Record]] = defaultdict(list)
         for record in records:
@@ -124,17 +145,40 @@ def describe(problems: Sequence[Problem]) -> list[str]:
     return [f"{', '.join(cells)}: {kind}: {detail}" for (kind, detail), cells in by_reason.items()]
 
 
-def compare_files(records: Iterable[Record], files: Iterable[Record]) -> list[Problem]:
-    """Return the cells whose result file names another run than the tracking server's record.
+def compare_files(
+    checked: CheckedRecords, on_server: Iterable[Record], files: Iterable[Record], has_journal: Callable[[Record], bool]
+) -> CheckedRecords:
+    """Return the check with its problems seen beside the result files of the same recipes.
 
     DVC sees the files, the score sees the server: a file restored from a cache, or a store swapped under the
-    results, would otherwise mix two histories.
+    results, would otherwise mix two histories. on_server: all runs the server has; has_journal: whether this folder
+    can deliver a file's run once more.
     """
-    on_server = {record.cell: record for record in records}
-    problems = []
+    known = {record.run_id for record in on_server}
+    taken = {record.cell: record for record in checked.records}
+    found = []
     for file in files:
-        record = on_server.get(file.cell)
+        record = taken.get(file.cell)
         if record is not None and (record.run_id, record.test_top1) != (file.run_id, file.test_top1):
-            detail = f"its result file names run {file.run_id}, the tracking server has {record.run_id}"
-            problems.append(Problem(file.cell, "disagrees", f"{detail}; run `mobilebench train {file.dataset} --redo`"))
-    return problems
+            found.append(_contradiction(file, record))
+        elif record is None and file.run_id not in known:
+            found.append(_lost(file, can_deliver=has_journal(file)))
+    replaced = {problem.cell for problem in found if problem.cell not in taken}
+    kept = (problem for problem in checked.problems if problem.cell not in replaced)
+    return replace(checked, problems=(*kept, *found))
+
+
+def _lost(file: Record, *, can_deliver: bool) -> Problem:
+    one = f"`mobilebench train {file.dataset} --model {file.model} --seed {file.seed} --redo`"
+    advice = "`mobilebench sync` delivers it again" if can_deliver else f"{one} trains it anew"
+    detail = f"its result file names run {file.run_id}, which the tracking server does not have"
+    return Problem(file.cell, "missing", f"{detail}; {advice}")
+
+
+def _contradiction(file: Record, record: Record) -> Problem:
+    detail = f"its result file names run {file.run_id}, the tracking server has {record.run_id}"
+    if file.identity == record.identity:  # `train` would see a finished cell
+        advice = f"remove the file and run `mobilebench train {file.dataset}`, which takes the server's run"
+    else:
+        advice = f"run `mobilebench train {file.dataset}`"
+    return Problem(file.cell, "disagrees", f"{detail}; {advice}")

@@ -1,23 +1,32 @@
-"""The state of every cell of a grid, read from this folder's files alone: no server is asked, no torch imported."""
+"""The state of every cell of a grid, read from this folder's files alone: no server is asked.
+
+Torch is imported only where a network must be built, because its code is new or was edited since it was last looked at.
+"""
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.errors import UserError
 from mobilebench.runs.events import Epoch, Fail, Finish
-from mobilebench.runs.identity import identity, record_identity
+from mobilebench.runs.identity import from_tags, wanted
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_result, result_path
 from mobilebench.system.layout import PACKED, RESULTS, STATE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mobilebench.config.suite import Cell, Suite
+    from mobilebench.datasets.packing.packed import Meta
+    from mobilebench.runs.identity import Identity
+    from mobilebench.runs.records import Record
 
 Name = Literal[
-    "unprepared", "damaged", "waiting", "running", "interrupted", "failed", "undelivered", "finished", "outdated"
+    "unprepared", "damaged", "waiting", "running", "interrupted", "failed", "undelivered", "finished", "superseded"
 ]  # fmt: skip
 COLOURS: dict[Name, str] = {
     "unprepared": "dim",
@@ -28,7 +37,7 @@ COLOURS: dict[Name, str] = {
     "failed": "red",
     "undelivered": "yellow",
     "finished": "green",
-    "outdated": "dim",
+    "superseded": "dim",
 }
 
 
@@ -43,41 +52,60 @@ class CellState:
 
 def grid_states(suite: Suite) -> dict[Cell, CellState]:
     """Return the state of every cell of the suite, in the grid's order."""
-    digests = {dataset: _digest(dataset) for dataset in suite.datasets}
-    return {cell: _state(suite, cell, digests[cell.dataset]) for cell in suite.cells()}
+    metas = {dataset: _meta(dataset) for dataset in suite.datasets}
+    return {cell: _state(suite, cell, metas[cell.dataset]) for cell in suite.cells()}
 
 
-def _digest(dataset: str) -> str | CellState:
-    """Return the digest of a packed dataset after a check of all but its pixels, or the state of all its cells."""
+def _meta(dataset: str) -> Meta | CellState:
+    """Return what a packed dataset says of itself after a check of all but its pixels, or the state of its cells."""
     if not (PACKED / dataset).exists():
         return CellState("unprepared", "no data")
     try:
-        return open_packed(PACKED / dataset).meta.digest
+        return open_packed(PACKED / dataset).meta
     except UserError as error:
         return CellState("damaged", "damaged data", str(error))
 
 
-def _state(suite: Suite, cell: Cell, digest: str | CellState) -> CellState:
-    if isinstance(digest, CellState):
-        return digest
+def _state(suite: Suite, cell: Cell, meta: Meta | CellState) -> CellState:
+    if isinstance(meta, CellState):
+        return meta
     try:
-        return _known(suite, cell, identity(cell, suite.protocol.hash, digest))
+        record = read_result(result_path(RESULTS, cell))
+        others = sorted(STATE.glob(f"{glob.escape(cell.name)}-*/journal.jsonl"))
+        if record is None and not others:  # nothing to compare with: no network need be built
+            return CellState("waiting", "waiting")
+        identity = wanted(suite, cell, meta)
+        return _known(suite, identity, record) or _superseded(identity, record, others)
     except UserError as error:  # of this cell only: its result file or its journal can't be read
         return CellState("damaged", "damaged", str(error))
 
 
-def _known(suite: Suite, cell: Cell, wanted: str) -> CellState:
-    record = read_result(result_path(RESULTS, cell))
-    journal = Journal(STATE / f"{cell.name}-{wanted}")
-    if record is not None and record_identity(record) == wanted:
+def _known(suite: Suite, identity: Identity, record: Record | None) -> CellState | None:
+    """Return the state of the cell's wanted identity, None when there is nothing of it."""
+    cell = identity.cell
+    journal = Journal(STATE / f"{cell.name}-{identity.digest}")
+    if record is not None and record.identity == identity:
         if journal.is_of_other(suite.experiment):
             advice = f"`mobilebench train {cell.dataset}` delivers it to {suite.experiment!r} and trains nothing"
             return CellState("undelivered", "other experiment", f"finished under another experiment's name; {advice}")
         top1 = "?" if record.test_top1 is None else f"{100 * record.test_top1:.1f} %"
         return CellState("finished", top1)
-    if not journal.events():
-        return CellState("outdated", "outdated") if record is not None else CellState("waiting", "waiting")
-    return _unfinished(journal, suite.protocol.epochs, cell.dataset)
+    epochs = suite.protocol.recipe_for(cell.model, cell.dataset).epochs
+    return _unfinished(journal, epochs, cell.dataset) if journal.events() else None
+
+
+def _superseded(identity: Identity, record: Record | None, journals: list[Path]) -> CellState:
+    """Return the state of a cell of which there is a result, or a part of one, of other identities only."""
+    if record is not None:
+        found, what = record.identity, "its result"
+    else:
+        start = max((Journal(path.parent) for path in journals), key=lambda j: j.path.stat().st_mtime).start
+        if start is None:
+            return CellState("waiting", "waiting")
+        found, what = from_tags(start.tags), "a part of it"
+    why = ", ".join(identity.differences(found))
+    advice = f"`mobilebench train {identity.cell.dataset}` trains the cell as things are now"
+    return CellState("superseded", "superseded", f"{what} is of another identity ({why}); {advice}")
 
 
 def _unfinished(journal: Journal, epochs: int, dataset: str) -> CellState:

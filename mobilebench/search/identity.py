@@ -16,14 +16,16 @@ class Identity:
     model: str
     dataset: str
     seed: int
-    protocol_hash: str
+    recipe_hash: str
     data_digest: str
+    network: str
     code_version: int
     val_digest: str
 
     def name(self, cell_name: str) -> str:
         """Return the study's name, given the cell's."""
-        return f"{cell_name}-p{self.protocol_hash}-d{self.data_digest[:12]}-v{self.code_version}-c{self.val_digest}"
+        parts = (f"r{self.recipe_hash}", f"d{self.data_digest[:12]}", f"n{self.network}", f"v{self.code_version}")
+        return "-".join((cell_name, *parts, f"c{self.val_digest}"))
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """Return in words what another study's identity has different."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilebench import training
 from mobilebench.config.suite import Cell, Suite
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.datasets.val_cut import ValCut, cut
 from mobilebench.errors import UserError
+from mobilebench.runs.identity import wanted
 from mobilebench.search.identity import Identity
 from mobilebench.search.space import protocol_values
 from mobilebench.search.studies import StudyError
@@ -35,6 +35,8 @@ class ProbedCell:
     cell: Cell
     packed: Packed
     cut: ValCut
+    root: Path = Path()
+    """The project folder."""
 
     @property
     def recipe(self) -> Recipe:
@@ -44,9 +46,10 @@ class ProbedCell:
     @property
     def identity(self) -> Identity:
         """What must be equal for trials to be of one study."""
+        cell = wanted(self.suite, self.cell, self.packed.meta, self.root)
         return Identity(
-            self.cell.model, self.cell.dataset, self.cell.seed, self.suite.protocol.hash, self.packed.meta.digest,
-            training.VERSION, self.cut.digest,
+            self.cell.model, self.cell.dataset, self.cell.seed, cell.recipe, cell.data, cell.network, cell.numerics,
+            self.cut.digest,
         )  # fmt: skip
 
     @property
@@ -71,7 +74,9 @@ def probed_cells(suite: Suite, settings: SensitivitySettings, root: Path = Path(
         policy = suite.protocol.recipe_for("", dataset).data
         held = cut(packed, settings.val_fraction, policy.split_seed)
         found += [
-            ProbedCell(suite, Cell(model, dataset, seed), packed, held) for model in wanted[0] for seed in wanted[2]
+            ProbedCell(suite, Cell(model, dataset, seed), packed, held, root)
+            for model in wanted[0]
+            for seed in wanted[2]
         ]
     return found
 

@@ -1,17 +1,18 @@
-"""What the git repository around this folder says."""
+"""What the git repository around a folder says."""
 
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 
-def git(*arguments: str) -> str | None:
-    """Return what a git command prints, None when it fails.
+def git(*arguments: str, folder: Path = Path()) -> str | None:
+    """Return what a git command prints in a folder (this one by default), None when it fails.
 
     It fails where there is no git, no repository, nothing of that name, or text that is not UTF-8. All of these mean
     that git has no answer here, which is no reason to stop. What comes from a user must not begin with a dash.
     """
     try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 - words that callers have checked
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 - words that callers have checked
     except (OSError, UnicodeDecodeError, subprocess.CalledProcessError):
         return None

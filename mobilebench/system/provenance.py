@@ -26,23 +26,45 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
-SUITE, MACHINE, PATCH = "suite.json", "environment.json", "uncommitted.patch"
+SUITE, MACHINE, PATCH, PROJECT_PATCH = "suite.json", "environment.json", "uncommitted.patch", "project.patch"
 _PATCH_LIMIT = 1_000_000  # characters; more is generated files, and no patch a person would apply
 _LOCK = Path("requirements.lock")
+OWN = Path(__file__).resolve().parents[2]
 
 
 @cache
 def environment() -> dict[str, str]:
-    """Return the tags of every run on its surroundings: git commit and dirty flag, package versions, machine."""
-    commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    """Return the tags of every run on its surroundings: commits and dirty flags, package versions, machine.
+
+    `git_commit` and `git_dirty` are of mobilebench's own files, unknown where it was installed without its repository;
+    `project_commit` and `project_dirty` are of the folder that it runs in.
+    """
+    own, project = _revision(OWN, "mobilebench") if is_checkout() else ("unknown", "unknown"), _revision(Path())
     return {
-        "git_commit": commit.strip() if commit else "unknown",
-        "git_dirty": "unknown" if status is None else str(bool(status)).lower(),
+        "git_commit": own[0],
+        "git_dirty": own[1],
+        "project_commit": project[0],
+        "project_dirty": project[1],
+        "mobilebench": version("mobilebench"),
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "host": platform.node(),
         "cpu": f"{_cpu_name()} x{cores()}",
     }
+
+
+def _revision(folder: Path, package: str | None = None) -> tuple[str, str]:
+    """Return the commit of a folder's repository, and whether tracked files (of a package: any files) were changed."""
+    commit = git("rev-parse", "HEAD", folder=folder)
+    which = ("--", package) if package else ("--untracked-files=no",)
+    status = git("status", "--porcelain", *which, folder=folder)
+    return commit.strip() if commit else "unknown", "unknown" if status is None else str(bool(status)).lower()
+
+
+@cache
+def is_checkout() -> bool:
+    """Return whether this program runs from files of its own repository, not as a copy in another one's folder."""
+    return git("ls-files", "--error-unmatch", "mobilebench/__init__.py", folder=OWN) is not None
 
 
 @cache
@@ -64,9 +86,12 @@ def write_files(folder: Path, suite: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SUITE).write_text(json.dumps(suite, indent=1) + "\n")
     (folder / MACHINE).write_text(json.dumps(machine(), indent=1) + "\n")
-    patch = _uncommitted()
-    if patch:
-        (folder / PATCH).write_text(patch)
+    patches = {PATCH: _uncommitted(OWN) if is_checkout() else None}
+    if git("rev-parse", "--show-toplevel") != git("rev-parse", "--show-toplevel", folder=OWN):
+        patches[PROJECT_PATCH] = _uncommitted(Path.cwd())
+    for name, patch in patches.items():
+        if patch:
+            (folder / name).write_text(patch)
 
 
 @cache
@@ -94,9 +119,9 @@ def packages() -> dict[str, str]:
 
 
 @cache
-def _uncommitted() -> str | None:
+def _uncommitted(folder: Path) -> str | None:
     """Return what `git apply` needs to make the tracked files what they are now; None for nothing or too much."""
-    patch = git("diff", "HEAD", "--no-ext-diff", "--no-color")
+    patch = git("diff", "HEAD", "--no-ext-diff", "--no-color", folder=folder)
     return patch if patch and len(patch) <= _PATCH_LIMIT else None
 
 

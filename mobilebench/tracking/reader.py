@@ -57,6 +57,9 @@ def record_of(run: Run) -> Record:
             macs=whole("macs"),
             train_seconds=metrics.get("train_seconds"),
             git_commit=tags.get("git_commit"),
+            recipe_hash=tags.get("recipe_hash", ""),
+            network=tags.get("network", ""),
+            end_time=run.info.end_time,
         )
     except (KeyError, ValueError) as error:
         raise TrackingError(

@@ -16,6 +16,7 @@ import torch
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from mobilebench.analysis import reproduce
 from mobilebench.analysis.reproduce import NUMBERS, plan, suite_of
 from mobilebench.cli import main
 from mobilebench.config.suite import Cell
@@ -54,10 +55,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Ite
     folder = tmp_path_factory.mktemp("project")
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patched:
         patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for module in (provenance, reproduce):  # as if the program ran from this repository
+            patched.setattr(module, "OWN", folder)
         (folder / "mlflow.db").write_bytes(_empty_store.read_bytes())
         suite = grids.write(folder)
         (folder / ".gitignore").write_text("*\n!params.yaml\n!.gitignore\n")
-        for path in NUMBERS:  # the code that makes numbers, as far as git can see it
+        other = ("mobilebench/__init__.py", "mobilebench/report")
+        for path in (*NUMBERS, *other):  # the code that makes numbers and some other, as far as git can see it
             file = folder / path if path.endswith(".py") else folder / path / "code.py"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("# code\n")
@@ -67,12 +71,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Ite
         git("commit", "-qm", "first")
         params = folder / "params.yaml"
         params.write_text(params.read_text() + "# not committed\n")
-        for cached in (provenance.environment, provenance.machine, provenance._uncommitted):
+        (folder / "mobilebench/report/code.py").write_text("# changed\n")
+        cached_values = (provenance.environment, provenance.machine, provenance._uncommitted, provenance.is_checkout)
+        for cached in cached_values:
             cached.cache_clear()
         assert run_cells(open_context(suite, "blobs", Tracker()), [STARNET]) == []
         (record,) = read_results(RESULTS)
         yield Trained(folder, record)
-        for cached in (provenance.environment, provenance.machine, provenance._uncommitted):
+        for cached in cached_values:
             cached.cache_clear()
 
 
@@ -82,6 +88,7 @@ def test_a_run_says_where_it_comes_from(trained: Trained, tmp_path: Path) -> Non
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     assert run.tags["git_commit"] == commit
     assert run.tags["git_dirty"] == "true"
+    assert (run.tags["project_commit"], run.tags["project_dirty"]) == (commit, "true")
     assert {"torch", "python", "cpu", "host", "device", "data_digest"} <= set(run.tags)
     patch = tracker.artifact(trained.record.run_id, "uncommitted.patch", tmp_path)
     assert patch is not None
@@ -112,6 +119,7 @@ def test_the_plan_names_the_commands_and_what_differs(trained: Trained) -> None:
     assert same["torch"]
     assert same["numerics version"]
     assert same["data of blobs"]
+    assert same["network starnet"]
     assert not same["code"]  # it had uncommitted changes
     assert not found.is_able
     assert "git apply uncommitted.patch" in found.commands

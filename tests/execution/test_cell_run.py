@@ -94,10 +94,12 @@ def test_what_mlflow_stores_is_the_whole_recipe_the_identity_and_the_data(contex
     assert run.data.params["model"] == "shufflenet"
     wanted = {"kind": "cell", "cell": "shufflenet.blobs.0", "protocol_hash": context.suite.protocol.hash}
     assert wanted.items() <= run.data.tags.items()
-    assert {"data_digest", "git_commit", "code_version", "identity", "torch", "cpu", "device"} <= set(run.data.tags)
+    assert run.data.tags["identity"] == context.identity(SHUFFLENET).digest == record.identity.digest
+    surroundings = {"git_commit", "project_commit", "mobilebench", "torch", "cpu", "device"}
+    assert {"data_digest", "recipe_hash", "network", "code_version"} | surroundings <= set(run.data.tags)
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.name == "blobs"
-    assert context.packed.meta.digest.startswith(data.dataset.digest)
+    assert context.packed.meta.data_digest.startswith(data.dataset.digest)
     assert run.data.metrics["macs"] > 1e6
 
 

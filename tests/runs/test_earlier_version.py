@@ -1,7 +1,7 @@
-"""Journals, result files and an MLflow store written by an earlier version are read, carried on and scored by this one.
+"""Journals, result files and an MLflow store of an earlier version are read, shown as superseded and never carried on.
 
-`earlier_version/` was made by commit 7526e31, the last before the modules were sorted into rooms: a grid of one toy
-network with four seeds, of which the first is finished, the second was stopped after one of three epochs, the third
+`earlier_version/` was made by commit 7526e31, when a cell's identity knew nothing of the network's code: a grid of one
+toy network with four seeds, of which the first is finished, the second was stopped after one of three epochs, the third
 was trained offline and the fourth was not begun. Binary files are kept as base64, the store as SQL, the project's
 folder as `{project}`.
 """
@@ -9,7 +9,6 @@ folder as `{project}`.
 from __future__ import annotations
 
 import base64
-import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -21,7 +20,6 @@ import pytest
 from torch import nn
 
 from mobilebench.analysis.collect import score_experiment
-from mobilebench.config.suite import parse_suite, preset_text, presets
 from mobilebench.execution.context import RunContext, open_context
 from mobilebench.execution.delivery import sync_journals
 from mobilebench.execution.grid import run_cells
@@ -29,17 +27,11 @@ from mobilebench.execution.progress import NullListener
 from mobilebench.models.registry import MODELS
 from mobilebench.models.spec import ModelSpec
 from mobilebench.runs.records import read_results
+from mobilebench.runs.score_check import RecordsError
 from mobilebench.runs.status import grid_states
 from mobilebench.tracking import Tracker
 
 EARLIER = Path(__file__).parent / "earlier_version"
-PROTOCOLS = {
-    "canonical_v1": "5723c6ce55db",
-    "demo": "1acaf543e114",
-    "paper_v1": "3f4d5b9ce2a3",
-    "proxy_4": "3f4d5b9ce2a3",
-    "released_code": "4263875a08cd",
-}
 
 
 def _toynet(num_classes: int) -> nn.Module:
@@ -80,27 +72,29 @@ class _Epochs(NullListener):
         self.trained.setdefault(cell.seed, []).append(result.epoch)
 
 
-def test_its_cells_have_the_same_identities_and_states(context: RunContext) -> None:
-    folders = {path.name for path in Path(".mobilebench/cells").iterdir()}
-    cells = list(context.suite.cells())
-    assert folders == {context.journal(cell).folder.name for cell in cells[:3]}
-    states = [state.name for state in grid_states(context.suite).values()]
-    assert states == ["finished", "interrupted", "undelivered", "waiting"]
+def test_its_cells_are_shown_as_superseded(context: RunContext) -> None:
+    states = list(grid_states(context.suite).values())
+    assert [state.name for state in states] == ["superseded"] * 3 + ["waiting"]
+    assert states[0].detail.startswith("its result is of another identity (made by an earlier version of mobilebench)")
+    assert states[1].detail.startswith("a part of it is of another identity (made by an earlier version")
 
 
-def test_it_is_carried_on_where_it_was_and_scored(context: RunContext) -> None:
+def test_none_of_it_is_carried_on_or_scored(context: RunContext) -> None:
+    before = {record.run_id for record in context.tracker.records("before")}
     epochs = _Epochs()
-    begun = json.loads((context.journal(list(context.suite.cells())[1]).folder / "delivered.json").read_text())[
-        "run_id"
-    ]
     assert run_cells(replace(context, listener=epochs), context.suite.cells()) == []
-    assert epochs.trained == {1: [2, 3], 3: [1, 2, 3]}
-    runs = {record.seed: record for record in context.tracker.records("before")}
-    assert [runs[seed].status for seed in range(4)] == ["FINISHED"] * 4
-    assert runs[1].run_id == begun
-    assert {record.run_id for record in read_results(Path("results"))} == {run.run_id for run in runs.values()}
+    assert epochs.trained == {seed: [1, 2, 3] for seed in range(4)}
     scored = score_experiment(context.tracker, "before", lam=0.5, anchors="grid", results=Path("results"))
-    assert len(scored.checked.records) == 4
+    taken = {record.run_id for record in scored.checked.records}
+    assert len(taken) == 4
+    assert not taken & before
+    assert {record.run_id for record in read_results(Path("results"))} == taken
+    assert before <= {record.run_id for record in context.tracker.records("before")}
+
+
+def test_the_score_says_so_before_they_are_trained_again(context: RunContext) -> None:
+    with pytest.raises(RecordsError, match="other recipe: only runs of recipe an earlier version of mobilebench"):
+        score_experiment(context.tracker, "before", lam=0.5, anchors="grid", results=Path("results"))
 
 
 def test_its_offline_run_is_delivered_by_sync(context: RunContext) -> None:
@@ -108,7 +102,3 @@ def test_its_offline_run_is_delivered_by_sync(context: RunContext) -> None:
     assert (done.delivered, done.waiting, done.failed) == (1, 1, [])
     finished = {record.seed for record in context.tracker.records("before") if record.status == "FINISHED"}
     assert finished == {0, 2}
-
-
-def test_every_packaged_suite_has_the_protocol_hash_it_had() -> None:
-    assert {name: parse_suite(preset_text(name), name).protocol.hash for name in presets()} == PROTOCOLS

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GRID = [Cell(model, dataset, 0) for dataset in ("a", "b") for model in ("m", "n")]
+RECIPES = dict.fromkeys(GRID, "r1")
 
 
 def record(cell: Cell, **changes: object) -> Record:
@@ -23,6 +24,8 @@ def record(cell: Cell, **changes: object) -> Record:
         dataset=cell.dataset,
         seed=cell.seed,
         protocol_hash="p1",
+        recipe_hash="r1",
+        network=f"net-{cell.model}",
         data_digest=f"digest-{cell.dataset}",
         code_version=1,
         status="FINISHED",
@@ -37,11 +40,11 @@ FULL = [record(cell) for cell in GRID]
 
 
 def kinds(records: list[Record]) -> dict[str, str]:
-    return {problem.cell.name: problem.kind for problem in check(records, GRID, "p1").problems}
+    return {problem.cell.name: problem.kind for problem in check(records, RECIPES).problems}
 
 
 def test_a_full_grid_is_accepted_whole() -> None:
-    checked = check(FULL, GRID, "p1")
+    checked = check(FULL, RECIPES)
     assert checked.records == tuple(FULL)
     assert not checked.problems
 
@@ -52,15 +55,15 @@ def test_each_fault_is_named_by_its_cell() -> None:
     assert kinds([*other, record(GRID[0], status="RUNNING")]) == {"m.a.0": "unfinished"}
     assert kinds([*other, record(GRID[0], status="FAILED")]) == {"m.a.0": "unfinished"}
     assert kinds([*FULL, record(GRID[0], run_id="second")]) == {"m.a.0": "duplicate"}
-    assert kinds([*other, record(GRID[0], protocol_hash="p2")]) == {"m.a.0": "other protocol"}
+    assert kinds([*other, record(GRID[0], recipe_hash="r2")]) == {"m.a.0": "other recipe"}
     assert kinds([*other, record(GRID[0], test_top1=50.0)]) == {"m.a.0": "damaged"}
     assert kinds([*other, record(GRID[0], test_top1=float("nan"))]) == {"m.a.0": "damaged"}
     assert kinds([*other, record(GRID[0], n_test=None)]) == {"m.a.0": "damaged"}
 
 
 def test_a_finished_run_wins_over_broken_ones_of_its_cell() -> None:
-    extra = [record(GRID[0], run_id="f", status="FAILED"), record(GRID[0], run_id="o", protocol_hash="p2")]
-    checked = check([*FULL, *extra], GRID, "p1")
+    extra = [record(GRID[0], run_id="f", status="FAILED"), record(GRID[0], run_id="o", recipe_hash="r2")]
+    checked = check([*FULL, *extra], RECIPES)
     assert not checked.problems
     assert checked.ignored == 2
 
@@ -68,14 +71,15 @@ def test_a_finished_run_wins_over_broken_ones_of_its_cell() -> None:
 def test_runs_on_other_data_or_code_are_not_comparable() -> None:
     three = [*GRID, Cell("o", "a", 0)]
     records = [record(cell) for cell in three]
+    recipes = dict.fromkeys(three, "r1")
     records[0] = replace(records[0], data_digest="changed")
-    assert [(p.cell.name, p.kind) for p in check(records, three, "p1").problems] == [("m.a.0", "disagrees")]
+    assert [(p.cell.name, p.kind) for p in check(records, recipes).problems] == [("m.a.0", "disagrees")]
     records[0] = replace(records[0], data_digest="digest-a", code_version=2)
-    assert [(p.cell.name, p.kind) for p in check(records, three, "p1").problems] == [("m.a.0", "disagrees")]
+    assert [(p.cell.name, p.kind) for p in check(records, recipes).problems] == [("m.a.0", "disagrees")]
 
 
 def test_refusal_names_every_cell_and_partial_is_a_choice() -> None:
-    checked = check(FULL[2:], GRID, "p1")
+    checked = check(FULL[2:], RECIPES)
     with pytest.raises(RecordsError) as caught:
         raise_if_incomplete(checked, allow_partial=False)
     assert "m.a.0" in str(caught.value)
@@ -85,20 +89,71 @@ def test_refusal_names_every_cell_and_partial_is_a_choice() -> None:
 
 def test_nothing_finished_is_refused_even_partially() -> None:
     with pytest.raises(RecordsError, match="4 cells"):
-        raise_if_incomplete(check([], GRID, "p1"), allow_partial=True)
+        raise_if_incomplete(check([], RECIPES), allow_partial=True)
 
 
 def test_disagreement_is_refused_even_partially() -> None:
     records = [record(cell) for cell in [*GRID, Cell("o", "a", 0)]]
     records[0] = replace(records[0], data_digest="changed")
     with pytest.raises(RecordsError, match="disagrees"):
-        raise_if_incomplete(check(records, [r.cell for r in records], "p1"), allow_partial=True)
+        raise_if_incomplete(check(records, dict.fromkeys((r.cell for r in records), "r1")), allow_partial=True)
+
+
+def test_another_protocol_with_the_same_recipe_is_no_obstacle() -> None:
+    """An override for a model of no concern changes the protocol's hash, and no cell."""
+    assert not kinds([replace(run, protocol_hash=f"p{number}") for number, run in enumerate(FULL)])
+
+
+def test_of_several_identities_the_newest_counts_and_the_others_are_superseded() -> None:
+    for changes in ({"data_digest": "older"}, {"network": "older"}, {"code_version": 0}):
+        older = [record(cell, run_id=f"older-{cell.name}", end_time=1, **changes) for cell in GRID]
+        newer = [record(cell, end_time=2) for cell in GRID]
+        checked = check([*newer, *older], RECIPES)
+        assert checked.records == tuple(newer)
+        assert not checked.problems
+        assert checked.ignored == 4
+
+
+def test_a_known_identity_counts_whatever_is_newer() -> None:
+    wanted = {run.cell: run.identity for run in FULL}
+    newer = [replace(run, run_id="newer", network="edited", end_time=9) for run in FULL]
+    assert check([*FULL, *newer], RECIPES, wanted).records == tuple(FULL)
+    problems = check(newer, RECIPES, wanted).problems
+    assert {problem.kind for problem in problems} == {"superseded"}
+    assert "another identity (network's code); run `mobilebench train a`" in problems[0].detail
+
+
+def test_a_run_of_before_fingerprints_is_of_no_recipe() -> None:
+    before = [replace(run, recipe_hash="", network="") for run in FULL]
+    problems = check(before, RECIPES).problems
+    assert {problem.kind for problem in problems} == {"other recipe"}
+    assert "earlier version" in problems[0].detail
+
+
+def test_seeds_of_one_model_under_different_code_are_not_averaged() -> None:
+    cells = [Cell("m", "a", seed) for seed in range(3)]
+    runs = [record(cell) for cell in cells]
+    runs[1] = replace(runs[1], network="edited")
+    problems = check(runs, dict.fromkeys(cells, "r1")).problems
+    assert [(problem.cell.name, problem.kind) for problem in problems] == [("m.a.1", "disagrees")]
+
+
+def compared(records: list[Record], files: list[Record], *, has_journal: bool = True) -> dict[str, str]:
+    checked = compare_files(check(records, RECIPES), records, files, lambda _: has_journal)
+    return {problem.cell.name: problem.detail for problem in checked.problems}
 
 
 def test_a_result_file_of_another_run_is_found() -> None:
-    files = [replace(FULL[0], run_id="restored from a cache"), *FULL[1:]]
-    assert [p.cell.name for p in compare_files(FULL, files)] == ["m.a.0"]
-    assert not compare_files(FULL, FULL)
+    assert not compared(FULL, FULL)
+    restored = compared(FULL, [replace(FULL[0], run_id="restored from a cache"), *FULL[1:]])
+    assert list(restored) == ["m.a.0"]
+    assert "remove the file and run `mobilebench train a`" in restored["m.a.0"]
+
+
+def test_a_run_that_the_server_lost_is_named_with_the_command_that_brings_it_back() -> None:
+    assert "`mobilebench sync` delivers it again" in compared(FULL[1:], FULL)["m.a.0"]
+    anew = compared(FULL[1:], FULL, has_journal=False)["m.a.0"]
+    assert "`mobilebench train a --model m --seed 0 --redo` trains it anew" in anew
 
 
 def test_a_result_round_trips_through_its_file(tmp_path: Path) -> None:

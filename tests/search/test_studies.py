@@ -17,7 +17,7 @@ from mobilebench.search.studies import Pruning, Studies, StudyError, importances
 if TYPE_CHECKING:
     from pathlib import Path
 
-IDENTITY = Identity("shufflenet", "blobs", 0, "p" * 12, "d" * 64, 1, "c" * 12)
+IDENTITY = Identity("shufflenet", "blobs", 0, "r" * 12, "d" * 64, "n" * 12, 1, "c" * 12)
 NAME = IDENTITY.name("shufflenet.blobs.0")
 POINTS = plan(Recipe(), SensitivitySettings())
 KEYS = {point.key for point in POINTS}
@@ -33,7 +33,14 @@ def studies(studies_file: Path) -> Studies:
 
 
 def test_the_name_carries_what_must_be_equal() -> None:
-    for part in (IDENTITY.protocol_hash, IDENTITY.data_digest[:12], IDENTITY.val_digest, "v1", "shufflenet.blobs.0"):
+    for part in (
+        IDENTITY.recipe_hash,
+        IDENTITY.network,
+        IDENTITY.data_digest[:12],
+        IDENTITY.val_digest,
+        "v1",
+        "shufflenet.blobs.0",
+    ):
         assert part in NAME
 
 
@@ -103,7 +110,9 @@ def test_a_failed_trial_is_counted_with_its_reason_and_tried_again_only_when_ask
     assert study.enqueue(POINTS[:1], retry_failed=True) == 1
 
 
-@pytest.mark.parametrize("change", [{"protocol_hash": "q" * 12}, {"data_digest": "e" * 64}, {"val_digest": "x" * 12}])
+@pytest.mark.parametrize(
+    "change", [{"recipe_hash": "q" * 12}, {"network": "m" * 12}, {"data_digest": "e" * 64}, {"val_digest": "x" * 12}]
+)
 def test_a_study_of_another_identity_is_refused_by_name(studies: Studies, change: dict[str, str]) -> None:
     studies.open(replace(IDENTITY, **change), NAME)
     for attempt in (studies.open, studies.find):
@@ -113,13 +122,13 @@ def test_a_study_of_another_identity_is_refused_by_name(studies: Studies, change
         assert next(iter(change)) in str(error.value)
 
 
-def test_studies_of_the_same_cell_under_other_protocols_are_named(studies: Studies) -> None:
-    other = replace(IDENTITY, protocol_hash="q" * 12)
+def test_studies_of_the_same_cell_under_other_recipes_are_named(studies: Studies) -> None:
+    other = replace(IDENTITY, recipe_hash="q" * 12)
     studies.open(other, other.name("shufflenet.blobs.0"))
     studies.open(IDENTITY, NAME)
     ((name, words),) = studies.others(IDENTITY, NAME).items()
     assert name == other.name("shufflenet.blobs.0")
-    assert words == [f"protocol_hash '{'q' * 12}', not '{'p' * 12}'"]
+    assert words == [f"recipe_hash '{'q' * 12}', not '{'r' * 12}'"]
 
 
 @pytest.mark.parametrize("url", ["nowhere", "foo://x/y", "postgresql://me:secret@127.0.0.1:1/db", "sqlite:///."])

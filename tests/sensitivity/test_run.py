@@ -247,7 +247,7 @@ def test_a_probe_of_a_changed_protocol_begins_anew_and_the_old_study_is_named(su
     with pytest.raises(StudyError) as error:
         collect(probed_cells(changed, one), Studies())
     assert probed_cells(suite, one)[0].study_name in str(error.value)
-    assert suite.protocol.hash in str(error.value)
+    assert probed_cells(suite, one)[0].identity.recipe_hash in str(error.value)
     heard = probe(changed, one)
     assert heard.trials == 2
     assert any("left alone" in note and suite.protocol.hash in note for note in heard.notes)

@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,20 @@ from mobilebench.config.suite import parse_suite
 from mobilebench.errors import UserError
 from mobilebench.execution.delivery import SyncReport, sync_journals
 from mobilebench.runs.events import DatasetInput, Epoch, Event, Fail, Finish, Resume, Start
+from mobilebench.runs.identity import digest_of_tags
 from mobilebench.runs.journal import Delivery, Journal
-from mobilebench.runs.records import Record, write_result
+from mobilebench.runs.records import Record, read_results, write_result
 from mobilebench.system.energy import Meter, rapl
 from mobilebench.tracking import Tracker, TrackingError, shown
 from mobilebench.tracking.address import folder_name, tagged
 from mobilebench.tracking.writer import in_requests
 
 TAGS = {
-    "kind": "cell", "cell": "net.data.0", "identity": "0" * 12, "journal": "0" * 32, "model": "net", "dataset": "data",
+    "kind": "cell", "cell": "net.data.0", "journal": "0" * 32, "model": "net", "dataset": "data",
     "seed": "0", "protocol_hash": "0" * 12, "data_digest": "0" * 12, "code_version": "1",
+    "recipe_hash": "0" * 12, "network": "0" * 12,
 }  # fmt: skip
+TAGS["identity"] = digest_of_tags(TAGS)
 RESULTS = Path("results")
 
 
@@ -133,6 +137,8 @@ def test_what_another_machine_brings_is_imported_once(project: Path) -> None:
         {"journal": "' or '1'='1"},
         {"dataset": "../../outside"},
         {"kind": "superseded cell"},
+        {"identity": "1" * 12},
+        {"network": "1" * 12},
     ],
 )
 def test_a_journal_with_more_than_ids_is_refused_and_others_go_on(project: Path, tags: dict[str, str]) -> None:
@@ -144,6 +150,49 @@ def test_a_journal_with_more_than_ids_is_refused_and_others_go_on(project: Path,
     assert name == "evil"
     assert "no usable identity" in str(error)
     assert [path.name for path in RESULTS.rglob("*.json")] == ["net.data.0.json"]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_foreign_redo_replaces_a_finished_run_only_when_that_is_accepted(project: Path) -> None:
+    tracker = Tracker()
+    ours = tracker.publish(journal(project / "ours"))
+    made = Journal(project / "in/again")
+    made.append(replace(start(TAGS | {"journal": "1" * 32}), redo=True))
+    made.append(Finish(step=1, metrics={"final_test_top1": 0.1, "n_test": 4.0}))
+    done = sync_journals(project / "in", RESULTS, tracker, accept_redo=False)
+    ((_, error),) = done.failed
+    assert f"take the place of the finished run {ours.run_id}" in str(error)
+    assert "add --accept-redo" in str(error)
+    assert tracker.records("lab") == [ours]
+    assert sync_journals(project / "in", RESULTS, tracker, accept_redo=True).delivered == 1
+    assert [record.test_top1 for record in tracker.records("lab")] == [0.1]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_start_that_says_no_experiment_stops_no_other(project: Path) -> None:
+    bad = journal(project / "in/bad")
+    text = bad.path.read_text()
+    bad.path.write_text(text.replace('"experiment": "lab", ', ""))
+    assert bad.path.read_text() != text
+    journal(project / "in/good")
+    done = sync_journals(project / "in", RESULTS, Tracker())
+    assert done.delivered == 1
+    assert "experiment" in str(done.failed[0][1])
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_deleted_on_the_server_is_brought_back_by_sync(project: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    tracker, ours = Tracker(), journal(project / "cells/ours")
+    sync_journals(project / "cells", RESULTS, tracker)
+    (first,) = tracker.records("lab")
+    MlflowClient(tracker.uri).delete_run(first.run_id)
+    assert sync_journals(project / "cells", RESULTS, tracker).delivered == 1
+    (second,) = tracker.records("lab")
+    assert second.run_id != first.run_id
+    assert ours.delivery.run_id == second.run_id
+    assert read_results(RESULTS) == [second]
 
 
 @pytest.mark.usefixtures("store")

@@ -68,7 +68,7 @@ class Meta:
     """How it was split and stored."""
 
     digest: str
-    """Hex identity of the content."""
+    """Hex identity of the content: shape, classes, labels, splits and pixels."""
 
     split_digest: str
     """Hex identity of which image is in which split."""
@@ -90,6 +90,12 @@ class Meta:
 
     format: int = FORMAT
     """Version of the packed form."""
+
+    @property
+    def data_digest(self) -> str:
+        """Hex identity of all that a training gets of this data: the content, its statistics and `hflip`."""
+        given = json.dumps([self.digest, list(self.mean), list(self.std), self.hflip])
+        return hashlib.sha256(given.encode()).hexdigest()
 
     def to_json(self) -> str:
         """Return the text of meta.json."""

@@ -1,0 +1,206 @@
+"""Which code a network is made of: the definitions that its builder and its modules' classes reach, without comments.
+
+Whole files would be too much (an edit to one network would change all networks of its file), the class alone too
+little (the block it imports from beside it). Where a name leads to a whole module, or a module does something besides
+defining, all of that counts: rather one training too many than an old accuracy under new code.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+WHOLE = "*"
+
+
+class Place(NamedTuple):
+    """A top-level definition of a module; the name WHOLE stands for all of the module."""
+
+    module: str
+    name: str
+
+
+def source_digest(roots: Iterable[Place], packages: Iterable[str]) -> str:
+    """Return the sha256 (hex) of all code within `packages` that the roots reach, in a form free of its layout.
+
+    packages: dotted names; what lies outside of them is not followed. Comments, docstrings and line breaks don't
+    count. Of a module without Python source its file counts; one that cannot be found (typed in at a prompt) counts
+    for nothing.
+    """
+    closure = _Closure(tuple(packages))
+    for root in roots:
+        closure.reach(root)
+    lines = sorted(f"{place.module}:{place.name}:{text}" for place, text in closure.finish().items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+class _Closure:
+    def __init__(self, packages: tuple[str, ...]) -> None:
+        self._packages = packages
+        self._modules: dict[str, _Module | None] = {}
+        self._found: dict[Place, str] = {}
+        self._seen: set[Place] = set()
+        self._waiting: list[Place] = []
+
+    def reach(self, place: Place) -> None:
+        inside = any(place.module == name or place.module.startswith(f"{name}.") for name in self._packages)
+        if inside:
+            self._waiting.append(place)
+
+    def finish(self) -> dict[Place, str]:
+        while self._waiting:
+            place = self._waiting.pop()
+            module = self._module(place.module)
+            if module is None:
+                continue
+            for name in module.names(place.name):
+                self._take(module, Place(place.module, name))
+        return self._found
+
+    def _module(self, name: str) -> _Module | None:
+        if name not in self._modules:
+            self._modules[name] = _open(name)
+        return self._modules[name]
+
+    def _take(self, module: _Module, place: Place) -> None:
+        if place in self._seen:
+            return
+        self._seen.add(place)
+        nodes = module.definitions.get(place.name)
+        if nodes is None:  # imported there from elsewhere, or no Python at all
+            if module.opaque:
+                self._found[place] = module.opaque
+            for origin in module.imports.get(place.name, ()):
+                self._follow(origin)
+            return
+        self._found[place] = "".join(_form(node) for node in nodes)
+        for name in {name for node in nodes for name in _names(node)}:
+            self.reach(Place(place.module, name))
+
+    def _follow(self, origin: Place) -> None:
+        """Reach an imported name, which may be a definition of the module or a module of the package."""
+        if origin.name != WHOLE and _exists(f"{origin.module}.{origin.name}", self._packages):
+            origin = Place(f"{origin.module}.{origin.name}", WHOLE)
+        self.reach(origin)
+
+
+class _Module:
+    """A parsed module: its definitions and imports by name; what else it does has the name ""."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.definitions: dict[str, list[ast.stmt]] = {}
+        self.imports: dict[str, list[Place]] = {}
+        self.opaque = ""
+        content = path.read_bytes()
+        try:
+            tree = _without_docstrings(ast.parse(content))
+        except (SyntaxError, ValueError):  # compiled, or edited at this moment
+            self.opaque = hashlib.sha256(content).hexdigest()
+            return
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        for statement in tree.body:
+            if not _is_for_types(statement):
+                self._read(statement, package)
+
+    def names(self, wanted: str) -> list[str]:
+        """Return the names to take where one is wanted: itself, and what the module does whenever it is imported."""
+        always = [name for name in ("", WHOLE) if name in self.definitions or name in self.imports]
+        everything = [*self.definitions, *self.imports]
+        return [*everything, *([] if everything else [WHOLE])] if wanted == WHOLE else [wanted, *always]
+
+    def _read(self, statement: ast.stmt, package: str) -> None:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            for name, origin in _imported(statement, package):
+                self.imports.setdefault(name, []).append(origin)
+        else:
+            for name in _defined(statement) or [""]:
+                self.definitions.setdefault(name, []).append(statement)
+            for inner in ast.walk(statement):  # imports within functions and conditions
+                if isinstance(inner, ast.Import | ast.ImportFrom):
+                    self._read(inner, package)
+
+
+def _open(name: str) -> _Module | None:
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, AttributeError, ValueError):  # no such module, or one that has no spec: __main__
+        return None
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        return None
+    return _Module(name, Path(found.origin))
+
+
+def _exists(name: str, packages: tuple[str, ...]) -> bool:
+    inside = any(name.startswith(f"{package}.") for package in packages)
+    try:
+        return inside and importlib.util.find_spec(name) is not None
+    except (ImportError, AttributeError, ValueError):
+        return False
+
+
+def _defined(statement: ast.stmt) -> list[str]:
+    """Return the names that a top-level statement gives, none for one that does something else."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [statement.name]
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign | ast.AugAssign):
+        targets = [statement.target]
+    names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+    plain = all(isinstance(t, ast.Name | ast.Tuple | ast.List) for t in targets)
+    return names if plain else []  # TABLE["a"] = ... changes what was defined before: it always counts
+
+
+def _imported(statement: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Place]]:
+    if isinstance(statement, ast.Import):
+        for alias in statement.names:
+            # `import a.b` gives the name a, and a.b is what is used of it
+            yield alias.asname or alias.name.partition(".")[0], Place(alias.name, WHOLE)
+        return
+    above = package.split(".")[: len(package.split(".")) - statement.level + 1] if statement.level else []
+    module = ".".join([*above, *([statement.module] if statement.module else [])])
+    for alias in statement.names:
+        yield (alias.asname or alias.name), Place(module, alias.name)
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name):
+            yield inner.id
+        elif isinstance(inner, ast.Import | ast.ImportFrom):
+            yield from (name for name, _ in _imported(inner, ""))
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [s for s in node.body if not _is_text(s)] or [ast.Pass()]
+    return tree
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+def _is_for_types(statement: ast.stmt) -> bool:
+    test = statement.test if isinstance(statement, ast.If) else None
+    return "TYPE_CHECKING" in {getattr(test, "id", ""), getattr(test, "attr", "")}
+
+
+def _form(value: object) -> str:
+    """Return a syntax tree as text that is the same under every version of Python, unlike `ast.dump`."""
+    if isinstance(value, ast.AST):
+        parts = (f"{name}={_form(item)}" for name, item in ast.iter_fields(value) if item is not None and item != [])
+        return f"{type(value).__name__}({','.join(parts)})"
+    return f"[{','.join(map(_form, value))}]" if isinstance(value, list) else repr(value)

@@ -1,0 +1,225 @@
+"""Equal identity, equal result: each thing that training is given changes it, and nothing else does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import grids
+import numpy as np
+import pytest
+
+from mobilebench.config.parsing import ConfigError, canonical, digest, flatten
+from mobilebench.config.protocol import Override, Protocol, recipe_hash
+from mobilebench.config.recipe import DataPolicy, Recipe
+from mobilebench.config.suite import Cell, parse_suite, preset_text, presets
+from mobilebench.datasets.packing.packed import META, content_digest, index_text, open_packed, pixel_sha1
+from mobilebench.runs.identity import Identity, digest_of_tags, from_tags, wanted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mobilebench.config.suite import Suite
+    from mobilebench.datasets.packing.packed import Packed
+
+# Another allowed value of every setting; a new setting has to be added here.
+OTHER: dict[str, Any] = {
+    "epochs": 99, "warmup_epochs": 4, "batch_size": 33, "drop_last": True, "resolution": 225, "eval_resize": 256,
+    "optimizer": "sgd", "lr": 2e-3, "min_lr": 2e-5, "weight_decay": 0.1, "label_smoothing": 0.1,
+    "augment.crop_scale": None, "augment.crop_ratio": (0.5, 1.0), "augment.hflip": 0.4,
+    "augment.color_jitter": (0.0, 0.0, 0.0, 0.0), "augment.randaugment": (2, 9), "augment.trivialaugment": True,
+    "augment.random_erasing": 0.1, "augment.cutmix_alpha": 0.0, "augment.cutmix_prob": 0.5,
+    "augment.cutmix_box": "batch", "augment.cutmix_weight": "drawn", "normalize": "half", "precision": "bf16",
+    "model_options": {"patch_size": 7}, "data.short_side": 64, "data.split_seed": 1, "data.val_fraction": 0.1,
+}  # fmt: skip
+FIXED = {"init", "selection"}  # settings of one allowed value
+
+
+def changed(recipe: Any, name: str, value: object) -> Any:
+    outer, _, inner = name.partition(".")
+    return replace(recipe, **{outer: changed(getattr(recipe, outer), inner, value) if inner else value})
+
+
+def leaves(kind: Any, prefix: str = "") -> list[str]:
+    found = []
+    for setting in fields(kind):
+        value = getattr(kind, setting.name)
+        found += leaves(value, f"{prefix}{setting.name}.") if is_dataclass(value) else [f"{prefix}{setting.name}"]
+    return found
+
+
+def test_every_setting_of_the_recipe_is_in_its_hash() -> None:
+    recipe = Recipe()
+    names = set(leaves(recipe)) - FIXED
+    assert names <= set(OTHER), f"give another value of {names - set(OTHER)} in OTHER"
+    hashes = {recipe_hash(changed(recipe, name, OTHER[name])) for name in names}
+    assert len(hashes | {recipe_hash(recipe)}) == len(names) + 1
+
+
+@pytest.mark.parametrize("part", [f.name for f in fields(Identity)] + ["model", "dataset", "seed"])
+def test_every_part_is_in_the_digest(part: str) -> None:
+    cell = Cell("m", "d", 0)
+    identity = Identity(cell, "r", "d", "n", 1)
+    other = {
+        "cell": Cell("m2", "d", 0), "recipe": "x", "data": "x", "network": "x", "numerics": 2,
+        "model": replace(cell, model="x"), "dataset": replace(cell, dataset="x"), "seed": replace(cell, seed=1),
+    }[part]  # fmt: skip
+    second = replace(identity, **{part if hasattr(identity, part) else "cell": other})
+    assert second.digest != identity.digest
+
+
+@pytest.fixture
+def suite(project: Path) -> Suite:
+    return grids.write(project)
+
+
+def rewrite(folder: Path, **changes: Any) -> Packed:
+    """Write a packed set with other content, its own digests made to fit, and open it."""
+    packed = open_packed(folder)
+    images, labels, index = np.array(packed.images), np.array(packed.labels), list(packed.index)
+    if "images" in changes:
+        changes.pop("images")(images)
+    if "labels" in changes:
+        changes.pop("labels")(labels)
+    if "index" in changes:
+        index = changes.pop("index")(index)
+    rows = [
+        row._replace(label=int(label), sha1=pixel_sha1(image))
+        for row, label, image in zip(index, labels, images, strict=True)
+    ]
+    classes = changes.get("classes", packed.meta.classes)
+    text = index_text(rows).encode()
+    meta = replace(packed.meta, digest=content_digest(images.shape, classes, labels, text), **changes)
+    np.save(folder / "images.npy", images)
+    np.save(folder / "labels.npy", labels)
+    (folder / "index.csv").write_bytes(text)
+    (folder / META).write_text(meta.to_json())
+    return open_packed(folder)
+
+
+def one_pixel(images: Any) -> None:
+    images[3, 2, 1, 0] ^= 1
+
+
+def one_label(labels: Any) -> None:
+    labels[3] = 1 - labels[3]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": one_pixel},
+        {"labels": one_label},
+        {"index": lambda rows: [rows[0]._replace(split="test"), *rows[1:]]},
+        {"index": lambda rows: [rows[0]._replace(split="val"), *rows[1:]]},
+        {"mean": (0.1, 0.2, 0.3)},
+        {"std": (0.1, 0.2, 0.3)},
+        {"hflip": False},
+        {"classes": ("dark", "bright")},
+    ],
+    ids=["pixel", "label", "test row", "val row", "mean", "std", "hflip", "class names"],
+)
+def test_everything_that_training_gets_of_the_data_is_in_it(
+    suite: Suite, project: Path, change: dict[str, Any]
+) -> None:
+    folder, cell = project / "data/packed/blobs", Cell("shufflenet", "blobs", 0)
+    before = wanted(suite, cell, open_packed(folder).meta, project)
+    after = wanted(suite, cell, rewrite(folder, **change).meta, project)
+    assert after.differences(before) == ["data"]
+    assert after.digest != before.digest
+
+
+def test_a_moved_folder_changes_nothing(suite: Suite, project: Path) -> None:
+    from mobilebench.config.data import OwnData
+    from mobilebench.datasets.packing.prepare import prepare
+
+    cell = Cell("shufflenet", "blobs", 0)
+    before = wanted(suite, cell, open_packed(project / "data/packed/blobs").meta, project)
+    (project / "source").rename(project / "elsewhere")
+    own = {"blobs": OwnData(folder="elsewhere")}
+    prepare("blobs", policy=suite.protocol.data, raw_dir=project / "raw", out_dir=project / "again", workers=1, own=own)
+    assert wanted(suite, cell, open_packed(project / "again/blobs").meta, project) == before
+
+
+def test_an_override_for_others_changes_nothing_and_one_for_the_cell_does(suite: Suite, project: Path) -> None:
+    meta = open_packed(project / "data/packed/blobs").meta
+    cells = list(suite.cells())
+    before = {cell.model: wanted(suite, cell, meta, project) for cell in cells}
+    override = Override({"lr": 1e-4}, models=("starnet",))
+    after_suite = replace(suite, protocol=replace(suite.protocol, overrides=(override,)))
+    after = {cell.model: wanted(after_suite, cell, meta, project) for cell in cells}
+    assert after["shufflenet"] == before["shufflenet"]
+    assert after["starnet"].differences(before["starnet"]) == ["recipe"]
+
+
+def test_the_suites_names_and_what_changes_no_result_are_not_in_it(suite: Suite, project: Path) -> None:
+    meta, cell = open_packed(project / "data/packed/blobs").meta, Cell("starnet", "blobs", 0)
+    other = replace(
+        suite, suite="another", experiment="another", models=("starnet",), seeds=(0, 1),
+        runtime=replace(suite.runtime, threads=2),
+    )  # fmt: skip
+    assert wanted(other, cell, meta, project) == wanted(suite, cell, meta, project)
+
+
+def test_a_setting_that_came_later_changes_no_hash_at_its_default() -> None:
+    @dataclass(frozen=True)
+    class LaterPolicy(DataPolicy):
+        ordering: str = field(default="as before", metadata={"since": 2})
+
+    @dataclass(frozen=True)
+    class LaterRecipe(Recipe):
+        layers: tuple[int, ...] = field(default_factory=tuple, metadata={"since": 3})
+
+    now = Recipe()
+    later = LaterRecipe(data=LaterPolicy())
+    assert digest(canonical(later)) == recipe_hash(now)
+    assert digest(canonical(replace(later, layers=(1,)))) != recipe_hash(now)
+    assert digest(canonical(replace(later, data=LaterPolicy(ordering="new")))) != recipe_hash(now)
+
+
+def test_the_hash_does_not_depend_on_how_the_recipe_was_written() -> None:
+    assert recipe_hash(Recipe()) == recipe_hash(Protocol().recipe_for("m", "d"))
+    assert flatten(canonical(Recipe()))["augment.crop_scale"] == [0.9, 1.0]
+
+
+def test_data_settings_for_one_model_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"overrides\[0\]\.set\.data is for the models m; .* name `datasets`"):
+        parse_suite(
+            preset_text("demo").replace("overrides:", "overrides:\n    - {models: [m], set: {data: {short_side: 64}}}"),
+            "params.yaml",
+        )
+
+
+def test_tags_tell_the_identity(suite: Suite, project: Path) -> None:
+    from mobilebench.execution.context import open_context
+    from mobilebench.execution.describe import start_event
+    from mobilebench.tracking import OfflineTracker
+
+    context = open_context(suite, "blobs", OfflineTracker())
+    identity = context.identity(Cell("starnet", "blobs", 0))
+    tags = start_event(context, identity).tags
+    assert from_tags(tags) == identity
+    assert digest_of_tags(tags) == tags["identity"] == identity.digest
+    assert digest_of_tags(tags | {"network": "0"}) != tags["identity"]
+
+
+PINNED = {
+    "canonical_v1": ("5723c6ce55db", "3419ce51e985"),
+    "demo": ("1acaf543e114", "f6910bd25644"),
+    "paper_v1": ("3f4d5b9ce2a3", "69346d5dc745"),
+    "proxy_4": ("3f4d5b9ce2a3", "f7917d413682"),
+    "released_code": ("4263875a08cd", "4210a1bcbec0"),
+}
+
+
+def recipes(name: str) -> str:
+    """Return a digest of the recipe of every cell of a packaged suite."""
+    suite = parse_suite(preset_text(name), name)
+    pairs = sorted({(c.model, c.dataset) for c in suite.cells()})
+    return digest([[*pair, recipe_hash(suite.protocol.recipe_for(*pair))] for pair in pairs])
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_packaged_suite_has_the_hashes_it_had(name: str) -> None:
+    """The protocol's, which people read, and those of the recipes, by which cells are trained again or not."""
+    assert (parse_suite(preset_text(name), name).protocol.hash, recipes(name)) == PINNED[name]
