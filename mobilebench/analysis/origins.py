@@ -44,9 +44,9 @@ def mixture(found: Iterable[Origin]) -> str:
     ]
     parts = [f"{name} {' and '.join(values)}" for name, values in differing if len(values) > 1]
     dirty = any(row.commit.endswith(_CHANGES) for row in rows)
-    said = [f"these runs were not all made alike: {'; '.join(parts)}"] if parts else []
-    said += ["some were made by code with uncommitted changes"] if dirty else []
-    return "; ".join(said)
+    said = [f"These runs were not all made alike: {'; '.join(parts)}"] if parts else []
+    said += ["Some of these runs were made by code with uncommitted changes"] if dirty else []
+    return ". ".join(said)
 
 
 _CHANGES = " + changes"

@@ -33,6 +33,7 @@ COMMANDS = {
     "compare": _Entry("mobilebench.cli.runs:compare", "Compare experiments, runs, versions or git revisions."),
     "reproduce": _Entry("mobilebench.cli.runs:reproduce", "Print how to make a run's number again."),
     "register": _Entry("mobilebench.cli.runs:register", "Make finished cells versions of registered models."),
+    "inputs": _Entry("mobilebench.cli.pipeline:inputs", "Write what the stages of dvc.yaml depend on."),
     "server": _Entry("mobilebench.cli.runs:server", "Run a tracking server for many workers."),
     "ui": _Entry("mobilebench.cli.grid:ui", "Open MLflow's UI on the right store."),
     "study": _Entry("mobilebench.cli.study:study", "Check a published study's claims, or audit its tables."),

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.acquire.listing import children, files_below
+from mobilebench.datasets.file_digests import content_digests
 from mobilebench.datasets.spec import SPLITS, DataError, DatasetSpec, Entry, Reading
 from mobilebench.datasets.splits import holdout
+from mobilebench.system.layout import DIGESTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +38,7 @@ def spec_of(dataset_id: str, own: OwnData) -> DatasetSpec:
         homepage="",
         hflip=own.hflip,
         read=partial(_read, own),
-        fingerprint=partial(_fingerprint, own),
+        fingerprint=partial(_fingerprint, own, DIGESTS / f"{dataset_id}.json"),
     )
 
 
@@ -73,7 +75,7 @@ def _read_folder(folder: Path) -> Reading:
 
 def _read_csv(own: OwnData) -> Reading:
     path = Path(own.csv or "")
-    root = Path(own.root) if own.root is not None else path.parent
+    root = _root(own)
     lines = _lines(path)
     classes = _classes({line["label"] for line in lines})
     number = {name: i for i, name in enumerate(classes)}
@@ -136,13 +138,30 @@ def _check_splits(name: str, classes: Sequence[str], entries: Sequence[Entry]) -
         raise DataError(f"{name}: {what}; a dataset needs two classes or more, each with train images.")
 
 
-def _fingerprint(own: OwnData) -> str:
-    """Return the sha256 (hex) of names and sizes, or of the CSV, which changes when images come or go; "" if absent."""
+def _fingerprint(own: OwnData, cache: Path) -> str:
+    """Return the sha256 (hex) of the images' names below their folder and contents, and of a CSV; "" if absent.
+
+    Where the folder is does not matter.
+    """
+    content = hashlib.sha256()
     if own.csv:
         path = Path(own.csv)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    folder = Path(own.folder or "")
-    if not folder.is_dir():
-        return ""
-    lines = [f"{path.relative_to(folder).as_posix()}\t{path.stat().st_size}\n" for path in files_below(folder)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+        if not path.is_file():
+            return ""
+        content.update(path.read_bytes())
+        root = _root(own)
+        names = [line["path"] for line in _lines(path)]
+        files = [root / name for name in names]
+    else:
+        root = Path(own.folder or "")
+        if not root.is_dir():
+            return ""
+        files = files_below(root)
+        names = [path.relative_to(root).as_posix() for path in files]
+    for name, digest in zip(names, content_digests(files, cache), strict=True):
+        content.update(f"{name}\t{digest}\n".encode())
+    return content.hexdigest()
+
+
+def _root(own: OwnData) -> Path:
+    return Path(own.root) if own.root is not None else Path(own.csv or "").parent

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilebench.analysis.collect import raise_if_stale
+from mobilebench.analysis.origins import origins
 from mobilebench.models.cost.cost_file import CostRow, read_costs
 from mobilebench.report.inputs import Curve, ReportInputs, RunRef
 from mobilebench.scoring import Matrix, compute_scores
@@ -31,7 +32,8 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
     matrix = Matrix.from_csv(results)
     anchors = reference.paper_anchors() if suite.score.anchors == "paper" else None
     scored = set(read_csv(results / "accuracy.csv", ("run_id",))["run_id"])
-    records = [record for record in tracker.records(suite.experiment) if record.run_id in scored]
+    taken = [run for run in tracker.runs(suite.experiment) if run.record.run_id in scored]
+    records = [run.record for run in taken]
     raise_if_stale(records, suite)
     return ReportInputs(
         matrix=matrix,
@@ -41,6 +43,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         protocol_hash=suite.protocol.hash,
         protocol=asdict(suite.protocol),
         dataset_digests={record.dataset: record.data_digest for record in records},
+        made_with=origins(run.tags for run in taken),
         runs={(r.model, r.dataset, r.seed): RunRef(r.run_id, tracker.run_url(r.run_id)) for r in records},
         curves=tuple(_curve(tracker, record) for record in records),
         costs=_costs(results, records),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mobilebench.analysis.origins import Origin
     from mobilebench.models.cost.cost_file import CostRow
     from mobilebench.scoring import Matrix, ScoreTable
     from mobilebench.scoring.matrix import CellKey
@@ -57,6 +58,8 @@ class ReportInputs:
     """The protocol's settings; empty where they are not known."""
     dataset_digests: Mapping[str, str] = field(default_factory=dict)
     """{dataset: content digest of its packed arrays}."""
+    made_with: tuple[Origin, ...] = ()
+    """What the runs were made with, most frequent first; empty where that is not known."""
     runs: Mapping[CellKey, RunRef] = field(default_factory=dict)
     """{(model, dataset, seed): the run behind the cell}."""
     curves: tuple[Curve, ...] = ()

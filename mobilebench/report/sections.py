@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilebench.analysis.origins import mixture
 from mobilebench.errors import UserError
 from mobilebench.report import analysis, figures, plots
 from mobilebench.report.analysis import between
@@ -18,6 +19,7 @@ from mobilebench.studies.beyond_imagenet.published import PAPER_FOUR
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from mobilebench.analysis.origins import Origin
     from mobilebench.report.inputs import ReportInputs
     from mobilebench.report.style import Picture
     from mobilebench.scoring import ScoreRow
@@ -69,7 +71,9 @@ def _leaderboard(inputs: ReportInputs) -> Section:
     )
     columns = ("rank", "model", "xScore", "interval", "G", "V", "rank interval", "P(above next)", "runs per cell")
     table = Table("leaderboard", caption, columns, tuple(_score_cells(row) for row in scores.rows))
-    return Section("leaderboard", "Leaderboard", scores.notes, (figures.leaderboard(inputs),), (table,))
+    mixed = mixture(inputs.made_with)
+    notes = (*scores.notes, f"{mixed}: see the table under provenance.") if mixed else scores.notes
+    return Section("leaderboard", "Leaderboard", notes, (figures.leaderboard(inputs),), (table,))
 
 
 def _score_cells(row: ScoreRow) -> tuple[Field, ...]:
@@ -229,6 +233,10 @@ def _provenance(inputs: ReportInputs) -> Section:
     if inputs.dataset_digests:
         digests = tuple((text(name), text(digest)) for name, digest in inputs.dataset_digests.items())
         tables.append(Table("data", "Content digests of the packed datasets.", ("dataset", "digest"), digests))
+    if inputs.made_with:
+        rows = tuple(_origin_cells(origin) for origin in inputs.made_with)
+        header = ("runs", "mobilebench", "torch", "torchvision", "timm", "device")
+        tables.append(Table("made_with", "What the runs were made with.", header, rows))
     if inputs.runs:
         rows = tuple(_run_cells(inputs, key) for key in inputs.runs)
         tables.append(
@@ -237,6 +245,11 @@ def _provenance(inputs: ReportInputs) -> Section:
     return Section(
         "provenance", "Where the numbers come from", (inputs.source,) if inputs.source else (), (), tuple(tables)
     )
+
+
+def _origin_cells(origin: Origin) -> tuple[Field, ...]:
+    said = (origin.commit, origin.torch, origin.torchvision, origin.timm, origin.device)
+    return number(origin.runs, 0), *(text(value) for value in said)
 
 
 def _run_cells(inputs: ReportInputs, key: tuple[str, str, int]) -> tuple[Field, ...]:

@@ -7,4 +7,6 @@ PACKED = Path("data/packed")
 RESULTS = Path("results")
 STATE = Path(".mobilebench/cells")
 NETWORKS = Path(".mobilebench/networks")
+DIGESTS = Path(".mobilebench/digests")
+INPUTS = RESULTS / "inputs"
 ARTIFACTS = Path("mlartifacts")

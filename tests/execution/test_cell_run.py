@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grids
@@ -10,24 +12,29 @@ import pytest
 import torch
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from torch import nn
 
 from mobilebench.analysis.collect import score_experiment, write_scores
 from mobilebench.config.suite import Cell
+from mobilebench.errors import UserError
 from mobilebench.execution import cell_run
 from mobilebench.execution.cell_run import CellFailedError, CellRun
 from mobilebench.execution.context import open_context
 from mobilebench.execution.delivery import SyncReport, sync_journals
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.progress import NullListener
+from mobilebench.models import fingerprint
+from mobilebench.models.registry import MODELS
+from mobilebench.models.spec import ModelSpec
 from mobilebench.runs.journal import Delivery
 from mobilebench.runs.records import read_results, result_path
 from mobilebench.runs.score_check import RecordsError
-from mobilebench.system.layout import RESULTS, STATE
+from mobilebench.system.layout import NETWORKS, RESULTS, STATE
 from mobilebench.tracking import OfflineTracker, Tracker, TrackingError, uri
 from mobilebench.training import checkpoint
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from mobilebench.execution.context import RunContext
     from mobilebench.training import EpochResult
@@ -306,3 +313,84 @@ def test_a_dataset_that_another_worker_is_logging_too_is_logged(
     (record,) = context.tracker.records("tiny")
     (logged,) = MlflowClient(context.tracker.uri).get_run(record.run_id).inputs.dataset_inputs
     assert (logged.dataset.name, record.status) == ("blobs", "FINISHED")
+
+
+def small(num_classes: int, width: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, stride=4), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(width, num_classes),
+    )  # fmt: skip
+
+
+def narrow(num_classes: int) -> nn.Module:
+    return small(num_classes, 4)
+
+
+def wide(num_classes: int) -> nn.Module:
+    return small(num_classes, 8)
+
+
+def use(build: Callable[[int], nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `build` the code of the model `small`, as an edit does between two commands."""
+    monkeypatch.setitem(MODELS, "small", ModelSpec("small", "Small", "for tests", build, "paper"))
+    fingerprint._known.cache_clear()
+    shutil.rmtree(NETWORKS, ignore_errors=True)  # the kept fingerprints are of files, and here no file was edited
+
+
+SMALL = Cell("small", "blobs", 0)
+
+
+@pytest.fixture
+def of_small(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> RunContext:
+    use(narrow, monkeypatch)
+    return replace(context, suite=replace(context.suite, models=("small",)))
+
+
+def test_an_edited_network_is_trained_again_and_the_old_run_is_superseded(
+    of_small: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CellRun(of_small, SMALL).complete()
+    assert of_small.is_finished(SMALL)
+    (first,) = read_results(RESULTS)
+    use(wide, monkeypatch)
+    assert not of_small.is_finished(SMALL)
+    CellRun(of_small, SMALL).complete()
+    (second,) = read_results(RESULTS)
+    assert second.run_id != first.run_id
+    assert second.network != first.network
+    assert second.params != first.params
+    (project_params := Path("params.yaml")).write_text(
+        project_params.read_text().replace("[shufflenet, starnet]", "[small]")
+    )
+    scored = score_experiment(of_small.tracker, "tiny", lam=0.5, anchors="grid", results=RESULTS)
+    assert scored.checked.records == (second,)
+    assert scored.checked.ignored == 1
+
+
+def test_a_half_trained_cell_is_not_carried_on_under_other_code(
+    of_small: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        CellRun(replace(of_small, listener=Power(after=1)), SMALL).complete()
+    use(wide, monkeypatch)
+    listener = Notes()
+    CellRun(replace(of_small, listener=listener), SMALL).complete()
+    assert not [line for line in listener.heard if "goes on after" in line]
+    (record,) = read_results(RESULTS)
+    assert [epoch for epoch, _ in of_small.tracker.curves(record.run_id, ["train_loss"])["train_loss"]] == [1, 2]
+    assert sorted(run.status for run in of_small.tracker.records("tiny")) == ["FINISHED", "KILLED"]
+
+
+def test_code_edited_while_a_grid_runs_stops_the_cell(of_small: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = CellRun(of_small, SMALL)
+    use(wide, monkeypatch)
+    with pytest.raises(CellFailedError, match="the code of small changed after this call had begun; run the same"):
+        run.complete()
+    CellRun(of_small, SMALL).complete()
+    assert of_small.is_finished(SMALL)
+
+
+def test_data_packed_under_another_policy_is_refused(context: RunContext) -> None:
+    protocol = replace(context.suite.protocol, data=replace(context.suite.protocol.data, val_fraction=0.25))
+    with pytest.raises(UserError, match=r"val_fraction 0\.0, params\.yaml says 0\.25; run `mobilebench data prepare"):
+        open_context(replace(context.suite, protocol=protocol), "blobs", context.tracker)

@@ -51,7 +51,7 @@ def prepare(
     as `official: false`). Killed at any point, it leaves no half-written dataset. Raises DataError.
     """
     spec = find(dataset_id, own or {})
-    identity = _identity(spec, policy)
+    identity = packing_identity(spec, policy)
     final = out_dir / spec.id
     out_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(out_dir / f".{spec.id}.lock"):
@@ -81,7 +81,7 @@ def find(dataset_id: str, own: Mapping[str, OwnData]) -> DatasetSpec:
     raise registry.unknown(dataset_id, [*registry.DATASETS, *own])
 
 
-def _identity(spec: DatasetSpec, policy: DataPolicy) -> str:
+def packing_identity(spec: DatasetSpec, policy: DataPolicy) -> str:
     """Return the hex name of what the packed files are made from, known before anything is fetched."""
     facts = {"format": FORMAT, "id": spec.id, "version": spec.version, "hflip": spec.hflip, "policy": canonical(policy)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

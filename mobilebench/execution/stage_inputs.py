@@ -1,0 +1,65 @@
+"""What each stage of dvc.yaml depends on, as files: DVC sees files, and only those parts of params.yaml it is told of.
+
+A setting that is left out, images of one's own, a network in another package: DVC could see none of them in
+params.yaml. These files hold their present state, so that a stage runs again exactly when something of its own changed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from mobilebench.config.parsing import canonical
+from mobilebench.config.protocol import recipe_hash
+from mobilebench.datasets.packing.packed import read_meta
+from mobilebench.datasets.packing.prepare import find, packing_identity
+from mobilebench.errors import UserError
+from mobilebench.models.fingerprint import code_digest
+from mobilebench.system.files import write_text
+from mobilebench.system.layout import PACKED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mobilebench.config.suite import Suite
+
+
+def write_inputs(suite: Suite, folder: Path) -> list[Path]:
+    """Write the inputs of every stage and return their paths.
+
+    They are `prepare/<dataset>.json`, `train/<dataset>.json`, `score.json` and `report.json`.
+    """
+    recipes = {cell.name: recipe_hash(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in suite.cells()}
+    files: dict[str, Any] = {}
+    code = {model: digest for model in suite.models if (digest := code_digest(model))}
+    for dataset in suite.datasets:
+        files[f"prepare/{dataset}"] = _packing(suite, dataset)
+        files[f"train/{dataset}"] = {
+            "experiment": suite.experiment,
+            "recipes": {cell.name: recipes[cell.name] for cell in suite.cells(dataset)},
+            "code": code,
+        }
+    files["score"] = {"experiment": suite.experiment, "recipes": recipes, "score": asdict(suite.score)}
+    files["report"] = {
+        "suite": suite.suite,
+        "experiment": suite.experiment,
+        "protocol": canonical(suite.protocol),
+        "score": asdict(suite.score),
+    }
+    return [
+        write_text(folder / f"{name}.json", json.dumps(value, indent=1, sort_keys=True) + "\n")
+        for name, value in files.items()
+    ]
+
+
+def _packing(suite: Suite, dataset: str) -> dict[str, str]:
+    """Return what a dataset is packed from. Data that was pulled without its source stays as it is."""
+    spec = find(dataset, suite.data_sources)
+    source = spec.fingerprint() if spec.fingerprint else ""
+    if spec.fingerprint and not source:
+        try:
+            source = str(read_meta(PACKED / dataset).provenance.get("fingerprint", ""))
+        except UserError:
+            source = ""
+    return {"identity": packing_identity(spec, suite.protocol.recipe_for("", dataset).data), "source": source}
