@@ -168,11 +168,8 @@ def _subsets(inputs: ReportInputs) -> Section:
     if len(matrix.datasets) < 3:
         raise UserError(f"subsets need 3 or more datasets; this suite has {len(matrix.datasets)}")
     size = 4 if len(matrix.datasets) > 4 else len(matrix.datasets) - 1
-    tables = (
-        *analysis.proxy_scores_table(matrix, PAPER_FOUR, lam=lam),
-        analysis.subsets_table(matrix, size, lam=lam, marked=PAPER_FOUR),
-    )
-    words = "A subset that keeps the order may still miss the values; both are judged on models left out, too."
+    words, (choice, every) = analysis.subset_findings(matrix, size, lam=lam, marked=PAPER_FOUR)
+    tables = (choice, every, *analysis.proxy_scores_table(matrix, PAPER_FOUR, lam=lam))
     several = len(matrix.datasets) > 3  # of three datasets there is one size of subset, and nothing to draw
     pictures = (plots.subset_plot(matrix, lam, PAPER_FOUR, "the paper's four"),) if several else ()
     return Section("subsets", "Can fewer datasets stand in for all?", (words,), pictures, tables)
