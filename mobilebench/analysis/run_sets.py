@@ -67,7 +67,8 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
     """Return what `name` stands for.
 
     A run's id, a model version (`mobilebench.model.dataset/3` or `...@best`), an experiment, or a git revision that
-    has results/accuracy.csv; `run:`, `experiment:` and `git:` before it say which where it could be two.
+    has results/accuracy.csv; `run:`, `experiment:` and `git:` before it say which where it could be two. The runs of
+    one protocol among several are `experiment:NAME@HASH`.
     """
     if match := _RUN.fullmatch(name):
         return _of_runs(name, [tracker.run(match[2])])
@@ -75,7 +76,8 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
         return _of_runs(name, [tracker.run(tracker.registry.run_of(match[1], match[2], match[3]))])
     kind, _, rest = name.rpartition(":")
     if kind == "experiment":
-        return _of_experiment(rest, tracker)
+        experiment, _, protocol = rest.partition("@")
+        return _of_experiment(experiment, tracker, protocol)
     if kind == "git":
         return _of_revision(rest)
     is_experiment, is_revision = name in tracker.experiments(), _resolve(name) is not None
@@ -119,19 +121,9 @@ def unknown(a: RunSet, b: RunSet) -> list[str]:
     return [kind for key, kind in names.items() if not (getattr(a, key) and getattr(b, key))]
 
 
-def _of_experiment(name: str, tracker: Tracker) -> RunSet:
+def _of_experiment(name: str, tracker: Tracker, chosen: str = "") -> RunSet:
     found = tracker.runs(name)
-    suite = suite_of_experiment(name)
-    hashes = sorted({d.record.protocol_hash for d in found if d.record.status == "FINISHED"})
-    if suite is None and len(hashes) != 1:
-        raise RunSetError(
-            f"experiment {name!r} has finished runs of {len(hashes)} protocols and no suite says which counts"
-        )
-    wanted = suite.protocol.hash if suite and suite.protocol.hash in hashes else (hashes or [""])[0]
-    if len(hashes) > 1 and wanted not in hashes:
-        raise RunSetError(
-            f"experiment {name!r} has finished runs of protocols {', '.join(hashes)}; compare run ids instead"
-        )
+    wanted = _protocol(name, found, chosen)
     checked = check([d.record for d in found], sorted({d.record.cell for d in found}), wanted)
     doubled = [p for p in checked.problems if p.kind in {"duplicate", "damaged", "disagrees"}]
     if doubled:
@@ -140,6 +132,34 @@ def _of_experiment(name: str, tracker: Tracker) -> RunSet:
     if not taken:
         raise RunSetError(f"experiment {name!r} has no finished cell")
     return _of_runs(name, [d for d in found if d.record.run_id in taken])
+
+
+def _protocol(name: str, found: Iterable[Details], chosen: str) -> str:
+    """Return the protocol whose runs are meant: the one `chosen`, else the suite's if it has runs, else the only one.
+
+    Raises RunSetError where that leaves none or several, with how many finished runs each has and what to type.
+    """
+    counts = Counter(details.record.protocol_hash for details in found if details.record.status == "FINISHED")
+    if not counts:
+        raise RunSetError(f"experiment {name!r} has no finished cell")
+    suite = None if chosen else suite_of_experiment(name)
+    wanted = chosen or (suite.protocol.hash if suite else "")
+    if wanted in counts:
+        return wanted
+    if len(counts) == 1 and not chosen:
+        return next(iter(counts))
+    runs = ", ".join(f"{protocol} ({count} run{'s' * (count > 1)})" for protocol, count in sorted(counts.items()))
+    reason = (
+        f"none of protocol {chosen}"
+        if chosen
+        else f"none of params.yaml's, {suite.protocol.hash}"
+        if suite
+        else "no suite of that name says which counts"
+    )
+    raise RunSetError(
+        f"experiment {name!r} has finished runs of protocols {runs}; {reason}. Write which one you mean, as "
+        f"experiment:{name}@{min(counts)}"
+    )
 
 
 def _of_runs(name: str, found: Iterable[Details]) -> RunSet:
