@@ -8,10 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from mobilebench.analysis.collect import raise_if_stale
+from mobilebench.analysis.collect import raise_if_stale, recomputed
 from mobilebench.models.cost.cost_file import CostRow, read_costs
 from mobilebench.report.inputs import Curve, ReportInputs, RunRef
-from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet import published as reference
 from mobilebench.system.files import read_csv
 
@@ -28,14 +27,13 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
 
     Raises UserError when `mobilebench score` has not written its tables yet.
     """
-    matrix = Matrix.from_csv(results)
-    anchors = reference.paper_anchors() if suite.score.anchors == "paper" else None
+    matrix, scores = recomputed(results, suite.score)
     scored = set(read_csv(results / "accuracy.csv", ("run_id",))["run_id"])
     records = [record for record in tracker.records(suite.experiment) if record.run_id in scored]
     raise_if_stale(records, suite)
     return ReportInputs(
         matrix=matrix,
-        scores=compute_scores(matrix, lam=suite.score.lam, anchors=anchors),
+        scores=scores,
         suite=suite.suite,
         experiment=suite.experiment,
         protocol_hash=suite.protocol.hash,
