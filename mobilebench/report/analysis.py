@@ -256,14 +256,27 @@ def cost_table(inputs: ReportInputs, costs: tuple[CostRow, ...]) -> Table:
             number(row.latency_ms, 1, strong=bool(fronts[2][k])) if row.latency_ms else Field("not measured", np.nan)
         )
         rows.append((
-            text(row.model), number(float(score[k])), number(row.params / 1e6, 2, strong=bool(fronts[0][k])),
-            number(row.macs / 1e6, 0, strong=bool(fronts[1][k])), latency,
+            text(row.model), number(float(score[k])),
+            _millions(row.params, row.params_range, 2, strong=bool(fronts[0][k])),
+            _millions(row.macs, row.macs_range, 0, strong=bool(fronts[1][k])), latency,
         ))  # fmt: skip
     notes = sorted({row.latency_note for row in known if row.latency_ms and row.latency_note})
-    caption = "Bold: on the Pareto front of that cost and xScore. MACs are multiply-adds. " + (
-        "Latency: " + "; ".join(notes) + "." if notes else "Latency was not measured."
-    )
+    ranges = any(row.params_range or row.macs_range for row in known)
+    caption = "Bold: on the Pareto front of that cost and xScore. MACs are multiply-adds. "
+    if ranges:
+        caption += (
+            "Brackets: fewest to most where a model's cost differs between datasets by more than 5 %, beside their mean"
+            " or what was profiled, which is what the front takes. "
+        )
+    caption += "Latency: " + "; ".join(notes) + "." if notes else "Latency was not measured."
     return Table("cost", caption, ("model", "xScore", "params (M)", "MACs (M)", "latency (ms)"), tuple(rows))
+
+
+def _millions(value: int, span: tuple[int, int] | None, digits: int, *, strong: bool) -> Field:
+    words = f"{value / 1e6:.{digits}f}"
+    if span:
+        words += f" [{span[0] / 1e6:,.{digits}f} to {span[1] / 1e6:,.{digits}f}]"
+    return Field(words, value / 1e6, strong=strong)
 
 
 def cost_columns(costs: list[CostRow]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -97,6 +97,7 @@ def _claims(inputs: ReportInputs) -> Section:
         {name: row.params for name, row in costs.items()},
         {name: row.macs for name, row in costs.items()},
         inputs.elements or {},
+        inputs.element_notes,
     )
     return Section("claims", "The paper's claims", (), (), (analysis.claims_table(context),))
 
@@ -187,7 +188,7 @@ def _cost(inputs: ReportInputs) -> Section:
 
 def _elements(inputs: ReportInputs) -> Section:
     if not inputs.elements:
-        raise UserError("the architectural elements of these models are not known")
+        raise UserError("; ".join(inputs.element_remarks) or "the architectural elements of these models are not known")
     table = analysis.elements_table(inputs)
     if not table.rows:
         raise UserError("every element is in all of these models or in none")
@@ -195,7 +196,11 @@ def _elements(inputs: ReportInputs) -> Section:
         f"n = {len(inputs.scores.models)} networks, chosen by hand and different in many elements at once: "
         "a difference is an association, and no test here can make it a cause."
     )
-    return Section("elements", "Architectural elements", (words,), (plots.element_plot(inputs),), (table,))
+    notes = (f"{element}: {note}." for element, found in inputs.element_notes.items() for note in found)
+    remarks = (f"Left out: {remark}." for remark in inputs.element_remarks)
+    return Section(
+        "elements", "Architectural elements", (words, *notes, *remarks), (plots.element_plot(inputs),), (table,)
+    )
 
 
 def _curves(inputs: ReportInputs) -> Section:

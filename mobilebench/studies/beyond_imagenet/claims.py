@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mobilebench.studies.study import Evidence
 
 
+# The row of Table 5 that a claim is about.
+_ELEMENT_OF = {"transformers": "layerwise_transformer", "channel_attention": "squeeze_excite"}
+
+
 def check_claims(context: Context) -> tuple[Claim, ...]:
     """Return a verdict on each of the paper's claims for one matrix; nothing is resampled beyond `scores.draws`.
 
@@ -33,7 +37,8 @@ def _judge(context: Context, name: str, statement: str, rule: str, test: Callabl
         found = test(context)
     except (NotTestableError, UserError) as reason:
         return Claim(name, statement, rule, "not testable", notes=(str(reason),))
-    return Claim(name, statement, rule, found.verdict, tuple(found.pro), tuple(found.contra), tuple(found.remarks))
+    notes = (*found.remarks, *context.element_notes.get(_ELEMENT_OF.get(name, ""), ()))
+    return Claim(name, statement, rule, found.verdict, tuple(found.pro), tuple(found.contra), notes)
 
 
 _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (
