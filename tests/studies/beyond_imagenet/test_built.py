@@ -51,8 +51,8 @@ def test_every_disagreement_of_the_packaged_networks_has_its_sentence() -> None:
 
 def test_packaged_networks_need_no_torch() -> None:
     code = (
-        "import sys; from mobilebench import models; from mobilebench.studies.beyond_imagenet.built import built_elements;"
-        "assert built_elements(models.MODELS).flags; print(sorted({'torch', 'timm'} & set(sys.modules)))"
+        "import sys; from mobilebench import models; from mobilebench.studies.beyond_imagenet import built;"
+        "assert built.built_elements(models.MODELS).flags; print(sorted({'torch', 'timm'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
