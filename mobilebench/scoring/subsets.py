@@ -235,6 +235,8 @@ def predict_new(new: Matrix, reference: Matrix, *, lam: float = 0.5) -> Predicti
 def _members(matrix: Matrix, size: int) -> tuple[NDArray[np.bool_], list[list[str]]]:
     """Return membership [S, D] and the names of every subset of a size."""
     count = len(matrix.datasets)
+    if count < 3:
+        raise UserError(f"subsets need 3 or more datasets; the matrix has {count}")
     if not 2 <= size <= count:
         raise UserError(f"subsets of {size} datasets: the matrix has {count}, so 2 to {count} is possible")
     if math.comb(count, size) > LIMIT:

@@ -155,7 +155,21 @@ def test_too_few_models_have_no_prediction_but_a_direct_score() -> None:
     assert np.isfinite(direct_scores(small, reference.PAPER_FOUR)).all()
 
 
+def test_where_one_model_alone_differs_on_a_dataset_nothing_is_claimed() -> None:
+    """Without that model the dataset has no scale, so no choice can be made there."""
+    accuracy = np.random.default_rng(0).uniform(size=(5, 3))
+    accuracy[:, 1] = [0.5, 0.5, 0.5, 0.5, 0.6]
+    matrix = grid(accuracy)
+    assert np.isnan(nested_spearman(matrix, 2))
+    assert np.isfinite([s.spearman for s in all_subsets(matrix, 2)]).all()
+    expected = chance(matrix, 2)
+    assert expected is not None
+    assert np.isnan(expected.nested)
+
+
 def test_impossible_subsets_are_refused() -> None:
+    with pytest.raises(UserError, match="need 3 or more datasets; the matrix has 2"):
+        all_subsets(TABLE.select(datasets=TABLE.datasets[:2]), 2)
     with pytest.raises(UserError, match="2 to 7"):
         all_subsets(TABLE, 8)
     with pytest.raises(UserError, match="not among"):

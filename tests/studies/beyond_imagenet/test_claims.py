@@ -141,3 +141,19 @@ def test_single_runs_of_unknown_test_size_only_lean() -> None:
     found = verdicts(unknown)["best_four"]
     assert found.verdict == "leans against"
     assert evidence.NO_INTERVAL in found.notes
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_a_perfect_agreement_of_few_models_is_no_evidence(count: int) -> None:
+    small = world(np.linspace(0.9, 0.1, 11)).select(models=TABLE.models[:count])
+    found = verdicts(small)
+    for name in CHECKS:
+        assert found[name].verdict == "not testable"
+        assert f"{count} models have every dataset" in found[name].notes[0]
+
+
+def test_an_absent_cell_leaves_its_model_out_of_the_claims_on_the_four() -> None:
+    top1 = TABLE.top1.copy()
+    top1[0, 0] = np.nan
+    found = verdicts(Matrix(TABLE.models, TABLE.datasets, (0,), top1, TABLE.n_test))["four_suffice"]
+    assert any("n = 10 models" in line for line in (*found.pro, *found.contra))
