@@ -98,6 +98,7 @@ def _claims(inputs: ReportInputs) -> Section:
         {name: row.macs for name, row in costs.items()},
         inputs.elements or {},
         inputs.element_notes,
+        inputs.element_remarks,
     )
     return Section("claims", "The paper's claims", (), (), (analysis.claims_table(context),))
 

@@ -36,9 +36,16 @@ def _judge(context: Context, name: str, statement: str, rule: str, test: Callabl
         evidence.require_papers_datasets(context)
         found = test(context)
     except (NotTestableError, UserError) as reason:
-        return Claim(name, statement, rule, "not testable", notes=(str(reason),))
-    notes = (*found.remarks, *context.element_notes.get(_ELEMENT_OF.get(name, ""), ()))
+        return Claim(name, statement, rule, "not testable", notes=(str(reason), *_on_elements(context, name)))
+    notes = (*found.remarks, *_on_elements(context, name))
     return Claim(name, statement, rule, found.verdict, tuple(found.pro), tuple(found.contra), notes)
+
+
+def _on_elements(context: Context, name: str) -> tuple[str, ...]:
+    """Return what a reader must know of the flags behind a claim about an architectural element."""
+    if name not in _ELEMENT_OF:
+        return ()
+    return (*context.element_notes.get(_ELEMENT_OF[name], ()), *context.element_remarks)
 
 
 _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (

@@ -35,6 +35,8 @@ class Context:
     """{architectural element: {model: has it}}."""
     element_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """{element: sentences on where Table 5 and the networks built disagree}."""
+    element_remarks: tuple[str, ...] = ()
+    """Sentences on the models whose elements are left out, and why."""
 
 
 def load_matrix(source: str) -> Matrix:
@@ -60,6 +62,7 @@ def load_context(source: str, *, lam: float = reference.PAPER_LAMBDA, anchors: A
         {row.model: row.macs for row in rows},
         elements.flags,
         elements.notes,
+        elements.remarks,
     )
 
 

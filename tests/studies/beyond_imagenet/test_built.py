@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mobilebench import models
 from mobilebench.scoring.effects import element_effects
 from mobilebench.scoring.xscore import xscore
 from mobilebench.studies.beyond_imagenet import built
@@ -94,4 +93,13 @@ def test_what_cannot_be_built_is_left_out_and_named() -> None:
     assert all(set(row) == {"starnet"} for row in found.flags.values())
     (remark,) = found.remarks
     assert "no_such_net" in remark
-    assert set(models.MODELS) >= {"starnet"}
+
+
+def test_a_claim_names_the_models_whose_elements_are_not_known(tmp_path: Path) -> None:
+    frame = TABLE.to_frame().replace({"model": {"starnet": "no_such_net"}})
+    frame.to_csv(tmp_path / "accuracy.csv", index=False)
+    found = {claim.name: claim for claim in check_claims(load_context(str(tmp_path)))}
+    claim = found["channel_attention"]
+    assert any("no_such_net" in note for note in claim.notes)
+    assert any("(n = 3) minus without (n = 7)" in line for line in (*claim.pro, *claim.contra))
+    assert not any("no_such_net" in note for note in found["last"].notes)
