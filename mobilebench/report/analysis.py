@@ -156,8 +156,10 @@ def _choice_table(
         f"What {size} of {len(matrix.datasets)} datasets say, n = {len(matrix.models)} models; the first row is the "
         f"honest one. Noise: {drawn}. A number that does not beat its noise says nothing."
     )
-    columns = ("number", ", ".join(own.datasets) if own else "named", f"best of {count}", "noise, 95 %")
-    return Table(f"subset_choice_{size}", caption, columns, tuple(rows))
+    columns = ("number", ", ".join(own.datasets) if own else "", f"best of {count}", "noise, 95 %")
+    shown = [i for i in range(len(columns)) if own or i != 1]  # no column for a marked subset that is not there
+    cut = tuple(tuple(row[i] for i in shown) for row in rows)
+    return Table(f"subset_choice_{size}", caption, tuple(columns[i] for i in shown), cut)
 
 
 def _choice_words(matrix: Matrix, found: Sequence[Subset], nested: float, noise: Chance | None) -> str:

@@ -136,6 +136,12 @@ def test_the_claims_on_the_four_are_decided_where_the_truth_is_plain() -> None:
     assert on_two["best_four"].count("contradicted") >= 19
 
 
+@pytest.mark.parametrize(("models", "tabled"), [(7, 0.714), (11, 0.536), (20, 0.380)])
+def test_the_noise_beside_a_spearman_is_that_of_tables(models: int, tabled: float) -> None:
+    """One-sided 5 % points of Spearman's rho (Zar 1972), exact, against the approximation that is shown."""
+    assert evidence._noise_spearman(models) == pytest.approx(tabled, abs=0.05)
+
+
 def test_single_runs_of_unknown_test_size_only_lean() -> None:
     unknown = Matrix(TABLE.models, TABLE.datasets, (0,), TABLE.top1, np.zeros(7, dtype=np.int64))
     found = verdicts(unknown)["best_four"]
