@@ -46,6 +46,7 @@ SLOW = (
     "runs/test_earlier_version.py",
     "search/test_studies.py",
     "sensitivity/test_run.py",
+    "studies/beyond_imagenet/test_built.py",
     "studies/beyond_imagenet/test_elements.py",
     "test_readme.py",
     "tracking",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mobilebench.analysis.origins import Origin, origins
 from mobilebench.config.protocol import recipe_hash
-from mobilebench.config.suite import Cell
+from mobilebench.config.suite import Cell, ScoreSettings
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import suite_of_experiment
@@ -20,6 +20,7 @@ from mobilebench.runs.records import read_results
 from mobilebench.runs.score_check import CheckedRecords, RecordsError, check, compare_files, raise_if_incomplete
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet.published import paper_anchors
+from mobilebench.system.files import read_csv
 from mobilebench.system.layout import PACKED, STATE
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from mobilebench.runs.records import Record
     from mobilebench.scoring import ScoreTable
     from mobilebench.tracking import Tracker
+
+
+# What xscore.csv calls the anchors, and what `score --anchors` calls them.
+_ANCHORS: dict[str, Literal["grid", "paper"]] = {"grid": "grid", "fixed": "paper"}
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,43 @@ def raise_if_stale(records: Iterable[Record], suite: Suite) -> None:
             f"{len(others)} of the scored runs are of other recipes than params.yaml has now ({names}"
             f"{', ...' if len(others) > 5 else ''}); run `mobilebench score` (or `dvc repro`) again"
         )
+
+
+def scored_with(results: Path, wanted: ScoreSettings) -> tuple[ScoreSettings, str]:
+    """Return lambda and anchors as `score` wrote them to xscore.csv, and a sentence where params.yaml `wanted` others.
+
+    What follows the score (leaderboard, report) shows these, so that all three speak of the same numbers. Without an
+    xscore.csv they are params.yaml's. Raises UserError for a file whose rows disagree or that says neither.
+    """
+    path = results / "xscore.csv"
+    if not path.is_file():
+        return wanted, ""
+    rows = {tuple(row) for row in read_csv(path, ("lambda", "anchors"))[["lambda", "anchors"]].to_numpy().tolist()}
+    try:
+        ((lam, anchors),) = rows
+        used = ScoreSettings(lam=float(lam), anchors=_ANCHORS[anchors])
+    except (ValueError, KeyError):
+        raise UserError(
+            f"{path} does not say one lambda and one kind of anchors ({', '.join(_ANCHORS)}) for all of its rows; run "
+            "`mobilebench score` again"
+        ) from None
+    if used == wanted:
+        return used, ""
+    return used, (
+        f"Scored with lambda {used.lam:g} and {used.anchors} anchors, as `mobilebench score` was called; params.yaml "
+        f"has lambda {wanted.lam:g} and {wanted.anchors} anchors."
+    )
+
+
+def recomputed(results: Path, wanted: ScoreSettings) -> tuple[Matrix, ScoreTable]:
+    """Return the matrix in a results folder and its scores, with what `score` used; a note says where that differs.
+
+    Raises UserError when `mobilebench score` has not written its tables, or as `scored_with` does.
+    """
+    matrix = Matrix.from_csv(results)
+    used, note = scored_with(results, wanted)
+    table = compute_scores(matrix, lam=used.lam, anchors=paper_anchors() if used.anchors == "paper" else None)
+    return matrix, replace(table, notes=(note, *table.notes)) if note else table
 
 
 def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:

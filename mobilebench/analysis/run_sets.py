@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mobilebench.config.parsing import flatten
+from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell, parse_suite
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import suite_of_experiment
@@ -20,6 +21,7 @@ from mobilebench.system.git import git
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from mobilebench.runs.records import Record
     from mobilebench.tracking import Details, Tracker
 
 T = TypeVar("T")
@@ -79,7 +81,8 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
     """Return what `name` stands for.
 
     A run's id, a model version (`mobilebench.model.dataset/3` or `...@best`), an experiment, or a git revision that
-    has results/accuracy.csv; `run:`, `experiment:` and `git:` before it say which where it could be two.
+    has results/accuracy.csv; `run:`, `experiment:` and `git:` before it say which where it could be two. The runs of
+    one protocol among several are `experiment:NAME@HASH`.
     """
     if match := _RUN.fullmatch(name):
         return _of_runs(name, [tracker.run(match[2])])
@@ -87,7 +90,8 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
         return _of_runs(name, [tracker.run(tracker.registry.run_of(match[1], match[2], match[3]))])
     kind, _, rest = name.rpartition(":")
     if kind == "experiment":
-        return _of_experiment(rest, tracker)
+        experiment, _, protocol = rest.partition("@")
+        return _of_experiment(experiment, tracker, protocol)
     if kind == "git":
         return _of_revision(rest)
     is_experiment, is_revision = name in tracker.experiments(), _resolve(name) is not None
@@ -131,28 +135,46 @@ def unknown(a: RunSet, b: RunSet) -> list[str]:
     return [kind for key, kind in names.items() if not (getattr(a, key) and getattr(b, key))]
 
 
-def _of_experiment(name: str, tracker: Tracker) -> RunSet:
+def _of_experiment(name: str, tracker: Tracker, chosen: str = "") -> RunSet:
     found = tracker.runs(name)
-    suite = suite_of_experiment(name)
-    hashes = sorted({d.record.protocol_hash for d in found if d.record.status == "FINISHED"})
-    if suite is None and len(hashes) != 1:
-        raise RunSetError(
-            f"experiment {name!r} has finished runs of {len(hashes)} protocols and no suite says which counts"
-        )
-    wanted = suite.protocol.hash if suite and suite.protocol.hash in hashes else (hashes or [""])[0]
-    if len(hashes) > 1 and wanted not in hashes:
-        raise RunSetError(
-            f"experiment {name!r} has finished runs of protocols {', '.join(hashes)}; compare run ids instead"
-        )
-    ours = [d.record for d in found if d.record.protocol_hash == wanted]
-    checked = check(ours, {record.cell: record.recipe_hash for record in ours})
+    recipes = _recipes(name, [d.record for d in found if d.record.status == "FINISHED"], chosen)
+    checked = check([d.record for d in found], recipes)
     doubled = [p for p in checked.problems if p.kind in {"duplicate", "damaged", "disagrees"}]
     if doubled:
         raise RunSetError(f"experiment {name!r} cannot be compared:\n" + "\n".join(f"  {p}" for p in doubled))
     taken = {record.run_id for record in checked.records}
-    if not taken:
-        raise RunSetError(f"experiment {name!r} has no finished cell")
     return _of_runs(name, [d for d in found if d.record.run_id in taken])
+
+
+def _recipes(name: str, finished: list[Record], chosen: str) -> dict[Cell, str]:
+    """Return the recipe of each cell that is meant: that of the protocol `chosen`, else the suite's, else the only one.
+
+    Raises RunSetError where that leaves none or several, with how many finished runs each protocol has.
+    """
+    if not finished:
+        raise RunSetError(f"experiment {name!r} has no finished cell")
+    suite = None if chosen else suite_of_experiment(name)
+    if suite is not None:
+        ours = {r.cell: recipe_hash(suite.protocol.recipe_for(r.model, r.dataset)) for r in finished}
+        if any(record.recipe_hash == ours[record.cell] for record in finished):
+            return ours
+    of_protocol = [record for record in finished if chosen in {"", record.protocol_hash}]
+    recipes = {(record.cell, record.recipe_hash) for record in of_protocol}
+    if recipes and len(dict(recipes)) == len(recipes):
+        return dict(recipes)
+    counts = Counter(record.protocol_hash for record in finished)
+    runs = ", ".join(f"{protocol} ({count} run{'s' * (count > 1)})" for protocol, count in sorted(counts.items()))
+    reason = (
+        f"none of protocol {chosen}"
+        if chosen
+        else f"none of params.yaml's, {suite.protocol.hash}"
+        if suite
+        else "no suite of that name says which counts"
+    )
+    raise RunSetError(
+        f"experiment {name!r} has finished runs of protocols {runs}; {reason}. Write which one you mean, as "
+        f"experiment:{name}@{min(counts)}"
+    )
 
 
 def _of_runs(name: str, found: Iterable[Details]) -> RunSet:

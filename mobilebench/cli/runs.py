@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     """Compare A and B: experiments, run ids, model versions (mobilebench.model.dataset@best) or git revisions.
 
-    Differences are B - A over the cells that both have, paired over seeds. Writes a CSV and a slope chart to --out.
+    experiment:NAME@HASH is one protocol of an experiment that has several. Differences are B - A over the cells that
+    both have, paired over seeds. Writes a CSV and a slope chart to --out.
     """
     from mobilebench.analysis.compare import compare as compare_matrices
     from mobilebench.analysis.run_sets import changes, load_run_set, match_models, unknown

@@ -63,24 +63,19 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
 
 @click.command()
 def leaderboard() -> None:
-    """Print the leaderboard of results/accuracy.csv again."""
-    from mobilebench.analysis.collect import raise_if_stale
+    """Print the leaderboard of results/accuracy.csv again, with the lambda and anchors that score used."""
+    from mobilebench.analysis.collect import raise_if_stale, recomputed
     from mobilebench.cli.leaderboard import show
     from mobilebench.runs.records import read_results
-    from mobilebench.scoring import Matrix, compute_scores
-    from mobilebench.studies.beyond_imagenet.published import paper_anchors
     from mobilebench.system.files import read_csv
     from mobilebench.system.layout import RESULTS
 
     name, suite = _settings(None)
     assert suite is not None
-    matrix = Matrix.from_csv(RESULTS)
+    matrix, table = recomputed(RESULTS, suite.score)
     scored = set(read_csv(RESULTS / "accuracy.csv", ("run_id",))["run_id"])
     raise_if_stale((record for record in read_results(RESULTS) if record.run_id in scored), suite)
-    anchors = paper_anchors() if suite.score.anchors == "paper" else None
-    show(
-        compute_scores(matrix, lam=suite.score.lam, anchors=anchors), matrix, f"{name}, protocol {suite.protocol.hash}"
-    )
+    show(table, matrix, f"{name}, protocol {suite.protocol.hash}")
 
 
 @click.command()

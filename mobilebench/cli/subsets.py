@@ -14,22 +14,24 @@ from mobilebench.cli.study import LAMBDA, MATRIX
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Rows to print.")
 @click.option("--output", type=click.Path(dir_okay=False), help="Write every subset to this CSV.")
 def subsets(source: str, lam: float, size: int, top: int, output: str | None) -> None:
-    """Rank every subset of datasets by how well it stands in for all of them."""
+    """Rank every subset of datasets by how well it stands in for those it leaves out, beside what noise reaches."""
     from mobilebench.cli.console import console, print_table
     from mobilebench.report import table as grid
-    from mobilebench.report.analysis import proxy_scores_table, subsets_table
+    from mobilebench.report.analysis import proxy_scores_table, subset_findings
     from mobilebench.scoring.subsets import complete
     from mobilebench.studies.beyond_imagenet.context import load_matrix
     from mobilebench.studies.beyond_imagenet.published import PAPER_FOUR
     from mobilebench.system.files import write_text
 
     matrix = complete(load_matrix(source))
-    table = subsets_table(matrix, size, lam=lam, marked=PAPER_FOUR)
-    print_table(table, top)
+    words, (choice, every) = subset_findings(matrix, size, lam=lam, marked=PAPER_FOUR)
+    console.print(words, soft_wrap=True)
+    print_table(choice)
+    print_table(every, top)
     for extra in proxy_scores_table(matrix, PAPER_FOUR, lam=lam):
         print_table(extra)
     if output:
-        console.print(f"{write_text(output, grid.to_csv(table))} is written", soft_wrap=True)
+        console.print(f"{write_text(output, grid.to_csv(every))} is written", soft_wrap=True)
 
 
 @click.command()

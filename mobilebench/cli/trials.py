@@ -77,9 +77,11 @@ def show_regrets(probes: Sequence[Probe]) -> None:
         if found is None:
             table.add_row(probe.name, *["n/a"] * 4, counts)
             continue
-        numbers = [f"{100 * value:.1f}" for value in (found.protocol, found.best, found.gain, found.noise[1])]
+        numbers = [f"{100 * value:.1f}" for value in (found.protocol, found.best, found.gain)]
+        numbers.append(f"{'> ' if found.seeds == 1 else ''}{100 * found.noise[1]:.1f}")
         table.add_row(probe.name, *numbers, f"{probe.changed(found.best_key)}\n{counts}")
     console.print(table)
     console.print(
-        "Validation top-1 in percent. Chance: what equally good settings gain in 5 % of probes; less says nothing."
+        "Validation top-1 in percent. Chance: what equally good settings gain in 5 % of probes; less says nothing. "
+        "After one seed it is more than the figure shown, so such a gain says nothing yet: repeat with more --seed."
     )

@@ -9,7 +9,15 @@ import numpy as np
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.effects import element_effects, lambda_swaps, pareto_front
 from mobilebench.scoring.proxy import all_proxies
-from mobilebench.scoring.subsets import all_subsets, direct_scores, held_out_scores, predict_new, predicted_scores
+from mobilebench.scoring.subsets import (
+    all_subsets,
+    chance,
+    direct_scores,
+    held_out_scores,
+    nested_spearman,
+    predict_new,
+    predicted_scores,
+)
 from mobilebench.scoring.uncertainty import dataset_bootstrap, interval, leave_one_dataset_out, ranks_of
 from mobilebench.scoring.xscore import xscore
 from mobilebench.studies.beyond_imagenet.claims import check_claims
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from mobilebench.report.inputs import ReportInputs
     from mobilebench.scoring import Matrix, ScoreTable
     from mobilebench.scoring.correlation import Fit
+    from mobilebench.scoring.subsets import Chance, Subset
     from mobilebench.studies.beyond_imagenet.context import Context
 
 
@@ -95,25 +104,98 @@ def _fit_cells(line: Fit) -> tuple[Field, Field]:
     )
 
 
-def subsets_table(matrix: Matrix, size: int, *, lam: float, marked: Sequence[str] = ()) -> Table:
-    """Return all subsets of `size` datasets of a complete matrix, best order first; the `marked` one is bold."""
+def subset_findings(
+    matrix: Matrix, size: int, *, lam: float, marked: Sequence[str] = ()
+) -> tuple[str, tuple[Table, Table]]:
+    """Return what a choice of `size` datasets is worth as a sentence and a table, and the table of all subsets.
+
+    Every number stands beside what it reaches on noise. The subsets of a complete matrix stand in the order of their
+    agreement with the datasets they leave out; the `marked` one is bold.
+    """
+    found, noise = all_subsets(matrix, size, lam=lam), chance(matrix, size, lam=lam)
+    nested = nested_spearman(matrix, size, lam=lam)
+    choice = _choice_table(matrix, found, nested, noise, marked)
+    return _choice_words(matrix, found, nested, noise), (choice, _every_subset(matrix, found, marked))
+
+
+def _choice_table(
+    matrix: Matrix, found: Sequence[Subset], nested: float, noise: Chance | None, marked: Sequence[str]
+) -> Table:
+    size, count = len(found[0].datasets), len(found)
+    own = next((s for s in found if set(s.datasets) == set(marked)), None)
+    blank = Field("", float("nan"))
+    others = "Spearman with the other datasets"
+    rows = [
+        (
+            text(f"{others}: the best of {count}, chosen without the model it is judged on"),
+            blank, number(nested), number(noise.nested if noise else None),
+        ),
+        (
+            text(f"{others}: one subset, named beforehand"),
+            number(own.spearman if own else None), blank, number(noise.one if noise else None),
+        ),
+    ]  # fmt: skip
+    for name, words in (
+        ("spearman", f"{others}: the best of {count}"),
+        ("predicted_rmse", "RMSE of the whole score predicted, model left out"),
+        ("whole_spearman", "Spearman with all datasets, the subset's included"),
+        ("whole_rmse", "RMSE from all datasets, the subset's included"),
+        ("top_k", "best three shared with all datasets, the subset's included"),
+    ):
+        values = [getattr(s, name) for s in found]
+        top = min(values) if name.endswith("rmse") else max(values)
+        mine = number(getattr(own, name)) if own and name != "spearman" else blank
+        rows.append((text(words), mine, number(top), number(getattr(noise.best, name) if noise else None)))
+    drawn = (
+        f"{noise.draws} grids with the models permuted within each dataset: what the best of {count} reaches in 5 % of "
+        "them (the first row: the best chosen in the same way; the second: any one subset)"
+        if noise
+        else "not computed, there are too many models or subsets"
+    )
+    caption = (
+        f"What {size} of {len(matrix.datasets)} datasets say, n = {len(matrix.models)} models; the first row is the "
+        f"honest one. Noise: {drawn}. A number that does not beat its noise says nothing."
+    )
+    columns = ("number", ", ".join(own.datasets) if own else "", f"best of {count}", "noise, 95 %")
+    shown = [i for i in range(len(columns)) if own or i != 1]  # no column for a marked subset that is not there
+    cut = tuple(tuple(row[i] for i in shown) for row in rows)
+    return Table(f"subset_choice_{size}", caption, tuple(columns[i] for i in shown), cut)
+
+
+def _choice_words(matrix: Matrix, found: Sequence[Subset], nested: float, noise: Chance | None) -> str:
+    size, count = len(found[0].datasets), len(found)
+    if not np.isfinite(nested):
+        return f"A choice of {size} of {len(matrix.datasets)} datasets cannot be judged on models left out here."
+    said = (
+        f"Chosen without the model it is judged on, the best of {count} subsets of {size} datasets orders the "
+        f"{len(matrix.models)} models as the other datasets do with a Spearman of {nested:.2f}"
+    )
+    if noise is None:
+        return f"{said}."
+    verdict = "more than noise explains" if nested > noise.nested else "no more than noise explains"
+    return f"{said}; noise reaches {noise.nested:.2f} in 5 % of grids, so this is {verdict}."
+
+
+def _every_subset(matrix: Matrix, found: Sequence[Subset], marked: Sequence[str]) -> Table:
     rows = tuple(
         (
             number(place, 0),
             Field(", ".join(s.datasets), ", ".join(s.datasets), strong=set(s.datasets) == set(marked)),
-            number(s.spearman), number(s.kendall), number(s.rmse), number(s.top_k, 2), number(s.held_out_spearman),
-            number(s.held_out_rmse), number(s.predicted_held_out_spearman), number(s.predicted_held_out_rmse),
+            number(s.spearman), number(s.predicted_rmse), number(s.whole_spearman), number(s.whole_rmse),
+            number(s.top_k, 2),
         )
-        for place, s in enumerate(all_subsets(matrix, size, lam=lam), start=1)
+        for place, s in enumerate(found, start=1)
     )  # fmt: skip
+    size = len(found[0].datasets)
     caption = (
-        f"All {len(rows)} subsets of {size} datasets against the xScore of all {len(matrix.datasets)}, "
-        f"n = {len(matrix.models)} models. Held out: each model scored with the anchors, and for the prediction the "
-        "regression, of the others."
+        f"All {len(rows)} subsets of {size} datasets, n = {len(matrix.models)} models, in the order of the Spearman "
+        "with the score of the datasets that a subset leaves out. Whole: the score of all "
+        f"{len(matrix.datasets)} datasets, of which the subset is a part, so these numbers are high on noise too. "
+        "Predicted: least squares of the whole score on the subset's accuracies, each model left out."
     )
     columns = (
-        "place", "datasets", "Spearman", "Kendall", "RMSE", "top-3 shared", "Spearman, held out", "RMSE, held out",
-        "predicted: Spearman, held out", "predicted: RMSE, held out",
+        "place", "datasets", "Spearman, others", "predicted: RMSE, left out", "Spearman, whole", "RMSE, whole",
+        "top-3 shared, whole",
     )  # fmt: skip
     return Table(f"subsets_{size}", caption, columns, rows)
 
@@ -176,14 +258,27 @@ def cost_table(inputs: ReportInputs, costs: tuple[CostRow, ...]) -> Table:
             number(row.latency_ms, 1, strong=bool(fronts[2][k])) if row.latency_ms else Field("not measured", np.nan)
         )
         rows.append((
-            text(row.model), number(float(score[k])), number(row.params / 1e6, 2, strong=bool(fronts[0][k])),
-            number(row.macs / 1e6, 0, strong=bool(fronts[1][k])), latency,
+            text(row.model), number(float(score[k])),
+            _millions(row.params, row.params_range, 2, strong=bool(fronts[0][k])),
+            _millions(row.macs, row.macs_range, 0, strong=bool(fronts[1][k])), latency,
         ))  # fmt: skip
     notes = sorted({row.latency_note for row in known if row.latency_ms and row.latency_note})
-    caption = "Bold: on the Pareto front of that cost and xScore. MACs are multiply-adds. " + (
-        "Latency: " + "; ".join(notes) + "." if notes else "Latency was not measured."
-    )
+    ranges = any(row.params_range or row.macs_range for row in known)
+    caption = "Bold: on the Pareto front of that cost and xScore. MACs are multiply-adds. "
+    if ranges:
+        caption += (
+            "Brackets: fewest to most where a model's cost differs between datasets by more than 5 %, beside their mean"
+            " or what was profiled, which is what the front takes. "
+        )
+    caption += "Latency: " + "; ".join(notes) + "." if notes else "Latency was not measured."
     return Table("cost", caption, ("model", "xScore", "params (M)", "MACs (M)", "latency (ms)"), tuple(rows))
+
+
+def _millions(value: int, span: tuple[int, int] | None, digits: int, *, strong: bool) -> Field:
+    words = f"{value / 1e6:.{digits}f}"
+    if span:
+        words += f" [{span[0] / 1e6:,.{digits}f} to {span[1] / 1e6:,.{digits}f}]"
+    return Field(words, value / 1e6, strong=strong)
 
 
 def cost_columns(costs: list[CostRow]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from collections import defaultdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from mobilebench.analysis.collect import raise_if_stale
+from mobilebench.analysis.collect import raise_if_stale, recomputed
 from mobilebench.analysis.origins import origins
 from mobilebench.models.cost.cost_file import CostRow, read_costs
 from mobilebench.report.inputs import Curve, ReportInputs, RunRef
-from mobilebench.scoring import Matrix, compute_scores
-from mobilebench.studies.beyond_imagenet import published as reference
+from mobilebench.studies.beyond_imagenet.built import built_elements
 from mobilebench.system.files import read_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from mobilebench.config.suite import Suite
     from mobilebench.runs.records import Record
@@ -29,15 +29,15 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
 
     Raises UserError when `mobilebench score` has not written its tables yet.
     """
-    matrix = Matrix.from_csv(results)
-    anchors = reference.paper_anchors() if suite.score.anchors == "paper" else None
+    matrix, scores = recomputed(results, suite.score)
     scored = set(read_csv(results / "accuracy.csv", ("run_id",))["run_id"])
     taken = [run for run in tracker.runs(suite.experiment) if run.record.run_id in scored]
     records = [run.record for run in taken]
     raise_if_stale(records, suite)
+    elements = built_elements(matrix.models)
     return ReportInputs(
         matrix=matrix,
-        scores=compute_scores(matrix, lam=suite.score.lam, anchors=anchors),
+        scores=scores,
         suite=suite.suite,
         experiment=suite.experiment,
         protocol_hash=suite.protocol.hash,
@@ -47,7 +47,9 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         runs={(r.model, r.dataset, r.seed): RunRef(r.run_id, tracker.run_url(r.run_id)) for r in records},
         curves=tuple(_curve(tracker, record) for record in records),
         costs=_costs(results, records),
-        elements=reference.elements() if set(matrix.models) <= set(reference.matrix().models) else None,
+        elements=elements.flags if any(elements.flags.values()) else None,
+        element_notes=elements.notes,
+        element_remarks=elements.remarks,
         source=f"Runs of MLflow experiment {suite.experiment!r}.",
     )
 
@@ -69,11 +71,26 @@ def _curve(tracker: Tracker, record: Record) -> Curve:
 
 
 def _costs(results: Path, records: list[Record]) -> tuple[CostRow, ...] | None:
-    """Return each model's cost: from cost.csv where it was profiled (with its latency), else as its first run counted.
+    """Return each model's cost: from cost.csv where it was profiled (with its latency), else as its runs counted.
 
-    The head differs with the class count of the dataset, by under 5 % of the parameters.
+    The head differs with the class count of the dataset, and a suite may build another variant for some datasets. Up
+    to 5 % of difference the first dataset's count stands for all; beyond, the mean over datasets with its range.
     """
     profiled = {row.model: row for row in read_costs(results / "cost.csv")} if (results / "cost.csv").exists() else {}
-    counted = {r.model: CostRow(r.model, r.params, r.macs) for r in reversed(records) if r.params and r.macs}
-    rows = {model: profiled.get(model, row) for model, row in counted.items()}
-    return tuple(rows[model] for model in sorted(rows)) or None
+    counted: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for record in records:
+        if record.params and record.macs:
+            counted[record.model].setdefault(record.dataset, (record.params, record.macs))
+    rows = []
+    for model, by_dataset in sorted(counted.items()):
+        (params, params_range), (macs, macs_range) = map(_over_datasets, zip(*by_dataset.values(), strict=True))
+        row = profiled.get(model, CostRow(model, params, macs))
+        rows.append(replace(row, params_range=params_range, macs_range=macs_range))
+    return tuple(rows) or None
+
+
+def _over_datasets(counts: Sequence[int]) -> tuple[int, tuple[int, int] | None]:
+    low, high = min(counts), max(counts)
+    if high <= 1.05 * low:
+        return counts[0], None
+    return round(sum(counts) / len(counts)), (low, high)

@@ -68,5 +68,9 @@ class ReportInputs:
     """Costs of the models; None where they are unknown."""
     elements: Mapping[str, Mapping[str, bool]] | None = None
     """{architectural element: {model: has it}}; None where the elements of these models are unknown."""
+    element_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """{element: sentences on where a publication and the networks built disagree}."""
+    element_remarks: tuple[str, ...] = ()
+    """Sentences on the models whose elements are left out, and why."""
     source: str = ""
     """One sentence on where the accuracies come from."""

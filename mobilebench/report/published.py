@@ -24,6 +24,7 @@ def published_inputs(study: PublishedStudy) -> ReportInputs:
         protocol={},
         costs=study.costs(),
         elements=study.elements(),
+        element_notes=study.element_notes(),
         source=f"Published single runs, {study.tables} of {study.citation}; nothing here was measured by mobilebench.",
     )
 

@@ -101,6 +101,8 @@ def _claims(inputs: ReportInputs) -> Section:
         {name: row.params for name, row in costs.items()},
         {name: row.macs for name, row in costs.items()},
         inputs.elements or {},
+        inputs.element_notes,
+        inputs.element_remarks,
     )
     return Section("claims", "The paper's claims", (), (), (analysis.claims_table(context),))
 
@@ -172,11 +174,8 @@ def _subsets(inputs: ReportInputs) -> Section:
     if len(matrix.datasets) < 3:
         raise UserError(f"subsets need 3 or more datasets; this suite has {len(matrix.datasets)}")
     size = 4 if len(matrix.datasets) > 4 else len(matrix.datasets) - 1
-    tables = (
-        *analysis.proxy_scores_table(matrix, PAPER_FOUR, lam=lam),
-        analysis.subsets_table(matrix, size, lam=lam, marked=PAPER_FOUR),
-    )
-    words = "A subset that keeps the order may still miss the values; both are judged on models left out, too."
+    words, (choice, every) = analysis.subset_findings(matrix, size, lam=lam, marked=PAPER_FOUR)
+    tables = (choice, every, *analysis.proxy_scores_table(matrix, PAPER_FOUR, lam=lam))
     several = len(matrix.datasets) > 3  # of three datasets there is one size of subset, and nothing to draw
     pictures = (plots.subset_plot(matrix, lam, PAPER_FOUR, "the paper's four"),) if several else ()
     return Section("subsets", "Can fewer datasets stand in for all?", (words,), pictures, tables)
@@ -194,7 +193,7 @@ def _cost(inputs: ReportInputs) -> Section:
 
 def _elements(inputs: ReportInputs) -> Section:
     if not inputs.elements:
-        raise UserError("the architectural elements of these models are not known")
+        raise UserError("; ".join(inputs.element_remarks) or "the architectural elements of these models are not known")
     table = analysis.elements_table(inputs)
     if not table.rows:
         raise UserError("every element is in all of these models or in none")
@@ -202,7 +201,11 @@ def _elements(inputs: ReportInputs) -> Section:
         f"n = {len(inputs.scores.models)} networks, chosen by hand and different in many elements at once: "
         "a difference is an association, and no test here can make it a cause."
     )
-    return Section("elements", "Architectural elements", (words,), (plots.element_plot(inputs),), (table,))
+    notes = (f"{element}: {note}." for element, found in inputs.element_notes.items() for note in found)
+    remarks = (f"Left out: {remark}." for remark in inputs.element_remarks)
+    return Section(
+        "elements", "Architectural elements", (words, *notes, *remarks), (plots.element_plot(inputs),), (table,)
+    )
 
 
 def _curves(inputs: ReportInputs) -> Section:

@@ -81,9 +81,10 @@ def _regret(found: Findings) -> Section:
     caption = (
         "Validation top-1 in percent. Gain: best found minus protocol, in points; it is never negative, and with k "
         "settings tried it is above 0 by chance alone. Chance gain: mean and 95 % quantile of what k equally good "
-        "settings would show (independent readings; with single runs only the sampling of val images counts, what "
-        "another seed would change does not). Held-out gain: setting chosen on the other seeds, read on the one left "
-        "out. n: k settings, val images. Bold: beyond the 95 % quantile."
+        "settings would show; with two or more seeds this is what the seeds differ by, allowing for how few they are, "
+        'on these val images. A single run cannot show it: "at least" is what the sampling of val images explains, and '
+        "no gain of a single run is marked. Held-out gain: setting chosen on the other seeds, read on the one left "
+        "out. n: k settings, val images. Bold: beyond the 95 % quantile, as happens by chance in one cell of 20."
     )
     table = Table("regret", caption, heads, rows)
     return Section("regret", "What the protocol's setting costs", tuple(_regret_words(found)), (), (table,))
@@ -98,22 +99,30 @@ def _regret_cells(found: Findings, probe: Probe) -> tuple[Field, ...]:
         number(100 * regret.protocol, 1),
         number(100 * regret.best, 1),
         text(probe.changed(regret.best_key)),
-        number(100 * regret.gain, 1, strong=regret.beyond_noise),
-        Field(f"{mean:.1f} (95 %: {high:.1f})", mean),
+        number(100 * regret.gain, 1, strong=bool(regret.beyond_noise)),
+        Field(f"{'at least ' if regret.seeds == 1 else ''}{mean:.1f} (95 %: {high:.1f})", mean),
         Field("single run", float("nan")) if regret.held_out is None else number(100 * regret.held_out, 1),
         text(f"{regret.candidates} settings, {probe.n_val} images"),
     )
 
 
 def _regret_words(found: Findings) -> list[str]:
-    beyond = [name for name, regret in found.regrets.items() if regret.beyond_noise]
-    total = len(found.regrets)
-    single = any(len(probe.seeds) == 1 for probe in found.probes)
-    chance = "what the choice of validation images explains (single runs)" if single else "chance"
-    words = [
-        f"A better setting than the protocol's was found, beyond {chance}, in {len(beyond)} of {total} probed cells"
-        + (f": {', '.join(beyond)}." if beyond else ".")
-    ]
+    repeated = [name for name, regret in found.regrets.items() if regret.seeds > 1]
+    beyond = [name for name in repeated if found.regrets[name].beyond_noise]
+    single = len(found.regrets) - len(repeated)
+    words = []
+    if repeated:
+        words.append(
+            f"A better setting than the protocol's was found, beyond what the seeds differ by, in {len(beyond)} of "
+            f"{len(repeated)} cells probed with two or more seeds"
+            + (f": {', '.join(beyond)}." if beyond else ".")
+            + " Chance alone does that in one cell of 20."
+        )
+    if single:
+        words.append(
+            f"{single} of {len(found.regrets)} cells were probed with one seed. Their gains may be that seed's: "
+            "whether a better setting was found there is unknown. More `--seed` would show it."
+        )
     for probe in found.probes:
         regret = found.regrets.get(probe.name)
         if regret is not None and regret.common is not None:
@@ -136,13 +145,13 @@ def _slices(found: Findings) -> Section:
 def _importances(found: Findings) -> Section:
     pictures = [figures.importances(found)]
     pictures += [figures.parallel(probe) for probe in found.probes if probe.name in found.importances]
-    heads = ("model and dataset", "setting", "importance", "5 %", "95 %", "trials", "forest R²")
+    heads = ("model and dataset", "setting", "importance", "5 %", "95 %", "combinations", "forest R²")
     rows = []
     for name, fit in found.importances.items():
         low, middle, high = np.quantile(fit.values, [0.05, 0.5, 0.95], axis=0)
         for i, setting in enumerate(fit.settings):
             shares = (number(share[i], 2) for share in (middle, low, high))
-            rows.append((text(name), text(setting), *shares, number(fit.trials, 0), number(fit.r2, 2)))
+            rows.append((text(name), text(setting), *shares, number(fit.combinations, 0), number(fit.r2, 2)))
     caption = "The figure's numbers. Importances are over the probed ranges: a wider range makes a setting matter more."
     table = Table("importances", caption, heads, tuple(rows))
     return Section("importances", "Which settings matter", (), tuple(pictures), (table,))
@@ -201,6 +210,8 @@ def _ranking_words(found: Findings, order: Ranking) -> list[str]:
             f"With {len(order.models)} models each dataset's anchors are the two accuracies themselves, so xScore says "
             "only who is ahead, and how often."
         )
+    if any(len(probe.seeds) == 1 for probe in found.probes):
+        words.append("Single runs are among these accuracies: a change of rank may be no more than a seed's.")
     left = found.suite_models - len(order.models)
     if left:
         words.append(

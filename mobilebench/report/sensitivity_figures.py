@@ -116,14 +116,15 @@ def importances(found: Findings) -> Picture:
     figure, panels = canvas(6.4, height, lines, columns)
     for panel, (name, fit) in zip(panels, items, strict=False):
         _importance(panel, fit)
-        panel.set_title(f"{name}\nn = {fit.trials}, R² = {fit.r2:.2f}", fontsize=8.5)
+        panel.set_title(f"{name}\nn = {fit.combinations}, R² = {fit.r2:.2f}", fontsize=8.5)
     for panel in panels[len(items) :]:
         panel.set_visible(False)
     refits = len(items[0][1].values)
     caption = (
         f"fANOVA importance: share of the variance of validation top-1 over the probed ranges. Dot: median, bar: 5 "
-        f"to 95 % of {refits} refits, each with another forest seed and trials drawn with replacement. n: complete "
-        "trials. R²: out of bag, of the same kind of forest; at 0 or below the importances mean nothing."
+        f"to 95 % of {refits} refits, each with another forest seed and combinations drawn with replacement. n: "
+        "combinations of settings, each the mean of its seeds. R²: out of bag, of the same kind of forest; at 0 or "
+        "below the importances mean nothing."
     )
     return Picture("importances", caption, figure)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,38 @@ def kendall(x: Floats, y: Floats) -> Floats:
     b = np.sign(y[..., :, None] - y[..., None, :])
     scale = np.sqrt((a * a).sum(axis=(-2, -1)) * (b * b).sum(axis=(-2, -1)))
     return np.asarray((a * b).sum(axis=(-2, -1)) / np.where(scale > 0, scale, np.nan))
+
+
+def relatedness_p(values: Floats) -> float:
+    """Return the p-value of "the columns of [M, D] order the rows independently of each other".
+
+    The smaller of two tests, doubled: Friedman's, which looks for one order common to all columns, and the sum of the
+    squared Spearman correlations of all pairs of columns, which sees groups of columns too. Both against 4,000 grids of
+    independent orders, so 0.0005 is the smallest value; needs two or more rows and columns, NaN otherwise.
+    """
+    rows, columns = values.shape
+    if rows < 2 or columns < 2:
+        return float("nan")
+    drawn = _relatedness_of_noise(rows, columns)
+    observed = _relatedness(ranks_of(values.T[None]))[:, 0]
+    reached = (drawn >= observed[:, None] - 1e-9).sum(axis=1) + 1
+    return float(min(1.0, 2 * reached.min() / (drawn.shape[1] + 1)))
+
+
+@cache
+def _relatedness_of_noise(rows: int, columns: int) -> Floats:
+    orders = np.tile(np.arange(1.0, rows + 1), (4000, columns, 1))
+    return _relatedness(np.random.default_rng(0).permuted(orders, axis=2))
+
+
+def _relatedness(ranks: Floats) -> Floats:
+    """Friedman's sum of squares and the sum of squared correlations, [2, draws], of ranks [draws, D, M]."""
+    away = ranks - ranks.mean(axis=2, keepdims=True)
+    norm = np.sqrt(np.square(away).sum(axis=2, keepdims=True))
+    scaled = away / np.where(norm > 0, norm, 1)
+    return np.stack(
+        [np.square(scaled.sum(axis=1)).sum(axis=1), np.square(scaled @ np.swapaxes(scaled, 1, 2)).sum(axis=(1, 2))]
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,10 @@ Every accuracy here is a validation accuracy at the last epoch, a fraction in [0
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-DRAWS = 20_000
+DRAWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -84,20 +86,27 @@ class Probe:
 class Regret:
     """What the protocol's setting costs one model on one dataset, as far as the probe can tell.
 
-    protocol, best: mean accuracy over seeds; best_key: the combination found best. gain: best - protocol, never
-    negative, because the protocol's own setting is a candidate. noise: mean and 95 % quantile of the gain that the
-    same number of equally good settings would show by chance. held_out: the gain on each seed of the setting chosen on
-    the other seeds, averaged; free of that bias, None for a single seed. common: accuracy at the protocol's settings
-    without overrides, where those differ and were tried.
+    All accuracies are fractions, means over seeds.
     """
 
     protocol: float
+    """Accuracy of the protocol's own setting."""
     best: float
+    """The highest accuracy found; the protocol's own setting is a candidate."""
     best_key: str
+    """The combination that has it."""
     candidates: int
+    """Combinations that have every seed, the protocol's own included."""
+    seeds: int
+    """Seeds behind each accuracy."""
     noise: tuple[float, float]
+    """Mean and 95 % quantile of the gain that as many equally good settings would show by chance; of a single seed, by
+    the choice of validation images alone, so that both are too low."""
     held_out: float | None
+    """The gain on each seed of the setting chosen on the other seeds, averaged: free of the choice's bias. None for a
+    single seed."""
     common: float | None
+    """Accuracy at the protocol's settings without overrides, where those differ and were tried."""
 
     @property
     def gain(self) -> float:
@@ -105,9 +114,9 @@ class Regret:
         return self.best - self.protocol
 
     @property
-    def beyond_noise(self) -> bool:
-        """Whether the gain exceeds the 95 % quantile of noise."""
-        return self.gain > self.noise[1]
+    def beyond_noise(self) -> bool | None:
+        """Whether the gain exceeds the 95 % quantile of noise; None for a single seed, which cannot say."""
+        return None if self.seeds == 1 else self.gain > self.noise[1] > 0
 
 
 def regret(probe: Probe) -> Regret | None:
@@ -127,34 +136,47 @@ def regret(probe: Probe) -> Regret | None:
         best=float(means[best]),
         best_key=keys[best],
         candidates=len(keys),
-        noise=noise_gain(len(keys), deviation(table, probe.n_val, center)),
+        seeds=table.shape[1],
+        noise=noise_gain(len(keys), *deviation(table, probe.n_val, center)),
         held_out=_held_out(table, center),
         common=float(accuracies[common].mean()) if common != own and common in accuracies else None,
     )
 
 
-def deviation(table: Floats, n_val: int, center: int) -> float:
-    """Return the standard deviation of one setting's mean accuracy, from accuracies [settings, seeds].
+def deviation(table: Floats, n_val: int, center: int) -> tuple[float, float]:
+    """Return the standard deviation of one setting's mean accuracy and its degrees of freedom, from [settings, seeds].
 
-    With several seeds: the pooled deviation between seeds, over the root of their number. With one: the binomial
-    deviation of n_val images at the protocol's accuracy, which leaves out what another seed would change.
+    With several seeds: what settings and seeds together do not explain (two-way analysis of variance; a seed that
+    lifts all settings alike changes no gain), over the root of the number of seeds, (settings - 1) (seeds - 1) degrees
+    of freedom. With one: the binomial deviation of n_val images at the protocol's accuracy, taken as known; it leaves
+    out what another seed would change.
     """
-    seeds = table.shape[1]
+    settings, seeds = table.shape
     if seeds > 1:
-        return float(np.sqrt(table.var(axis=1, ddof=1).mean() / seeds))
+        rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0, keepdims=True) + table.mean()
+        freedom = (settings - 1) * (seeds - 1)
+        return float(np.sqrt(np.square(rest).sum() / freedom / seeds)), float(freedom)
     p = float(table[center].mean())
-    return float(np.sqrt(p * (1 - p) / n_val))
+    return float(np.sqrt(p * (1 - p) / n_val)), math.inf
 
 
-def noise_gain(candidates: int, sd: float) -> tuple[float, float]:
+def noise_gain(candidates: int, sd: float, freedom: float = math.inf) -> tuple[float, float]:
     """Return mean and 95 % quantile of max(x) - x_0 over `candidates` independent normals of deviation `sd`.
 
-    By Monte Carlo with a fixed seed. All settings of a cell are read on the same validation images, so in truth their
-    errors go together and the chance gain is somewhat smaller: the bar is on the careful side.
+    The quantile allows for `sd` being an estimate with so many degrees of freedom: it is that of Dunnett's one-sided
+    comparison of many settings with one (1955), a t quantile for two candidates. By Monte Carlo with a fixed seed.
     """
-    draws = np.random.default_rng(0).standard_normal((DRAWS, candidates)) * sd
+    mean, quantile = _standard_gain(candidates, freedom)
+    return mean * sd, quantile * sd
+
+
+@cache
+def _standard_gain(candidates: int, freedom: float) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal((DRAWS, candidates))
     gain = draws.max(axis=1) - draws[:, 0]
-    return float(gain.mean()), float(np.quantile(gain, 0.95))
+    scale = np.sqrt(rng.chisquare(freedom, DRAWS) / freedom) if math.isfinite(freedom) else 1.0
+    return float(gain.mean()), float(np.quantile(gain / scale, 0.95))
 
 
 def _held_out(table: Floats, center: int) -> float | None:
@@ -195,8 +217,26 @@ def slice_of(probe: Probe, setting: str) -> list[SlicePoint]:
     return sorted(rows, key=lambda row: SETTINGS[setting].coordinate(row.value, ordered(setting, tried)))
 
 
+def over_seeds(trials: Sequence[TrialRow]) -> tuple[list[Values], list[float]]:
+    """Return each combination of settings once, with its mean accuracy over the seeds that are complete.
+
+    A forest must not see one combination under several seeds as several points: what it knows of one seed it would
+    find again in another, left out of its bag or not.
+    """
+    found: dict[str, list[float]] = {}
+    values: dict[str, Values] = {}
+    for trial in trials:
+        if trial.state == "complete" and trial.val_top1 is not None:
+            found.setdefault(trial.key, []).append(trial.val_top1)
+            values[trial.key] = trial.values
+    return [values[key] for key in found], [float(np.mean(accuracies)) for accuracies in found.values()]
+
+
 def forest_r2(rows: Sequence[Values], top1: Sequence[float], names: Sequence[str]) -> float:
-    """Return the out-of-bag R^2 of such a forest: at 0 or below it explains nothing, and neither do its importances."""
+    """Return the out-of-bag R^2 of such a forest: at 0 or below it explains nothing, and neither do its importances.
+
+    One row a combination of settings (`over_seeds`).
+    """
     from sklearn.ensemble import RandomForestRegressor
 
     forest = RandomForestRegressor(n_estimators=256, oob_score=True, random_state=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mobilebench.search.studies import importances
-from mobilebench.sensitivity.analysis import Probe, Ranking, Regret, forest_r2, ranking, regret
+from mobilebench.sensitivity.analysis import Probe, Ranking, Regret, forest_r2, over_seeds, ranking, regret
 from mobilebench.sensitivity.cells import experiment_of
 
 if TYPE_CHECKING:
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     from mobilebench.config.suite import Suite
 
 REFITS = 20
-FEWEST = 10  # complete trials below which a forest over two or more settings is not worth fitting
+FEWEST = 10  # combinations of settings below which a forest over two or more settings is not worth fitting
 
 
 @dataclass(frozen=True, eq=False)
 class Importances:
-    """fANOVA importances of one probe: values [refits, settings], fitted on `trials` complete trials.
-
-    r2: the forest's out-of-bag R^2, below about 0 the importances mean nothing.
-    """
+    """fANOVA importances of one probe."""
 
     settings: tuple[str, ...]
+    """The settings it varied."""
     values: NDArray[np.float64]
-    trials: int
+    """[refits, settings] shares of the variance."""
+    combinations: int
+    """Combinations of settings that the forest was fitted on, each the mean of its seeds."""
     r2: float
+    """The forest's out-of-bag R^2; below about 0 the importances mean nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +77,10 @@ def findings(suite: Suite, probes: Sequence[Probe]) -> Findings:
 
 
 def importances_of(probe: Probe) -> Importances | None:
-    """Return the importances of the settings a probe varied; None for one setting, or too few complete trials."""
+    """Return the importances of the settings a probe varied; None for one setting, or too few combinations."""
     settings = probe.varied()
-    done = [trial for trial in probe.trials if trial.state == "complete"]
-    if len(settings) < 2 or len(done) < FEWEST:
+    rows, top1 = over_seeds(probe.trials)
+    if len(settings) < 2 or len(rows) < FEWEST:
         return None
-    rows = [trial.values for trial in done]
-    top1 = [trial.val_top1 or 0.0 for trial in done]
     values = importances(rows, top1, settings, REFITS)
-    return Importances(settings, values, len(done), forest_r2(rows, top1, settings))
+    return Importances(settings, values, len(rows), forest_r2(rows, top1, settings))

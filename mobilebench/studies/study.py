@@ -130,6 +130,8 @@ class PublishedStudy:
     """Costs as printed."""
     elements: Callable[[], Mapping[str, Mapping[str, bool]]]
     """{architectural element: {model: has it}} as printed."""
+    element_notes: Callable[[], Mapping[str, tuple[str, ...]]]
+    """{element: sentences on where the printed elements and the networks built here disagree}."""
     check_claims: Callable[[str, float, AnchorsName], CheckedClaims]
     """Check the claims on a matrix (`published` or a path) with a lambda and the anchors of its grid or the study's."""
     disagreements: Callable[[], tuple[Disagreement, ...]]

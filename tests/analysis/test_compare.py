@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from mobilebench.analysis.compare import compare, jackknife
-from mobilebench.analysis.run_sets import RunSet, _of_revision, _resolve, changes, match_models, unknown
+from mobilebench.analysis.run_sets import RunSet, _of_revision, _resolve, changes, load_run_set, match_models, unknown
+from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell, preset_text
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import open_suite
 from mobilebench.report.slope_chart import slopes
+from mobilebench.runs.records import Record
 from mobilebench.scoring import Matrix, xscore
 from mobilebench.scoring.xscore import Anchors
+from mobilebench.tracking import Details
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,3 +148,53 @@ def test_a_git_revision_is_a_side(repository: Path) -> None:
 def test_a_name_cannot_be_an_option_or_a_command_of_git(repository: Path, name: str) -> None:
     assert _resolve(name) is None
     assert sorted(path.name for path in repository.iterdir()) == [".git", "params.yaml", "results"]
+
+
+def finished(protocol: str, count: int, recipe: str = "") -> list[Details]:
+    recipe = recipe or f"recipe of {protocol}"
+    records = (
+        Record(f"{protocol}{i}", "m", "d", i, protocol, "digest", 1, "FINISHED", 0.5, 1.0, 100, recipe_hash=recipe)
+        for i in range(count)
+    )
+    return [Details(record, {}, {}, "") for record in records]
+
+
+class Store:
+    """An experiment with two runs of one protocol and one of another."""
+
+    store = "made"
+
+    def experiments(self) -> list[str]:
+        return ["mine"]
+
+    def runs(self, name: str) -> list[Details]:
+        return [*finished("bbb", 2), *finished("aaa", 1)]
+
+
+def test_of_two_protocols_without_a_suite_none_is_taken_silently(project: Path) -> None:
+    with pytest.raises(UserError, match=r"aaa \(1 run\), bbb \(2 runs\).*experiment:mine@aaa"):
+        load_run_set("experiment:mine", Store())
+    with pytest.raises(UserError, match=r"aaa \(1 run\), bbb \(2 runs\); none of protocol ccc"):
+        load_run_set("experiment:mine@ccc", Store())
+    assert len(load_run_set("experiment:mine@bbb", Store()).cells) == 2
+    assert len(load_run_set("experiment:mine@aaa", Store()).cells) == 1
+
+
+def test_a_protocol_of_params_yaml_that_has_no_run_is_no_answer_either(project: Path) -> None:
+    text = preset_text("demo").replace("experiment: demo", "experiment: mine")
+    (project / "params.yaml").write_text(text)
+    suite = open_suite()
+    assert suite.experiment == "mine"
+    with pytest.raises(UserError, match=f"none of params.yaml's, {suite.protocol.hash}"):
+        load_run_set("experiment:mine", Store())
+    one = Store()
+    ours = recipe_hash(suite.protocol.recipe_for("m", "d"))
+    one.runs = lambda name: [*finished("aaa", 1), *finished("bbb", 2, ours)]  # type: ignore[method-assign]
+    assert len(load_run_set("mine", one).cells) == 2
+
+
+def test_protocols_that_give_each_cell_one_recipe_are_one(project: Path) -> None:
+    """As after an override for another network: the protocol has another hash, these cells are what they were."""
+    both = Store()
+    both.runs = lambda name: [*finished("aaa", 3, "r")[2:], *finished("bbb", 2, "r")]  # type: ignore[method-assign]
+    assert len(load_run_set("experiment:mine", both).cells) == 3

@@ -92,8 +92,11 @@ def test_the_whole_job(project: Path, store: Path) -> None:
     assert call("score").exit_code == 0
     assert (project / "results/xscore.csv").read_text().count("\n") == 3
     assert "shufflenet" in call("leaderboard").output
+    assert call("score", "--lambda", "0.25", "--anchors", "grid").exit_code == 0
+    assert "lambda 0.25" in call("leaderboard").output
+    assert "params.yaml has lambda 0.5" in call("leaderboard").output
     assert call("report").exit_code == 0
-    assert "xScore" in (project / "results/report.md").read_text()
+    assert "xScore = G - 0.25 V" in (project / "results/report.md").read_text()
     assert list((project / "mlartifacts").glob("**/report.html"))  # kept in MLflow, too, by a run that no score takes
     assert call("score").exit_code == 0
 

@@ -18,6 +18,7 @@ def run(command: object, *arguments: str) -> Result:
 def test_subsets_are_ranked_and_written(tmp_path: Path) -> None:
     output = run(commands.subsets, "--size", "3", "--output", str(tmp_path / "s.csv")).output
     assert "All 35 subsets of 3 datasets" in output
+    assert "no more than noise explains" in output
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 36
 
 

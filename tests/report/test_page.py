@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mobilebench.report import ReportInputs, write_report
+from mobilebench.report.sections import build
 from mobilebench.scoring import Matrix, compute_scores
 
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
@@ -69,6 +70,17 @@ def test_what_cannot_be_shown_says_why(inputs: ReportInputs, tmp_path: Path) -> 
     words = (tmp_path / "report.md").read_text()
     assert "One dataset only" in words
     assert words.count("Not shown: ") >= 5
+
+
+@pytest.mark.parametrize(("models", "datasets"), [(1, 1), (2, 3), (4, 2), (4, 3), (5, 4)])
+def test_a_grid_of_any_small_size_has_its_sections(models: int, datasets: int) -> None:
+    top1 = np.random.default_rng(models).uniform(0.2, 0.9, (models, datasets, 1))
+    names = tuple(f"m{i}" for i in range(models)), tuple(f"d{i}" for i in range(datasets))
+    matrix = Matrix(*names, (0,), top1, np.full(datasets, 300))
+    found = {s.name: s for s in build(ReportInputs(matrix, compute_scores(matrix, draws=20), "t", "t", "h", {}))}
+    words = found["subsets"].words[0]
+    assert words.startswith("Not shown: ") == (models < 4 or datasets < 3)
+    assert "nan" not in words
 
 
 def test_an_incomplete_grid_is_reported_with_what_is_absent(inputs: ReportInputs, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Correlations, subsets, elements, Pareto and lambda against scipy, scikit-learn and hand-worked answers."""
+"""Correlations, elements, Pareto and lambda against scipy, scikit-learn and hand-worked answers."""
 
 import itertools
 
@@ -8,23 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
-from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import LeaveOneOut
 
-from mobilebench.errors import UserError
-from mobilebench.scoring import Matrix, xscore
-from mobilebench.scoring.correlation import fisher_interval, fit, kendall, spearman
+from mobilebench.scoring import xscore
+from mobilebench.scoring.correlation import fisher_interval, fit, kendall, relatedness_p, spearman
 from mobilebench.scoring.effects import element_effects, lambda_swaps, lambda_sweep, pareto_front
 from mobilebench.scoring.proxy import all_proxies, proxy_fit
-from mobilebench.scoring.subsets import (
-    all_subsets,
-    complete,
-    direct_scores,
-    place,
-    place_without_each_model,
-    predict_new,
-    predicted_scores,
-)
 from mobilebench.studies.beyond_imagenet import published as reference
 
 TABLE = reference.matrix()
@@ -65,70 +53,6 @@ def test_the_fisher_interval_covers_the_true_correlation() -> None:
     pairs = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size=(2000, 11))
     hits = [low < 0.6 < high for p in pairs for low, high in [fisher_interval(stats.pearsonr(*p.T).statistic, 11)]]
     assert 0.93 < np.mean(hits) < 0.97
-
-
-def test_there_is_every_subset_once_and_the_whole_agrees_with_itself() -> None:
-    assert len({s.datasets for s in all_subsets(TABLE, 4)}) == 35
-    (whole,) = all_subsets(TABLE, 7)
-    assert (whole.spearman, whole.kendall, whole.top_k) == pytest.approx((1, 1, 1))
-    assert (whole.rmse, whole.held_out_rmse) == pytest.approx((0, 0), abs=1e-12)
-
-
-def test_a_subset_is_judged_as_scipy_would() -> None:
-    _, found = place(all_subsets(TABLE, 4), reference.PAPER_FOUR, "spearman")
-    direct = xscore(TABLE.select(datasets=reference.PAPER_FOUR).mean).score
-    assert found.spearman == pytest.approx(stats.spearmanr(direct, FULL).statistic)
-    assert found.rmse == pytest.approx(np.sqrt(np.mean((direct - FULL) ** 2)))
-    assert found.top_k == pytest.approx(2 / 3)
-
-
-def test_the_papers_four_are_first_by_order_and_far_behind_by_value() -> None:
-    subsets = all_subsets(TABLE, 4)
-    assert place(subsets, reference.PAPER_FOUR, "spearman")[0] == 1
-    assert place(subsets, reference.PAPER_FOUR, "rmse")[0] == 24
-    places = place_without_each_model(TABLE, reference.PAPER_FOUR)
-    assert [name for name, _, _ in places] == list(TABLE.models)
-    assert all((winner == reference.PAPER_FOUR) <= (at == 1) for _, winner, at in places)
-
-
-def test_the_prediction_equals_scikit_learns_regression() -> None:
-    part = xscore(TABLE.mean).normalised[:, [TABLE.datasets.index(d) for d in reference.PAPER_FOUR]]
-    ours = predicted_scores(TABLE, reference.PAPER_FOUR, held_out=False)
-    assert ours == pytest.approx(LinearRegression().fit(part, FULL).predict(part))
-
-
-def test_a_held_out_model_is_scored_on_the_scale_and_the_line_of_the_others() -> None:
-    accuracy = TABLE.mean
-    columns = [TABLE.datasets.index(d) for d in reference.PAPER_FOUR]
-    expected, direct, full = [], [], []
-    for seen, (left,) in LeaveOneOut().split(accuracy):
-        low, high = accuracy[seen].min(axis=0), accuracy[seen].max(axis=0)
-        scaled = (accuracy - low) / (high - low)
-        target = scaled.mean(axis=1) - 0.5 * scaled.var(axis=1, ddof=1)
-        line = LinearRegression().fit(scaled[np.ix_(seen, columns)], target[seen])
-        expected.append(line.predict(scaled[[left]][:, columns])[0])
-        direct.append(scaled[left, columns].mean() - 0.5 * scaled[left, columns].var(ddof=1))
-        full.append(target[left])
-    assert predicted_scores(TABLE, reference.PAPER_FOUR) == pytest.approx(expected)
-    found = place(all_subsets(TABLE, 4), reference.PAPER_FOUR, "spearman")[1]
-    assert found.held_out_rmse == pytest.approx(np.sqrt(np.mean(np.subtract(direct, full) ** 2)))
-
-
-def test_too_few_models_have_no_prediction_but_a_direct_score() -> None:
-    small = TABLE.select(models=TABLE.models[:5])
-    assert np.isnan(predicted_scores(small, reference.PAPER_FOUR)).all()
-    assert np.isfinite(direct_scores(small, reference.PAPER_FOUR)).all()
-
-
-def test_impossible_subsets_are_refused() -> None:
-    with pytest.raises(UserError, match="2 to 7"):
-        all_subsets(TABLE, 8)
-    with pytest.raises(UserError, match="not among"):
-        place(all_subsets(TABLE, 3), reference.PAPER_FOUR, "rmse")
-    cells = {(f"m{i}", d, 0): 0.5 + i / 100 for i in range(5) for d in "xy" if (i, d) != (2, "y")}
-    assert complete(Matrix.from_cells(cells, {})).models == ("m0", "m1", "m3", "m4")
-    with pytest.raises(UserError, match="found 3"):
-        complete(Matrix.from_cells({k: v for k, v in cells.items() if k[0] != "m4"}, {}))
 
 
 def test_element_p_values_equal_scipys_exact_permutation_test() -> None:
@@ -194,17 +118,16 @@ def test_imagenette_is_the_best_single_proxy_in_table_3() -> None:
     assert own.whole.r > own.rest.r
 
 
-def test_new_models_are_predicted_by_the_references_regression() -> None:
-    seen = TABLE.select(models=[m for m in TABLE.models if m != "starnet"])
-    new = TABLE.select(models=["starnet"], datasets=reference.PAPER_FOUR)
-    found = predict_new(new, seen)
-    at = TABLE.models.index("starnet")
-    assert found.predicted == pytest.approx(predicted_scores(TABLE, reference.PAPER_FOUR)[[at]])
-    columns = [TABLE.datasets.index(d) for d in reference.PAPER_FOUR]
-    scaled = xscore(TABLE.mean).normalised[at, columns]  # starnet holds no anchor, so the scale is the same
-    assert found.direct == pytest.approx([scaled.mean() - 0.5 * scaled.var(ddof=1)])
-    assert 0 < found.error < 1
-    with pytest.raises(UserError, match="digits, which the reference grid lacks"):
-        predict_new(Matrix.from_cells({("a", "digits", 0): 0.5}, {}), TABLE)
-    with pytest.raises(UserError, match="too few"):
-        predict_new(new, TABLE.select(models=TABLE.models[:5]))
+@pytest.mark.parametrize("columns", [2, 7])
+def test_independent_orders_are_related_in_at_most_one_of_twenty_grids(columns: int) -> None:
+    noise = np.random.default_rng(2).normal(size=(800, 11, columns))
+    p = np.array([relatedness_p(grid) for grid in noise])
+    assert (p < 0.05).mean() < 0.065  # 2.5 standard errors of 800 above 0.05
+
+
+def test_one_order_or_two_groups_of_orders_are_related() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.permuted(np.tile(np.arange(11.0), (2, 1)), axis=1)
+    assert relatedness_p(TABLE.mean) < 0.001
+    assert relatedness_p(np.stack([one, one, one, one, other, other, other], axis=1)) < 0.001
+    assert np.isnan(relatedness_p(np.ones((11, 1))))

@@ -27,6 +27,10 @@ class CostRow:
     """Median time per image batch in milliseconds; None where it was not measured."""
     latency_note: str = ""
     """What the latency was measured on: device, batch, repetitions."""
+    params_range: tuple[int, int] | None = None
+    """Fewest and most parameters over the datasets of a grid, where they differ by more than 5 %."""
+    macs_range: tuple[int, int] | None = None
+    """Fewest and most multiply-adds over the datasets of a grid, where they differ by more than 5 %."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mobilebench.models.cost.cost_file import CostRow, read_costs
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet import published as reference
+from mobilebench.studies.beyond_imagenet.built import Elements, built_elements
 from mobilebench.studies.study import PUBLISHED
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ class Context:
     """{model: multiply-adds}."""
     elements: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     """{architectural element: {model: has it}}."""
+    element_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """{element: sentences on where Table 5 and the networks built disagree}."""
+    element_remarks: tuple[str, ...] = ()
+    """Sentences on the models whose elements are left out, and why."""
 
 
 def load_matrix(source: str) -> Matrix:
@@ -42,17 +47,22 @@ def load_matrix(source: str) -> Matrix:
 def load_context(source: str, *, lam: float = reference.PAPER_LAMBDA, anchors: AnchorsName = "grid") -> Context:
     """Return matrix, scores, costs and elements of `published`, of a results folder or of a CSV.
 
-    Costs come from Table 1 or from `cost.csv` beside the cells; elements are Table 5's, for models of those names.
+    Costs come from Table 1 or from `cost.csv` beside the cells; elements are Table 5's for the published matrix, and
+    those of the networks as built for any other.
     """
     matrix = load_matrix(source)
     fixed = reference.paper_anchors() if anchors == "paper" else None
     rows = published_costs() if source == PUBLISHED else _costs_beside(Path(source))
+    # The published matrix comes with its caveats (`audit.CAVEATS`), which name what Table 5 gets wrong.
+    elements = Elements(reference.elements(), {}) if source == PUBLISHED else built_elements(matrix.models)
     return Context(
         matrix,
         compute_scores(matrix, lam=lam, anchors=fixed),
         {row.model: row.params for row in rows},
         {row.model: row.macs for row in rows},
-        reference.elements(),
+        elements.flags,
+        elements.notes,
+        elements.remarks,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mobilebench.models import create
 from mobilebench.models.cost.counts import evaluating, forward
 from mobilebench.studies.beyond_imagenet import published as reference
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RESOLUTION = 96  # px: small, yet every stage of a stride-32 network still sees more than one position
+OTHER_RESOLUTIONS = (224, 32)  # px: for networks from outside that take images of one size only
 BATCH = 2  # distinguishes a per-image gate [N, C, 1, 1] from a learned scale [1, C, 1, 1]
 ACTIVATIONS = frozenset({"silu", "gelu", "hardtanh", "hardswish", "leaky_relu", "elu", "mish", "prelu"})
 
@@ -70,8 +72,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
         return func(*args, **(kwargs or {}))
 
 
-def trace(model: nn.Module) -> Trace:
-    """Return the record of one forward pass of two small images; the model stays as it was."""
+def trace(model: nn.Module, resolution: int = RESOLUTION) -> Trace:
+    """Return the record of one forward pass of two small images; the model stays as it was.
+
+    Raises ModelError where the network cannot take images of that size.
+    """
     record = Trace()
 
     def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], _: object) -> None:
@@ -82,7 +87,7 @@ def trace(model: nn.Module) -> Trace:
     handles = [layer.register_forward_hook(note) for layer in layers]
     try:
         with evaluating(model), torch.no_grad(), _Recorder(record):
-            forward(model, BATCH, RESOLUTION)
+            forward(model, BATCH, resolution)
     finally:
         for handle in handles:
             handle.remove()
@@ -97,10 +102,30 @@ def _layer(module: nn.Module, seen: torch.Tensor) -> Layer:
     return Layer(1, 1, module.in_features, module.out_features, 1, seen.ndim > 2)
 
 
-def derived(model: nn.Module) -> dict[str, bool]:
-    """Return {element: the network has it} for the rows of Table 5 that a built network can show."""
-    record = trace(model)
+def derived(model: nn.Module, resolution: int = RESOLUTION) -> dict[str, bool]:
+    """Return {element: the network has it} for the rows of Table 5 that a built network can show.
+
+    Raises ModelError where the network cannot take images of that size.
+    """
+    record = trace(model, resolution)
     return {element: question(record) for element, question in QUESTIONS.items()}
+
+
+def derived_of(model_id: str) -> dict[str, bool]:
+    """Return `derived` of a network by its name; random state and, where it can be, memory stay untouched.
+
+    Tried on the meta device, which holds no weights, then on the CPU; at several image sizes. Raises what the last
+    attempt raised.
+    """
+    attempts = [(device, px) for device in ("meta", "cpu") for px in (RESOLUTION, *OTHER_RESOLUTIONS)]
+    for number, (device, resolution) in enumerate(attempts, start=1):
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device(device):
+                return derived(create(model_id, 10), resolution)
+        except Exception:
+            if number == len(attempts):
+                raise
+    raise AssertionError("there is at least one attempt")
 
 
 def disagreements(model_id: str, model: nn.Module) -> dict[str, tuple[bool, bool]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench.studies.beyond_imagenet import audit
 from mobilebench.studies.beyond_imagenet import published as reference
+from mobilebench.studies.beyond_imagenet.built import printed_elements
 from mobilebench.studies.beyond_imagenet.claims import check_claims
 from mobilebench.studies.beyond_imagenet.context import load_context, published_costs
 from mobilebench.studies.study import PUBLISHED, AuditTable, CheckedClaims, PublishedStudy
@@ -48,6 +49,7 @@ STUDY = PublishedStudy(
     matrix=reference.matrix,
     costs=published_costs,
     elements=reference.elements,
+    element_notes=lambda: printed_elements().notes,
     check_claims=_check,
     disagreements=audit.disagreements,
     audit_note=(

@@ -9,6 +9,7 @@ from torch import nn
 from mobilebench import models
 from mobilebench.studies.beyond_imagenet import elements
 from mobilebench.studies.beyond_imagenet import published as reference
+from mobilebench.studies.beyond_imagenet.built import built_elements
 
 Built = Callable[[str], nn.Module]
 
@@ -24,6 +25,13 @@ DISAGREEMENTS = {
 @pytest.mark.parametrize("model_id", models.PAPER_MODELS)
 def test_every_disagreement_with_table_5_is_named(built: Built, model_id: str) -> None:
     assert elements.disagreements(model_id, built(model_id)) == DISAGREEMENTS.get(model_id, {})
+
+
+@pytest.mark.parametrize("model_id", models.MODELS)
+def test_the_kept_elements_of_a_packaged_network_are_those_seen_in_it(built: Built, model_id: str) -> None:
+    """A changed network changes its column of built_elements.csv."""
+    kept = built_elements([model_id]).flags
+    assert {element: row[model_id] for element, row in kept.items()} == elements.derived(built(model_id))
 
 
 def test_three_rows_of_table_5_cannot_be_seen_in_a_network() -> None:
