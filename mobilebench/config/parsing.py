@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,6 +25,20 @@ class ConfigError(UserError):
 def digest(value: Any) -> str:
     """Return 12 hex digits of the SHA-256 of a JSON-able value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
+
+
+def hashed(value: Any) -> Any:
+    """Return settings (dataclasses, also nested) as plain values to be hashed.
+
+    A field that came later (metadata "since") is left out while it has its default: what was hashed before it came
+    keeps its hash.
+    """
+    if is_dataclass(value):
+        kept = [f for f in fields(value) if "since" not in f.metadata or getattr(value, f.name) != f.default]
+        return {f.name: hashed(getattr(value, f.name)) for f in kept}
+    if isinstance(value, (tuple, list)):
+        return [hashed(item) for item in value]
+    return value
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mobilebench.config.parsing import digest, parse
+from mobilebench.config.parsing import digest, hashed, parse
 from mobilebench.config.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Protocol(Recipe):
     @property
     def hash(self) -> str:
         """Twelve hex digits of the SHA-256 of the canonical JSON: equal exactly when every setting is equal."""
-        return digest(asdict(self))
+        return digest(hashed(self))
 
 
 def _plain(value: Any) -> Any:

@@ -7,12 +7,13 @@ import json
 import logging
 import shutil
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from mobilebench.config.parsing import hashed
 from mobilebench.datasets import registry
 from mobilebench.datasets.acquire import official_files as raw
 from mobilebench.datasets.packing.pack import Label, pack
@@ -82,7 +83,7 @@ def find(dataset_id: str, own: Mapping[str, OwnData]) -> DatasetSpec:
 
 def _identity(spec: DatasetSpec, policy: DataPolicy) -> str:
     """Return the hex name of what the packed files are made from, known before anything is fetched."""
-    facts = {"format": FORMAT, "id": spec.id, "version": spec.version, "hflip": spec.hflip, "policy": asdict(policy)}
+    facts = {"format": FORMAT, "id": spec.id, "version": spec.version, "hflip": spec.hflip, "policy": hashed(policy)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
