@@ -34,11 +34,11 @@ from mobilebench.tracking import Tracker
 
 EARLIER = Path(__file__).parent / "earlier_version"
 PROTOCOLS = {
-    "canonical_v1": "5723c6ce55db",
+    "canonical_v1": "83c302bd6eed",
     "demo": "1acaf543e114",
-    "paper_v1": "3f4d5b9ce2a3",
-    "proxy_4": "3f4d5b9ce2a3",
-    "released_code": "4263875a08cd",
+    "paper_v1": "c521ef2e9db4",
+    "proxy_4": "c521ef2e9db4",
+    "released_code": "b6b66a65cbcd",
 }
 
 
