@@ -141,7 +141,11 @@ class Recipe:
     min_lr: float = 1e-5
     """Learning rate of the last epoch."""
     weight_decay: float = 0.0
-    """The optimiser's weight decay: an L2 term for adam and sgd, decoupled for adamw."""
+    """The optimiser's weight decay: an L2 term for adam and sgd, decoupled for adamw.
+
+    It is for every parameter, those of normalisation layers and biases too, as torch's optimisers have it by default;
+    many published recipes leave these out.
+    """
     label_smoothing: float = 0.05
     """Share of the target spread evenly over the classes, in [0, 1)."""
     augment: Augment = field(default_factory=Augment)
