@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 Digests = dict[str, str]  # sha256 (hex) by file name
+_NOTE = ".sha256.json"  # hidden: no image of the dataset
 
 
 def note_digests(parts: Sequence[Path], unpacked: Path) -> None:
-    """Write the SHA-256 of downloaded or given files beside the folder that they are unpacked to."""
+    """Write the SHA-256 of downloaded or given files into the folder that they are unpacked to."""
     found = {part.name: sha256(part) for part in parts}
-    write_text(_beside(unpacked), json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_text(unpacked / _NOTE, json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
 def digests_of(unpacked: Path) -> Digests:
-    """Return what `note_digests` wrote beside a folder; nothing for a folder that nothing was unpacked to."""
-    return _read(_beside(unpacked))
+    """Return what `note_digests` wrote into a folder; nothing for one that it was not called for."""
+    return _read(unpacked / _NOTE)
 
 
 def read_lock(lock: Path) -> dict[str, Digests]:
@@ -76,10 +77,6 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 (hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _beside(unpacked: Path) -> Path:
-    return unpacked.with_name(f"{unpacked.name}.sha256.json")
 
 
 def _read(path: Path) -> dict[str, Any]:
