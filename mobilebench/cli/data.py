@@ -155,7 +155,7 @@ def prepare(
     )
     console.print(f"{folder} is ready")
     if read_lock(SOURCES_LOCK) != before:
-        console.print(f"{SOURCES_LOCK} holds the sha256 of its files now: commit it, and other machines notice others")
+        console.print(f"{SOURCES_LOCK} now holds the sha256 of its files: commit it")
 
 
 @data.command()
