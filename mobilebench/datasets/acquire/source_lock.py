@@ -2,7 +2,7 @@
 
 Several official distributions have no published checksum, and some come over plain HTTP. The first copy is then trusted
 and its digests are written down; another machine of the project, or a later download, that gets other bytes is refused.
-The files are held to a digest, not the packed pixels: those depend on `data` in the protocol and on the JPEG decoder.
+The files are held to it, not the packed pixels: those depend on `data` in the protocol, and may on the JPEG decoder.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from mobilebench.config.recipe import Recipe
 
-N = 150
+N = 200
 DEFAULT = (3 / 4, 4 / 3)
 
 
@@ -82,7 +82,8 @@ def theirs(dataset: str, split: str) -> Seen:
     torch.manual_seed(0)
     chain = tv.Compose([*(train if split == "train" else test), tv.ToTensor()])
     image = ramps(*size)
-    return regions(torch.stack([chain(image) for _ in range(N if split == "train" else 1)]), size[0] / size[1])
+    draws = split == "train" and any(isinstance(step, tv.RandomResizedCrop) for step in train)
+    return regions(torch.stack([chain(image) for _ in range(N if draws else 1)]), size[0] / size[1])
 
 
 def ours(dataset: str, split: str, tmp_path: Path) -> Seen:
