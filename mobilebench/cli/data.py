@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.table import Table
 
     from mobilebench.config.data import OwnData
     from mobilebench.datasets.audit import DatasetFinding
-    from mobilebench.datasets.spec import DatasetSpec
+    from mobilebench.datasets.spec import DatasetSpec, Source
     from mobilebench.datasets.status import DatasetState
 
 _RAW = click.option("--raw", type=click.Path(path_type=Path), help="Folder of official files [data/raw].")
@@ -42,14 +44,16 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
 
     from mobilebench.cli.console import console, plain_table
     from mobilebench.datasets import DATASETS
+    from mobilebench.datasets.acquire.source_lock import read_lock
     from mobilebench.datasets.packing.prepare import find
     from mobilebench.datasets.status import state_of
-    from mobilebench.system.layout import PACKED, RAW
+    from mobilebench.system.layout import PACKED, RAW, SOURCES_LOCK
 
     own = _own()
     if dataset is not None:
         spec = find(dataset, own)
-        console.print(_details(spec, state_of(spec, raw or RAW, packed or PACKED)), soft_wrap=True, markup=False)
+        state, known = state_of(spec, raw or RAW, packed or PACKED), read_lock(SOURCES_LOCK).get(spec.raw_name, {})
+        console.print(_details(spec, state, known), soft_wrap=True, markup=False)
         return
     table = plain_table()
     for name in ("dataset", "classes", "train", "val", "test", "state", "licence"):
@@ -62,12 +66,13 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
     console.print("mobilebench data list DATASET shows more; mobilebench data fetch DATASET downloads it.")
 
 
-def _details(spec: DatasetSpec, state: DatasetState) -> str:
+def _details(spec: DatasetSpec, state: DatasetState, known: Mapping[str, str]) -> str:
     lines = {
         "what": spec.title,
         "state": state.name,
         "classes": str(state.classes or "?"),
         "images": _images(*state.sizes),
+        "stored as": state.stored,
         "domain": spec.domain,
         "homepage": spec.homepage,
         "licence": spec.licence,
@@ -76,11 +81,16 @@ def _details(spec: DatasetSpec, state: DatasetState) -> str:
         "note": spec.note,
         "by hand": spec.by_hand,
     }
-    files = [
-        f"  {s.url} -> {s.name}" + (f" (md5 {s.md5})" if s.md5 else " (no published checksum)") for s in spec.sources
-    ]
-    known = [f"{name}: {text}" for name, text in lines.items() if text]
-    return "\n".join([spec.id, *known, *(["files:", *files] if files else [])])
+    files = [f"  {s.url} -> {s.name} ({_checksum(s, known.get(s.name, ''))})" for s in spec.sources]
+    said = [f"{name}: {text}" for name, text in lines.items() if text]
+    return "\n".join([spec.id, *said, *(["files:", *files] if files else [])])
+
+
+def _checksum(source: Source, known: str) -> str:
+    """Return in words what a download is compared with."""
+    if source.md5 or source.sha256:
+        return f"md5 {source.md5}" if source.md5 else f"sha256 {source.sha256}"
+    return f"sha256 {known} in sources.lock" if known else "no published checksum: the first download is trusted"
 
 
 def _images(train: str, val: str, test: str) -> str:
@@ -125,11 +135,13 @@ def prepare(
     from mobilebench.cli.console import console
     from mobilebench.config.recipe import DataPolicy
     from mobilebench.config.suite import PARAMS
+    from mobilebench.datasets.acquire.source_lock import read_lock
     from mobilebench.datasets.packing.prepare import prepare as pack
     from mobilebench.execution.suites import open_suite
-    from mobilebench.system.layout import PACKED, RAW
+    from mobilebench.system.layout import PACKED, RAW, SOURCES_LOCK
 
     suite = open_suite() if PARAMS.exists() else None
+    before = read_lock(SOURCES_LOCK)
     folder = pack(
         dataset,
         policy=suite.protocol.recipe_for("", dataset).data if suite else DataPolicy(),
@@ -139,8 +151,11 @@ def prepare(
         own=suite.data_sources if suite else {},
         source=source,
         incomplete_ok=incomplete_ok,
+        lock=SOURCES_LOCK,
     )
     console.print(f"{folder} is ready")
+    if read_lock(SOURCES_LOCK) != before:
+        console.print(f"{SOURCES_LOCK} now holds the sha256 of its files: commit it")
 
 
 @data.command()

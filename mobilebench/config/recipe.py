@@ -8,12 +8,13 @@ checks are here, because a recipe made in Python must be as sound as one read fr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 # Read by pydantic on standard dataclasses; a plain dict, so nothing needs pydantic to import this module.
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 
 Scalar = int | float | str | bool
+Fit = Literal["centre", "warp", "pad"]
 
 
 def _require(ok: bool, key: str, found: object, allowed: str) -> None:  # noqa: FBT001 - the condition checked
@@ -26,19 +27,28 @@ class DataPolicy:
     """How a dataset is split and stored before training; what `prepare` depends on."""
 
     short_side: int = 256
-    """Pixels of the stored squares' side, or the dataset's median shorter side where that is less.
+    """Pixels of the stored squares' side, or less: so many that half of the dataset's images need not be enlarged.
 
-    A stored image is the centre square of its original.
+    That is the dataset's median shorter side; its median longer side where `fit` is pad.
     """
     split_seed: int = 42
     """Seed of splits that no official list fixes."""
     val_fraction: float = 0.0
     """Share of the training part cut out as the validation part, in [0, 1)."""
+    fit: Fit = field(default="centre", metadata={"since": 2})
+    """How an image that is no square becomes one.
+
+    centre: the central square; the ends of the longer side are lost (a quarter of a 4:3 photo). warp: the whole image,
+    its longer side squeezed. pad: the whole image in its own shape, between two bars of ImageNet's mean colour
+    (124, 116, 104), which `normalize: imagenet` takes to about 0; bars count in the dataset's mean and std. Sets that
+    come as arrays of squares (cifar10, digits ...) are stored as they are.
+    """
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
         _require(self.short_side >= 8, "data.short_side", self.short_side, "8 or more pixels")
         _require(self.split_seed >= 0, "data.split_seed", self.split_seed, "0 or more")
+        _require(self.fit in get_args(Fit), "data.fit", self.fit, ", ".join(get_args(Fit)))
         _require(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 <= fraction < 1")
 
 
@@ -131,7 +141,11 @@ class Recipe:
     min_lr: float = 1e-5
     """Learning rate of the last epoch."""
     weight_decay: float = 0.0
-    """The optimiser's weight decay: an L2 term for adam and sgd, decoupled for adamw."""
+    """The optimiser's weight decay: an L2 term for adam and sgd, decoupled for adamw.
+
+    It is for every parameter, those of normalisation layers and biases too, as torch's optimisers have it by default;
+    many published recipes leave these out.
+    """
     label_smoothing: float = 0.05
     """Share of the target spread evenly over the classes, in [0, 1)."""
     augment: Augment = field(default_factory=Augment)

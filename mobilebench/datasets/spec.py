@@ -83,6 +83,9 @@ class Source:
     md5: str | None = None
     """Its checksum (hex), where its owners or torchvision publish one."""
 
+    sha256: str | None = None
+    """The same where a SHA-256 is published; `sources.lock` holds the files of a source without one."""
+
     size: int | None = None
     """Its size in bytes, where that is published."""
 

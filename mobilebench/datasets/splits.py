@@ -24,21 +24,26 @@ def holdout(labels: Sequence[int], *, fraction: float, seed: int, groups: Sequen
         units["group" if group else "image", group or i].append(i)
     members = list(units.values())
     majority = [Counter(labels[i] for i in member).most_common(1)[0][0] for member in members]
-    return {i for unit in _draw(majority, fraction, seed) for i in members[unit]}
+    _, held = draw(range(len(members)), majority, fraction=fraction, seed=seed)
+    return {i for unit in held for i in members[unit]}
 
 
-def _draw(labels: Sequence[int], fraction: float, seed: int) -> list[int]:
+def draw(items: Sequence[int], labels: Sequence[int], *, fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Return `items` as scikit-learn's train_test_split shuffles and parts them: the rest, and about `fraction`.
+
+    labels: one per item; both parts are stratified by them. Raises DataError when a class is too small to share.
+    """
     from sklearn.model_selection import train_test_split
 
     try:
-        _, held = train_test_split(range(len(labels)), test_size=fraction, stratify=labels, random_state=seed)
+        rest, held = train_test_split(items, test_size=fraction, stratify=labels, random_state=seed)
     except ValueError as error:
         smallest = min(Counter(labels).values(), default=0)
         raise DataError(
             f"cannot hold out {fraction:.0%} of {len(labels)} images or groups in {len(set(labels))} classes, the"
             f" smallest of which has {smallest} ({error}). Use a larger dataset or another fraction."
         ) from error
-    return list(held)
+    return list(rest), list(held)
 
 
 def cut_val(entries: Sequence[Entry], fraction: float, seed: int) -> list[Entry]:

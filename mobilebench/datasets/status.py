@@ -26,6 +26,9 @@ class DatasetState:
     sizes: tuple[str, str, str]
     """Images in train, val and test, as text."""
 
+    stored: str = ""
+    """How its packed images became squares, in words; "" where it is not packed."""
+
 
 def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> DatasetState:
     """Return a dataset's state and sizes: as packed where it is, else as its official distribution says."""
@@ -36,7 +39,8 @@ def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> DatasetState:
         except DataError:
             return DatasetState("damaged", spec.classes, _sizes(spec.counts))
         complete = "" if meta.official or not spec.counts else ", incomplete"
-        return DatasetState(f"packed{complete}", len(meta.classes), _sizes(meta.counts))
+        stored = f"{meta.shape[1]}x{meta.shape[2]} pixels: {meta.storage['how']}"
+        return DatasetState(f"packed{complete}", len(meta.classes), _sizes(meta.counts), stored)
     return DatasetState(_raw_state(spec, raw_dir / spec.raw_name), spec.classes, _sizes(spec.counts))
 
 

@@ -23,7 +23,7 @@ from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.journal import CellBusyError, Delivery
 from mobilebench.runs.records import result_path, write_result
 from mobilebench.system.disk import StorageError, disk_errors
-from mobilebench.system.energy import Meter
+from mobilebench.system.energy import meter_of
 from mobilebench.system.provenance import device_tags, write_files
 from mobilebench.training import Split, TrainData, Trainer, checkpoint
 from mobilebench.training.rng import derived_seed
@@ -223,7 +223,9 @@ class CellRun(TrainingRun):
         if all("energy_joules" in values for values in epochs.values()):
             metrics["train_energy_joules"] = sum(values["energy_joules"] for values in epochs.values())
         tags = device_tags(trainer.device) | {"decisions": "; ".join(trainer.decisions)}
-        return Finish(step=trainer.recipe.epochs, metrics=metrics, tags=tags | {"energy_source": Meter().source})
+        return Finish(
+            step=trainer.recipe.epochs, metrics=metrics, tags=tags | {"energy_source": meter_of(trainer.device).source}
+        )
 
     def note(self, message: str) -> None:
         """Pass on something a person should know about the cell."""

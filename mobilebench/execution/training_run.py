@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench.runs.events import Epoch, Fail, Finish, Interrupt, Resume, Start, reason_tags
 from mobilebench.system.disk import StorageError, disk_errors
-from mobilebench.system.energy import Meter
+from mobilebench.system.energy import meter_of
 from mobilebench.system.signals import deferred_signals
 from mobilebench.training import checkpoint
 
@@ -69,7 +69,7 @@ class TrainingRun(ABC):
     def _train_epochs(self) -> None:
         trainer = self.make_trainer()
         last = self._restore(trainer)
-        meter = Meter()
+        meter = meter_of(trainer.device)
         for result in trainer.epochs():
             last = self._keep(trainer, result, meter.lap())
             self.epoch_done(result)

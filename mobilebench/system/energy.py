@@ -1,7 +1,7 @@
 """The energy a machine reports to have used: Intel's and AMD's RAPL counters, NVIDIA's NVML counter.
 
-Both count for the whole processor or card, whoever used it, so the sum is the machine's, not the cell's alone. Most
-virtual machines report nothing; then nothing is recorded.
+Both count for the whole processor or card, whoever used it, so the sum is that of all processors and the card trained
+on, not the cell's alone. Most virtual machines report nothing; then nothing is recorded.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
+
 _RAPL = Path("/sys/class/powercap")
 Counter = tuple[str, "Callable[[], float]", float]  # name, joules so far, joules at which it wraps to 0 (0: never)
 
 
 @dataclass
 class Meter:
-    """Reads all counters; `lap` gives the joules since the last one."""
+    """Reads counters; `lap` gives the joules since the last one."""
 
-    counters: list[Counter] = field(default_factory=lambda: [*rapl(_RAPL), *nvml()])
+    counters: list[Counter]
     _before: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -46,6 +48,25 @@ class Meter:
         return sum(used)
 
 
+def meter_of(device: torch.device) -> Meter:
+    """Return the meter of a training on this device: all processors, and the card where it is one of NVIDIA's."""
+    return Meter([*rapl(_RAPL), *nvml(_card(device))])
+
+
+def _card(device: torch.device) -> str:
+    """Return the driver's name of a CUDA device, "" for another device.
+
+    CUDA numbers the cards that CUDA_VISIBLE_DEVICES leaves, fastest first; NVML numbers all by their place on the bus.
+    Only the UUID means the same card to both.
+    """
+    import torch
+
+    if device.type != "cuda":
+        return ""
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", "")
+    return f"GPU-{uuid}" if uuid else ""
+
+
 def rapl(folder: Path) -> list[Counter]:
     """Return the counters of the processor packages below a powercap folder that this user may read."""
     found: list[Counter] = []
@@ -61,17 +82,19 @@ def rapl(folder: Path) -> list[Counter]:
     return found
 
 
-def nvml() -> list[Counter]:
-    """Return the counter of the first NVIDIA card, if its driver is there and has one (Volta and later)."""
+def nvml(uuid: str) -> list[Counter]:
+    """Return the counter of the NVIDIA card of that UUID (GPU-...), if its driver has one (Volta and later)."""
+    if not uuid:
+        return []
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
         handle = ctypes.c_void_p()
-        if library.nvmlInit_v2() or library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(handle)):
+        if library.nvmlInit_v2() or library.nvmlDeviceGetHandleByUUID(uuid.encode(), ctypes.byref(handle)):
             return []
         _millijoules(library, handle)
     except (OSError, AttributeError, ValueError):
         return []
-    return [("NVML gpu 0", lambda: _millijoules(library, handle), 0.0)]
+    return [(f"NVML {uuid}", lambda: _millijoules(library, handle), 0.0)]
 
 
 def _microjoules(path: Path) -> Callable[[], float]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 RAW = Path("data/raw")
 PACKED = Path("data/packed")
+SOURCES_LOCK = Path("sources.lock")
 RESULTS = Path("results")
 STATE = Path(".mobilebench/cells")
 NETWORKS = Path(".mobilebench/networks")

@@ -42,6 +42,15 @@ def test_list_one_tells_where_it_comes_from(call: Call) -> None:
     assert "accept the terms" in call("list", "ham10k").output
 
 
+def test_list_one_tells_how_files_are_checked_and_images_stored(call: Call, project: Path) -> None:
+    assert "no published checksum: the first download is trusted" in call("list", "miniplaces").output
+    (project / "sources.lock").write_text('{"miniplaces": {"data.tar.gz": "5eed"}}')
+    assert "data.tar.gz (sha256 5eed in sources.lock)" in call("list", "miniplaces").output
+    assert "stored as" not in call("list", "digits").output
+    call("prepare", "digits")
+    assert "stored as: 8x8 pixels: pixels as distributed" in call("list", "digits").output
+
+
 def test_prepare_then_audit(call: Call, project: Path) -> None:
     assert call("prepare", "digits").exit_code == 0
     assert call("prepare", "toy_textures").exit_code == 0

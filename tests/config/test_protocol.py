@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilebench.config.parsing import ConfigError, digest, flatten, parse
+from mobilebench.config.parsing import ConfigError, canonical, digest, flatten, parse
 from mobilebench.config.protocol import Override, Protocol
 from mobilebench.config.recipe import Recipe
 
@@ -43,6 +44,7 @@ def test_an_empty_protocol_is_the_papers() -> None:
         ({"augment": {"color_jitter": [0, 0, 0, 0.6]}}, "color_jitter", "at most 0.5"),
         ({"augment": {"randaugment": [2, 9], "trivialaugment": True}}, "trivialaugment", "one policy"),
         ({"data": {"val_fraction": 1.0}}, "val_fraction", "< 1"),
+        ({"data": {"fit": "squash"}}, "data.fit", "'centre', 'warp' or 'pad'"),
         ({"eval_resize": 100}, "eval_resize", "at least resolution"),
         ({"precision": "fp16"}, "precision", "'fp32' or 'bf16'"),
         ({"epochs": "100"}, "epochs", "integer"),
@@ -112,3 +114,11 @@ def test_flatten_names_nested_settings_by_their_path() -> None:
         "augment.hflip": 0.5,
         "model_options": {},
     }
+
+
+def test_a_setting_that_came_later_changes_no_hash_at_its_default() -> None:
+    plain = Protocol()
+    assert "fit" not in canonical(plain)["data"]
+    assert parse(Protocol, {"data": {"fit": "centre"}}).hash == plain.hash
+    assert parse(Protocol, {"data": {"fit": "warp"}}).hash != plain.hash
+    assert set(asdict(plain.data)) - set(canonical(plain)["data"]) == {"fit"}

@@ -289,7 +289,12 @@ def server() -> Iterator[Server]:
 def redirected(spec: DatasetSpec, server: Server) -> DatasetSpec:
     """The same dataset with its sources on the test's server, checksums as that server's files have them."""
     sources = tuple(
-        replace(s, url=f"{server.url}/{s.name}", md5=s.md5 and hashlib.md5(server.files[s.name]).hexdigest())
+        replace(
+            s,
+            url=f"{server.url}/{s.name}",
+            md5=s.md5 and hashlib.md5(server.files[s.name]).hexdigest(),
+            sha256=s.sha256 and hashlib.sha256(server.files[s.name]).hexdigest(),
+        )
         for s in spec.sources
     )
     return replace(spec, sources=sources)

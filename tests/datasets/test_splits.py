@@ -97,6 +97,24 @@ def test_no_lesion_crosses_the_grouped_split_and_some_cross_the_papers(
     assert crossing["ham10k"] > 10
 
 
+def test_the_released_split_is_scikit_learns_test_first_then_val_of_the_shuffled_rest(
+    serve_official: Callable[[str], object], official: dict[str, dict[str, bytes]], packed_at: Callable[..., Path]
+) -> None:
+    import io
+
+    import pandas as pd
+    from sklearn.model_selection import train_test_split
+
+    table = pd.read_csv(io.BytesIO(official["ham10k"]["HAM10000_metadata.tab"]), sep="\t")
+    rest, test = train_test_split(table, test_size=0.15, stratify=table["dx"], random_state=42)
+    train, val = train_test_split(rest, test_size=0.15 / 0.85, stratify=rest["dx"], random_state=42)
+    serve_official("ham10k_released")
+    packed = open_packed(packed_at("ham10k_released", incomplete_ok=True))
+    for split, part in (("train", train), ("val", val), ("test", test)):
+        found = {line.path for line in packed.index if line.split == split}
+        assert found == {f"{name}.jpg" for name in part["image_id"]}
+
+
 def test_the_order_of_the_metadata_is_of_no_consequence(
     official: dict[str, dict[str, bytes]], packed_at: Callable[..., Path], tmp_path: Path
 ) -> None:

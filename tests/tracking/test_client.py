@@ -21,7 +21,6 @@ from mobilebench.runs.events import DatasetInput, Epoch, Event, Fail, Finish, Re
 from mobilebench.runs.identity import digest_of_tags
 from mobilebench.runs.journal import Delivery, Journal
 from mobilebench.runs.records import Record, read_results, write_result
-from mobilebench.system.energy import Meter, rapl
 from mobilebench.tracking import Tracker, TrackingError, shown
 from mobilebench.tracking.address import folder_name, tagged
 from mobilebench.tracking.writer import in_requests
@@ -270,26 +269,6 @@ def test_params_cannot_run_code(project: Path, tag: str) -> None:
 def test_an_address_is_shown_without_its_password() -> None:
     assert shown("http://user:p@ss@host:5000/x") == "http://host:5000/x"
     assert shown("postgresql://u:p@h/db") == "postgresql://h/db"
-
-
-def zone(folder: Path, name: str, energy: int, wrap: int = 1000) -> Path:
-    made = folder / name
-    made.mkdir(parents=True)
-    for key, value in {"name": "package-0", "energy_uj": energy, "max_energy_range_uj": wrap}.items():
-        (made / key).write_text(f"{value}\n")
-    return made / "energy_uj"
-
-
-def test_energy_is_counted_per_package_and_over_the_counters_end(tmp_path: Path) -> None:
-    energy = zone(tmp_path, "intel-rapl:0", 900_000, wrap=1_000_000)
-    zone(tmp_path, "intel-rapl:0:0", 1)  # a part of package 0
-    meter = Meter(rapl(tmp_path))
-    assert meter.source == "RAPL package-0"
-    energy.write_text("950000\n")
-    assert meter.lap() == pytest.approx(0.05)
-    energy.write_text("150000\n")
-    assert meter.lap() == pytest.approx(0.2)
-    assert Meter([]).lap() is None
 
 
 def test_a_record_of_a_journal_is_json(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import requests
 
+from mobilebench.datasets.acquire.source_lock import sha256
 from mobilebench.datasets.spec import DataError, Source
 from mobilebench.system.progress import progress
 
@@ -169,14 +170,16 @@ def _check_space(part: Path, answer: _Answer) -> None:
 def _check(source: Source, part: Path) -> None:
     """Raise DataError, having removed the file, when it is not what its owners published."""
     found = md5(part) if source.md5 else None
+    strong = sha256(part) if source.sha256 else None
     size = _size(part)
-    wrong = found != source.md5 or (source.size is not None and size != source.size)
+    wrong = (found, strong) != (source.md5, source.sha256) or (source.size is not None and size != source.size)
     if wrong or not size:
         part.unlink()
         _tag(part).unlink(missing_ok=True)
         raise DataError(
-            f"{source.url} arrived damaged and was removed: found {size} bytes, md5 {found}; expected"
-            f" {source.size or 'more than 0'} bytes, md5 {source.md5}. Try again, or use a local copy with --from."
+            f"{source.url} arrived damaged and was removed: found {size} bytes, md5 {found}, sha256 {strong}; expected"
+            f" {source.size or 'more than 0'} bytes, md5 {source.md5}, sha256 {source.sha256}. Try again, or use a"
+            " local copy with --from."
         )
 
 

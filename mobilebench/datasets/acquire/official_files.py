@@ -1,7 +1,8 @@
 """The official files of a dataset, unpacked: from the internet, from a local copy, or put there by hand.
 
 Below `raw_dir`/name: `archives` keeps downloads, `files` what they unpack to, `local` what archives given with --from
-unpack to. `files` and `local` exist only when they are complete; `files` may also be a folder or link of your own.
+unpack to, each with the SHA-256 of what it was unpacked from. `files` and `local` exist only when they are complete;
+`files` may also be a folder or link of your own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from filelock import FileLock
 
 from mobilebench.datasets.acquire.archive import SUFFIXES, is_archive, unpack
 from mobilebench.datasets.acquire.fetch import download
+from mobilebench.datasets.acquire.source_lock import note_digests
 from mobilebench.datasets.spec import DataError, DatasetSpec
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def _unpack_all(parts: Sequence[Path], files: Path, *, on_damage: Callable[[Path
     try:
         for part in parts:
             _unpack_one(part, new, on_damage)
+        note_digests(parts, new)
         new.rename(files)
     finally:
         shutil.rmtree(new, ignore_errors=True)

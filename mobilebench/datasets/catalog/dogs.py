@@ -73,9 +73,18 @@ SPEC = DatasetSpec(
     homepage="http://vision.stanford.edu/aditya86/ImageNetDogs/",
     hflip=True,
     read=read,
+    # Digests as TensorFlow Datasets publishes them (url_checksums/stanford_dogs.txt); the owners publish none.
     sources=(
-        Source("http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar", "images.tar"),
-        Source("http://vision.stanford.edu/aditya86/ImageNetDogs/lists.tar", "lists.tar"),
+        Source(
+            "http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar",
+            "images.tar",
+            sha256="a443fc2f9a851aa1a7b8e4fa4af94b8459fce2c9f5a2f4dd4669cf9673a4ec58",
+        ),
+        Source(
+            "http://vision.stanford.edu/aditya86/ImageNetDogs/lists.tar",
+            "lists.tar",
+            sha256="34b47cacd9a98b5d150e084f24d29391c084c55272295ec65c85651bc35f4d6c",
+        ),
     ),
 )
 

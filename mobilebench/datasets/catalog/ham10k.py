@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench.datasets.acquire.listing import files_below
 from mobilebench.datasets.spec import DataError, DatasetSpec, Entry, Reading, Source
-from mobilebench.datasets.splits import holdout
+from mobilebench.datasets.splits import draw, holdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,16 +98,16 @@ def read_grouped(raw: Path, policy: DataPolicy) -> Reading:
 
 
 def read_released(raw: Path, _policy: DataPolicy) -> Reading:
-    """Split 70/15/15 by image with seed 42 in the metadata's order, as the released code does (7,009/1,503/1,503).
+    """Split 70/15/15 by image with seed 42, as the released code does (7,009/1,503/1,503).
 
-    Which of its two equal parts was drawn first is not known; here test is. Its val part was never used.
+    Test is drawn first, from the lines in the metadata's order; val then from the rest, in the order in which that
+    draw leaves it. Both are stratified by diagnosis. The released code never used its val part.
     """
     entries, files = _images(raw)
     labels = [e.label for e in entries]
-    test = holdout(labels, fraction=0.15, seed=42)
-    rest = [i for i in range(len(entries)) if i not in test]
-    val = holdout([labels[i] for i in rest], fraction=0.15 / 0.85, seed=42)
-    return _reading(entries, files, test, frozenset(rest[k] for k in val))
+    rest, test = draw(range(len(entries)), labels, fraction=0.15, seed=42)
+    _, val = draw(rest, [labels[i] for i in rest], fraction=0.15 / 0.85, seed=42)
+    return _reading(entries, files, set(test), frozenset(val))
 
 
 _DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile/"
@@ -155,6 +155,7 @@ RELEASED = replace(
     counts={"train": 7009, "val": 1503, "test": 1503},
     read=read_released,
     raw="ham10k",
+    version=2,
     note="the released code never used its val part; data.val_fraction does not apply",
     split_digest="",  # depends on the order of the metadata file
 )

@@ -17,15 +17,27 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from mobilebench.config.recipe import Fit
 
 Histogram = npt.NDArray[np.int64]
 
-STORAGE = (
-    "centre square of the upright image, resized in one step with Pillow's antialiased bilinear filter; JPEGs at least"
-    " twice as large as needed are decoded at a reduced scale (DCT scaling); transparency is laid over white;"
-    " 16-bit grey keeps its upper 8 bits; of animations the first frame"
-)
+BORDER = (124, 116, 104)  # ImageNet's mean colour
+_FITS: Mapping[Fit, str] = {
+    "centre": "the centre square of the upright image",
+    "warp": "the whole upright image, warped to a square",
+    "pad": f"the whole upright image in its own shape, its border filled with {BORDER}",
+}
+
+
+def storage(fit: Fit) -> str:
+    """Return in words how images become squares."""
+    return (
+        f"{_FITS[fit]}, resized in one step with Pillow's antialiased bilinear filter; JPEGs at least twice as large as"
+        " needed are decoded at a reduced scale (DCT scaling); transparency is laid over white; 16-bit grey keeps its"
+        " upper 8 bits; of animations the first frame"
+    )
 
 
 class ImageError(Exception):
@@ -34,11 +46,15 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class Square:
-    """Where decoded rows go: `side` x `side` rows of the array file `images`, whose pixels begin at byte `offset`."""
+    """Where decoded rows go: `side` x `side` rows of the array file `images`, whose pixels begin at byte `offset`.
+
+    fit: how an image becomes a square, as in `DataPolicy`.
+    """
 
     images: Path
     offset: int
     side: int
+    fit: Fit
 
 
 @dataclass(frozen=True)
@@ -61,47 +77,69 @@ class Decoded:
     enlarged: int = 0
 
 
-def short_side(path: Path) -> int:
-    """Return the shorter side of an image file in pixels, from its header. Raises ImageError."""
+def native_side(path: Path, fit: Fit) -> int:
+    """Return the side in pixels of the largest square that enlarges nothing of an image file, from its header.
+
+    Raises ImageError.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                return min(image.size)
+                return _native_side(image, fit)
     except Exception as error:
         raise ImageError(_reason(error)) from error
 
 
-def decode(path: Path, side: int) -> tuple[Image.Image, bool]:
-    """Return the centre square of an image file as RGB, side x side pixels (see STORAGE), and whether it was enlarged.
+def _native_side(image: Image.Image, fit: Fit) -> int:
+    return max(image.size) if fit == "pad" else min(image.size)
 
-    Raises ImageError.
+
+def decode(path: Path, side: int, fit: Fit = "centre") -> tuple[Image.Image, bool]:
+    """Return an image file as a square of RGB, side x side pixels, and whether any of it was enlarged.
+
+    fit: as in `DataPolicy`; `storage` says the rest. Raises ImageError.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd but readable metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                enlarged = min(image.size) < side
-                return _square(image, side), enlarged
+                enlarged = _native_side(image, fit) < side
+                return _square(image, side, fit), enlarged
     except Exception as error:  # Pillow's readers raise nearly every kind of exception on a broken file
         raise ImageError(_reason(error)) from error
 
 
-def _square(image: Image.Image, side: int) -> Image.Image:
-    image.draft("RGB", (side, side))
+def _square(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+    size = _padded(image.size, side) if fit == "pad" else (side, side)
+    image.draft("RGB", size)
     orientation = image.getexif().get(0x0112, 1)
     rgb = _rgb(image)
-    width, height = rgb.size
-    short = min(width, height)
-    left, top = (width - short) / 2, (height - short) / 2
-    if rgb.size != (side, side):
-        rgb = rgb.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, left + short, top + short))
+    if rgb.size != size:
+        rgb = rgb.resize(size, Image.Resampling.BILINEAR, box=_centre(rgb.size) if fit == "centre" else None)
     if orientation != 1:
-        # A turned square is a square: turning the small one is cheap. The tag may be gone after a conversion.
+        # What is cut or squeezed lies the same way turned: turning the small one is cheap. The tag may be gone after a
+        # conversion.
         rgb.getexif()[0x0112] = orientation
         rgb = ImageOps.exif_transpose(rgb)
+    if rgb.size != (side, side):
+        picture, rgb = rgb, Image.new("RGB", (side, side), BORDER)
+        rgb.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     return rgb
+
+
+def _padded(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return width and height with which an image of this size just fits into the square."""
+    width, height = (max(1, round(length * side / max(size))) for length in size)
+    return width, height
+
+
+def _centre(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    width, height = size
+    short = min(size)
+    left, top = (width - short) / 2, (height - short) / 2
+    return left, top, left + short, top + short
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -136,7 +174,7 @@ def decode_chunk(square: Square, chunk: Chunk) -> Decoded:
 
 def _row(square: Square, path: str, done: Decoded, *, counted: bool) -> bytes:
     try:
-        image, enlarged = decode(Path(path), square.side)
+        image, enlarged = decode(Path(path), square.side, square.fit)
     except ImageError as error:
         done.failures.append((path, str(error)))
         image, counted, enlarged = Image.new("RGB", (square.side, square.side)), False, False
@@ -148,12 +186,12 @@ def _row(square: Square, path: str, done: Decoded, *, counted: bool) -> bytes:
     return pixels
 
 
-def probe_chunk(paths: Sequence[str]) -> tuple[int, list[int]]:
-    """Return how many files were looked at and the short sides (pixels) of those whose header can be read."""
+def probe_chunk(fit: Fit, paths: Sequence[str]) -> tuple[int, list[int]]:
+    """Return how many files were looked at and `native_side` of those whose header can be read."""
     sides = []
     for path in paths:
         with suppress(ImageError):  # decoding names it
-            sides.append(short_side(Path(path)))
+            sides.append(native_side(Path(path), fit))
     return len(paths), sides
 
 

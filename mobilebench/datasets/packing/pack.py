@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobilebench.datasets.packing.decode import STORAGE, Chunk, Decoded, Histogram, Square, decode_chunk, probe_chunk
+from mobilebench.datasets.packing.decode import Chunk, Decoded, Histogram, Square, decode_chunk, probe_chunk, storage
 from mobilebench.datasets.packing.packed import (
     IMAGES,
     INDEX,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from mobilebench.config.recipe import DataPolicy
+    from mobilebench.config.recipe import DataPolicy, Fit
 
 CHUNK = 64
 FEW = 512  # starting processes takes longer than decoding this many
@@ -66,7 +66,7 @@ def pack(reading: Reading, label: Label, folder: Path, *, workers: int) -> Meta:
     else:
         few = len(entries) <= FEW
         with processes(1 if few else workers) as parallel_map:
-            stored = _store_files(reading, label.policy.short_side, folder, parallel_map)
+            stored = _store_files(reading, label.policy, folder, parallel_map)
     labels = np.array([entry.label for entry in entries], np.int64)
     index = index_text([IndexRow(*entry, sha1) for entry, sha1 in zip(entries, stored.sha1s, strict=True)]).encode()
     meta = _meta(reading, label, stored, content_digest(stored.shape, reading.classes, labels, index))
@@ -120,36 +120,36 @@ def _store_arrays(pixels: Pixels, entries: Sequence[Entry], folder: Path) -> _St
     for channel in range(3):
         histogram[channel] = np.bincount(pixels[train, ..., channel].ravel(), minlength=256)
     n, height, width, _ = pixels.shape
-    storage = {"how": "pixels as distributed, not resized", "native_short_side": min(height, width), "enlarged": 0}
-    return _Stored((n, height, width, 3), [pixel_sha1(image) for image in pixels], histogram, storage)
+    how = {"how": "pixels as distributed, not resized", "native_side": min(height, width), "enlarged": 0}
+    return _Stored((n, height, width, 3), [pixel_sha1(image) for image in pixels], histogram, how)
 
 
-def _store_files(reading: Reading, wanted: int, folder: Path, parallel_map: ParallelMap) -> _Stored:
+def _store_files(reading: Reading, policy: DataPolicy, folder: Path, parallel_map: ParallelMap) -> _Stored:
     paths, entries = reading.places(), reading.entries
-    native = _native_side(paths, parallel_map)
-    side = min(wanted, native)
+    native = _native_side(paths, policy.fit, parallel_map)
+    side = min(policy.short_side, native)
     shape = (len(entries), side, side, 3)
-    square = Square(folder / IMAGES, _allocate(folder / IMAGES, shape), side)
+    square = Square(folder / IMAGES, _allocate(folder / IMAGES, shape), side, policy.fit)
     done = _decode(square, paths, [entry.split == "train" for entry in entries], parallel_map)
     _raise_if_unreadable([failure for part in done for failure in part.failures], len(entries))
-    storage = {
-        "how": STORAGE,
+    how = {
+        "how": storage(policy.fit),
         "side": side,
-        "native_short_side": native,
+        "native_side": native,
         "enlarged": sum(part.enlarged for part in done),
     }
     sha1s = [sha1 for part in done for sha1 in part.sha1s]
-    return _Stored(shape, sha1s, np.sum([part.histogram for part in done], axis=0), storage)
+    return _Stored(shape, sha1s, np.sum([part.histogram for part in done], axis=0), how)
 
 
-def _native_side(paths: Sequence[str], parallel_map: ParallelMap) -> int:
-    """Return the median short side; one small image among thousands must not shrink them all.
+def _native_side(paths: Sequence[str], fit: Fit, parallel_map: ParallelMap) -> int:
+    """Return the median of the images' native sides; one small image among thousands must not shrink them all.
 
     Unreadable images are left to the decoding, which names them all together.
     """
     sides: list[int] = []
     with progress("reading sizes", len(paths)) as advance:
-        for block, found in parallel_map(probe_chunk, _blocks(paths, 4 * CHUNK)):
+        for block, found in parallel_map(partial(probe_chunk, fit), _blocks(paths, 4 * CHUNK)):
             sides += found
             advance(block)
     return sorted(sides)[(len(sides) - 1) // 2] if sides else 1

@@ -9,13 +9,14 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from mobilebench.config.parsing import canonical
 from mobilebench.datasets import registry
 from mobilebench.datasets.acquire import official_files as raw
+from mobilebench.datasets.acquire.source_lock import digests_of, hold_to_lock
 from mobilebench.datasets.packing.pack import Label, pack
 from mobilebench.datasets.packing.packed import FORMAT, META, open_packed, read_meta
 from mobilebench.datasets.spec import DataError, DatasetSpec, Reading
@@ -43,12 +44,14 @@ def prepare(
     own: Mapping[str, OwnData] | None = None,
     source: Path | None = None,
     incomplete_ok: bool = False,
+    lock: Path | None = None,
 ) -> Path:
     """Return `out_dir/dataset_id`, the packed dataset, having fetched, unpacked and decoded what was missing.
 
     A dataset already packed under the same policy is left alone. source: a local folder or archive to use instead of
     the internet. own: datasets of your own by id. incomplete_ok: accept other counts than the official ones (recorded
-    as `official: false`). Killed at any point, it leaves no half-written dataset. Raises DataError.
+    as `official: false`). lock: the file that holds the official files' digests; a complete official set must be made
+    from those (see `acquire.source_lock`). Killed at any point, it leaves no half-written dataset. Raises DataError.
     """
     spec = find(dataset_id, own or {})
     identity = packing_identity(spec, policy)
@@ -56,13 +59,18 @@ def prepare(
     out_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(out_dir / f".{spec.id}.lock"):
         if _current(final, spec, identity):
+            meta = read_meta(final)
+            if meta.official:
+                _hold(lock, spec, meta.provenance.get("files", {}), out_dir)
             _log.info("%s is up to date", final)
         else:
             reading = _read(spec, policy, place := _raw(spec, policy, raw_dir, source))
             official = _check_counts(spec, reading, place, incomplete_ok=incomplete_ok)
+            files = {} if spec.generated else digests_of(place)
             if official:
                 _check_split(spec, reading, policy)
-            label = Label(spec.id, spec.hflip, policy, identity, official, _provenance(spec, source))
+                _hold(lock, spec, files, out_dir)
+            label = Label(spec.id, spec.hflip, policy, identity, official, _provenance(spec, source, files))
             _log.info("packing %d images of %s, read from %s", len(reading.entries), spec.id, place)
             _publish(reading, label, final, workers or cores())
     return final
@@ -151,7 +159,13 @@ def _check_split(spec: DatasetSpec, reading: Reading, policy: DataPolicy) -> Non
         )
 
 
-def _provenance(spec: DatasetSpec, source: Path | None) -> dict[str, str]:
+def _hold(lock: Path | None, spec: DatasetSpec, files: Mapping[str, str], out_dir: Path) -> None:
+    if lock is not None:
+        with FileLock(out_dir / ".sources.lock"):  # other datasets' files may be added by other processes
+            hold_to_lock(lock, spec, files)
+
+
+def _provenance(spec: DatasetSpec, source: Path | None, files: Mapping[str, str]) -> dict[str, Any]:
     origin = "a local copy" if source else "generated" if spec.generated else "the official source"
     described = {key: getattr(spec, key) for key in ("title", "licence", "citation", "homepage")}
     return {
@@ -159,6 +173,7 @@ def _provenance(spec: DatasetSpec, source: Path | None) -> dict[str, str]:
         "raw": spec.raw_name,
         "from": origin,
         "fingerprint": spec.fingerprint() if spec.fingerprint else "",
+        "files": dict(files),
     }
 
 

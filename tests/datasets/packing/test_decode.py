@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from mobilebench.config.recipe import Fit
+
 
 def picture(size: tuple[int, int] = (90, 60)) -> Image.Image:
     """Left to right red rises, top to bottom green."""
@@ -42,6 +44,31 @@ def test_the_square_is_the_centre_as_torchvision_resizes_it(plain: np.ndarray) -
     square = picture().crop((15, 0, 75, 60))
     theirs = np.asarray(v2.functional.resize(square, [32, 32])).astype(int)
     assert abs(plain - theirs).max() <= 1
+
+
+def test_warp_is_the_whole_image_as_torchvision_and_pillow_resize_it(tmp_path: Path) -> None:
+    from torchvision.transforms import v2
+
+    for size in ((90, 60), (60, 90), (33, 71), (20, 20)):
+        image = picture(size)
+        image.save(tmp_path / "a.png")
+        ours = np.asarray(decode(tmp_path / "a.png", 32, "warp")[0]).astype(int)
+        torchvision = np.asarray(v2.functional.resize(image, [32, 32])).astype(int)
+        assert abs(ours - torchvision).max() <= 1
+        assert (ours == np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))).all()
+
+
+def test_pad_is_the_whole_image_between_bars(tmp_path: Path) -> None:
+    from PIL import ImageOps
+
+    for size in ((96, 48), (48, 96), (20, 20), (960, 30)):
+        image = picture(size)
+        image.save(tmp_path / "a.png")
+        ours = np.asarray(decode(tmp_path / "a.png", 32, "pad")[0])
+        padded = np.asarray(ImageOps.pad(image, (32, 32), Image.Resampling.BILINEAR, color=(124, 116, 104)))
+        if size == (960, 30):  # one row, which cannot lie in the middle of 32
+            padded = np.roll(padded, -1, axis=0)
+        assert (ours == padded).all()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +109,8 @@ def test_what_is_transparent_is_white(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
-def test_exif_orientation_is_applied(orientation: int, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fit", ["centre", "warp", "pad"])
+def test_exif_orientation_is_applied(orientation: int, name: str, fit: Fit, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     picture((90, 60)).save(tmp_path / name, exif=exif, **({} if name.endswith("png") else {"quality": 95}))
@@ -91,14 +119,17 @@ def test_exif_orientation_is_applied(orientation: int, name: str, tmp_path: Path
     with Image.open(tmp_path / name) as image:
         upright = ImageOps.exif_transpose(image)
     upright.save(tmp_path / "upright.png", exif=b"")
-    theirs = np.asarray(decode(tmp_path / "upright.png", 32)[0]).astype(int)
-    ours = np.asarray(decode(tmp_path / name, 32)[0]).astype(int)
+    theirs = np.asarray(decode(tmp_path / "upright.png", 32, fit)[0]).astype(int)
+    ours = np.asarray(decode(tmp_path / name, 32, fit)[0]).astype(int)
     assert abs(ours - theirs).max() <= 2
 
 
-def test_large_jpegs_decoded_small_stay_the_same_picture(tmp_path: Path) -> None:
-    large = stored(tmp_path, picture((900, 600)), "large.jpg", quality=95)
-    assert abs(large - stored(tmp_path, picture((900, 600)), "large.png")).max() <= 6
+@pytest.mark.parametrize("fit", ["centre", "warp", "pad"])
+def test_large_jpegs_decoded_small_stay_the_same_picture(fit: Fit, tmp_path: Path) -> None:
+    picture((900, 600)).save(tmp_path / "large.jpg", quality=95)
+    picture((900, 600)).save(tmp_path / "large.png")
+    large, exact = (np.asarray(decode(tmp_path / f"large.{kind}", 32, fit)[0]).astype(int) for kind in ("jpg", "png"))
+    assert abs(large - exact).max() <= 6
 
 
 def test_of_an_animation_the_first_frame(tmp_path: Path) -> None:
@@ -144,9 +175,26 @@ def test_the_side_is_the_median_short_side_and_small_images_are_counted(
     own = {"mine": OwnData(folder=str(image_folder))}
     packed = open_packed(packed_at("mine", own=own))
     assert packed.images.shape == (20, 40, 40, 3)
-    assert (packed.meta.storage["enlarged"], packed.meta.storage["native_short_side"]) == (1, 40)
+    assert (packed.meta.storage["enlarged"], packed.meta.storage["native_side"]) == (1, 40)
     small = open_packed(packed_at("mine", DataPolicy(short_side=16), own=own))
     assert small.images.shape == (20, 16, 16, 3)
+
+
+@pytest.mark.parametrize(("fit", "side", "enlarged"), [("warp", 40, 1), ("pad", 48, 1)])
+def test_every_fit_has_a_side_of_its_own_and_meta_says_how(
+    fit: Fit, side: int, enlarged: int, image_folder: Path, packed_at: Callable[..., Path]
+) -> None:
+    for path in image_folder.rglob("*.jpg"):
+        picture((48, 40)).save(path)
+    picture((20, 31)).save(image_folder / "cats" / "0.jpg")
+    own = {"mine": OwnData(folder=str(image_folder))}
+    plain = open_packed(packed_at("mine", own=own)).meta
+    packed = open_packed(packed_at("mine", DataPolicy(fit=fit), own=own))
+    assert packed.images.shape == (20, side, side, 3)
+    assert packed.meta.storage["native_side"] == side
+    assert packed.meta.storage["enlarged"] == enlarged
+    assert "the whole upright image" in packed.meta.storage["how"]
+    assert len({plain.identity, packed.meta.identity}) == len({plain.digest, packed.meta.digest}) == 2
 
 
 def test_several_processes_write_what_one_writes(
