@@ -73,6 +73,7 @@ def status() -> None:
 @click.option("--redo", "again", is_flag=True, help="Train finished cells anew; their old runs count as superseded.")
 def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offline: bool, again: bool) -> None:
     """Train the suite's cells on DATASET that are not finished yet."""
+    from collections import Counter
     from dataclasses import replace
 
     from mobilebench.cli.console import console, grid_progress
@@ -88,6 +89,9 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     context = open_context(suite, dataset, OfflineTracker(), verify=False)
     cells = [cell for cell in wanted if again or not context.is_finished(cell)]
     console.print(f"{dataset}: {len(cells)} of {len(wanted)} cells to train, {len(wanted) - len(cells)} finished")
+    changes = Counter(change for cell in cells if (change := context.change(cell)))
+    for change, count in changes.items():
+        console.print(f"{count} of them finished before under another identity: {change}", soft_wrap=True)
     if not cells:
         return
     if suite.runtime.workers(len(cells)) > 1:

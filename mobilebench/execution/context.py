@@ -62,6 +62,14 @@ class RunContext:
             return False
         return not self.journal(cell).is_of_other(self.suite.experiment)
 
+    def change(self, cell: Cell) -> str:
+        """Return what has changed since the cell's result file was written, in words; "" where nothing has."""
+        try:
+            record = read_result(result_path(self.results, cell))
+        except UserError:
+            return ""
+        return ", ".join(self.identity(cell).differences(record.identity)) if record is not None else ""
+
 
 def open_context(
     suite: Suite, dataset: str, tracker: CellTracker, root: Path = Path(), *, verify: bool = True

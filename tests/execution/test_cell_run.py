@@ -352,7 +352,9 @@ def test_an_edited_network_is_trained_again_and_the_old_run_is_superseded(
     CellRun(of_small, SMALL).complete()
     assert of_small.is_finished(SMALL)
     (first,) = read_results(RESULTS)
+    assert of_small.change(SMALL) == ""
     use(wide, monkeypatch)
+    assert of_small.change(SMALL) == "network's code"
     assert not of_small.is_finished(SMALL)
     CellRun(of_small, SMALL).complete()
     (second,) = read_results(RESULTS)
