@@ -125,6 +125,9 @@ class Server:
         """Run it for the block, ready when the block begins; its cluster too. Raises ServerError or PostgresError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o711)  # its cluster may belong to another user, who passes but does not look
+        artifacts = self.folder / "artifacts"
+        artifacts.mkdir(exist_ok=True)
+        artifacts.chmod(0o700)  # MLflow's own mode would let everybody read weights and patches
         secret = load_secrets(self.folder)
         cluster = None if self.database else self._cluster(secret)
         try:

@@ -132,6 +132,7 @@ def test_secrets_are_drawn_and_only_the_owner_reads_them(hosted: Hosted) -> None
     assert load_secrets(hosted.server.folder) == secret
     for name in ("secrets.json", "auth.ini"):
         assert stat.S_IMODE((hosted.server.folder / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE((hosted.server.folder / "artifacts").stat().st_mode) == 0o700
     seen = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _is_there(path)]
     assert not [line for line in seen if secret.admin.encode() in line or secret.database.encode() in line]
 
