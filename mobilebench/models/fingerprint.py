@@ -15,6 +15,7 @@ import importlib.util
 import json
 import logging
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -24,7 +25,6 @@ from typing import TYPE_CHECKING
 from mobilebench import models
 from mobilebench.config.parsing import digest
 from mobilebench.models.source import Place, source_digest
-from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.files import write_text
 
 if TYPE_CHECKING:
@@ -64,8 +64,6 @@ def _known(model_id: str, num_classes: int, options: str, folder: Path) -> str:
         return kept.fingerprint
     try:
         return _take(model_id, num_classes, options, path)
-    except StorageError:
-        raise
     except Exception as error:  # noqa: BLE001 - whatever a network raises
         _log.info("%s cannot be built: %s", model_id, error)
         return UNBUILT
@@ -99,7 +97,7 @@ def _take(model_id: str, num_classes: int, options: str, path: Path) -> str:
     state = _state(packages)
     found = _fingerprint(spec, network, packages)
     kept = {"model": model_id, "fingerprint": found, "packages": packages, "state": state}
-    with disk_errors(path):
+    with suppress(OSError):  # only speed is lost
         write_text(path, json.dumps(kept, indent=1) + "\n")
     return found
 

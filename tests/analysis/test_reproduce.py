@@ -158,7 +158,10 @@ def test_code_that_is_not_there_is_never_the_same(trained: Trained, clean: None,
 def test_the_code_that_makes_numbers_is_what_dvc_prepares_and_trains_by() -> None:
     """A path that exists nowhere never differs: a renamed module would drop out of both without a word."""
     stages = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-    code = {name: {path for path in stage["deps"] if path.startswith("mobilebench/")} for name, stage in stages.items()}
+    code = {
+        name: {path for path in stage.get("deps", ()) if path.startswith("mobilebench/")}
+        for name, stage in stages.items()
+    }
     assert code["prepare"] | code["train"] == set(NUMBERS)
     assert [path for path in set().union(*code.values()) if not (REPOSITORY / path).exists()] == []
 

@@ -131,7 +131,7 @@ def test_a_failed_cell_is_seen_in_status_and_in_the_exit_code(
     assert result.exit_code == 1
     assert "2 of 2 cells are not finished" in result.output
     status = call("status").output
-    assert status.count("a shape does not fit") == 2
+    assert "shufflenet.blobs.0, starnet.blobs.0: RuntimeError: a shape does not fit" in status
     assert "failed 0/2" in status
 
 

@@ -24,6 +24,7 @@ def made_project(store: Path) -> Path:
     from mlflow.tracking import MlflowClient
 
     from mobilebench.analysis.collect import score_experiment, write_scores
+    from mobilebench.config.protocol import recipe_hash
     from mobilebench.execution.suites import open_suite
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
@@ -36,18 +37,20 @@ def made_project(store: Path) -> Path:
     rng = np.random.default_rng(1)
     for model in suite.models:
         for dataset in suite.datasets:
-            make_run(client, experiment, model, dataset, suite.protocol.hash, float(rng.uniform(0.3, 0.9)))
+            recipe = recipe_hash(suite.protocol.recipe_for(model, dataset))
+            make_run(client, experiment, model, dataset, recipe, float(rng.uniform(0.3, 0.9)))
     tracker = Tracker()
     write_scores(score_experiment(tracker, suite.experiment, lam=0.5, anchors="grid", allow_partial=False), RESULTS)
     return folder
 
 
-def make_run(client: object, experiment: str, model: str, dataset: str, protocol_hash: str, top1: float) -> None:
+def make_run(client: object, experiment: str, model: str, dataset: str, recipe: str, top1: float) -> None:
     from mlflow.entities import Metric
 
     tags = {
         "kind": "cell", "cell": f"{model}.{dataset}.0", "model": model, "dataset": dataset, "seed": "0",
-        "protocol_hash": protocol_hash, "data_digest": f"digest_{dataset}", "code_version": "1",
+        "protocol_hash": "made", "recipe_hash": recipe, "network": f"net_{model}",
+        "data_digest": f"digest_{dataset}", "code_version": "1",
         "identity": f"{model}.{dataset}", "journal": f"{model}.{dataset}",
     }  # fmt: skip
     run = client.create_run(experiment, tags=tags, run_name=tags["cell"]).info.run_id  # type: ignore[attr-defined]
