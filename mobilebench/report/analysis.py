@@ -10,7 +10,7 @@ from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.effects import element_effects, lambda_swaps, pareto_front
 from mobilebench.scoring.proxy import all_proxies
 from mobilebench.scoring.subsets import all_subsets, direct_scores, held_out_scores, predict_new, predicted_scores
-from mobilebench.scoring.uncertainty import dataset_bootstrap, interval, leave_one_dataset_out, ranks_of
+from mobilebench.scoring.uncertainty import dataset_bootstrap, interval, leave_one_dataset_out, places_of
 from mobilebench.scoring.xscore import xscore
 from mobilebench.studies.beyond_imagenet.claims import check_claims
 
@@ -51,7 +51,7 @@ def datasets_table(matrix: Matrix, scores: ScoreTable) -> Table:
     """Return how each score depends on which datasets are in the suite; needs three or more of them."""
     anchors = None if scores.anchors_name == "grid" else scores.anchors
     left = leave_one_dataset_out(matrix, lam=scores.lam, anchors=anchors)
-    ranks = ranks_of(left)
+    ranks = places_of(left)
     low, high = interval(dataset_bootstrap(matrix, lam=scores.lam, anchors=anchors), scores.level)
     rows = []
     for row in scores.rows:
