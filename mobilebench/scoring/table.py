@@ -52,8 +52,8 @@ CALIBRATION = 0.8
 # The figures are those of `python -m benchmarks.coverage` (benchmarks/RESULTS.md), grid anchors, lambda 0.5.
 SINGLE_RUN = (
     "Intervals and shares of draws cover the test sample only, as training was not repeated. In simulations with 11 "
-    "models on 7 datasets such 95 % intervals held the true score in 83 % of cases when training noise had a standard "
-    "deviation of 0.5 point, in 59 % at 1 point; orders seen in 85 to 95 % of draws were true in 83 % and 73 %."
+    "models on 7 datasets such 95 % intervals held the true score in 85 % of cases when training noise had a standard "
+    "deviation of 0.5 point, in 60 % at 1 point; orders seen in 85 to 95 % of draws were true in 82 % and 71 %."
 )
 NO_TEST_SIZES = (
     "Intervals and shares of draws cover training only: the size of a test split is unknown, so they are too narrow."
