@@ -25,11 +25,11 @@ def show(table: ScoreTable, matrix: Matrix, title: str) -> None:
 
 
 def _scores(table: ScoreTable) -> Table:
-    view = _table("rank", "model", "xScore", f"{100 * table.level:.0f} % interval", "P(> next)", "G", "V")
+    view = _table("rank", "model", "xScore", f"{100 * table.level:.0f} % interval", table.above_next_name, "G", "V")
     for row in table.rows:
         rank = "-" if row.rank is None else str(row.rank)
         interval = f"{_number(row.low)} to {_number(row.high)}"
-        sure = f"{row.p_above_next:.2f}" if math.isfinite(row.p_above_next) else "-"
+        sure = f"{row.above_next:.2f}" if math.isfinite(row.above_next) else "-"
         view.add_row(rank, row.model, _number(row.score), interval, sure, _number(row.g), _number(row.v))
     return view
 

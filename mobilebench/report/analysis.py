@@ -18,7 +18,7 @@ from mobilebench.scoring.subsets import (
     predict_new,
     predicted_scores,
 )
-from mobilebench.scoring.uncertainty import dataset_bootstrap, interval, leave_one_dataset_out, ranks_of
+from mobilebench.scoring.uncertainty import dataset_bootstrap, interval, leave_one_dataset_out, places_of
 from mobilebench.scoring.xscore import xscore
 from mobilebench.studies.beyond_imagenet.claims import check_claims
 
@@ -60,7 +60,7 @@ def datasets_table(matrix: Matrix, scores: ScoreTable) -> Table:
     """Return how each score depends on which datasets are in the suite; needs three or more of them."""
     anchors = None if scores.anchors_name == "grid" else scores.anchors
     left = leave_one_dataset_out(matrix, lam=scores.lam, anchors=anchors)
-    ranks = ranks_of(left)
+    ranks = places_of(left)
     low, high = interval(dataset_bootstrap(matrix, lam=scores.lam, anchors=anchors), scores.level)
     rows = []
     for row in scores.rows:

@@ -22,7 +22,7 @@ WIDTH = 5.2  # inches: as wide as a phone's screen at the size of its text
 def spread(scores: ScoreTable) -> str:
     """Say what the bars of a figure of this table are."""
     if scores.draws is None:
-        return "Single runs, no interval."
+        return "No interval (the notes say why)."
     return f"Bars: {scores.level:.0%} interval over {scores.interval_over}, {len(scores.draws)} draws."
 
 

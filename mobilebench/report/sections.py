@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mobilebench.analysis.origins import Origin
     from mobilebench.report.inputs import ReportInputs
     from mobilebench.report.style import Picture
-    from mobilebench.scoring import ScoreRow
+    from mobilebench.scoring import ScoreRow, ScoreTable
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,33 @@ def _leaderboard(inputs: ReportInputs) -> Section:
     caption = (
         f"xScore = G - {scores.lam:g} V (Eq. 1 to 3), {scores.anchors_name} anchors, {len(scores.datasets)} datasets. "
         f"Intervals: {scores.level:.0%}, resampled over {scores.interval_over}. "
-        "P(above next): probability that the model truly stands above the one below it."
+        f"{_above_words(scores)}Equal scores share a rank."
     )
-    columns = ("rank", "model", "xScore", "interval", "G", "V", "rank interval", "P(above next)", "runs per cell")
+    columns = (
+        "rank",
+        "model",
+        "xScore",
+        "interval",
+        "G",
+        "V",
+        "rank interval",
+        scores.above_next_name,
+        "runs per cell",
+    )
     table = Table("leaderboard", caption, columns, tuple(_score_cells(row) for row in scores.rows))
     mixed = mixture(inputs.made_with)
     notes = (*scores.notes, f"{mixed}: see the table under provenance.") if mixed else scores.notes
     return Section("leaderboard", "Leaderboard", notes, (figures.leaderboard(inputs),), (table,))
+
+
+def _above_words(scores: ScoreTable) -> str:
+    """Say what the column on the order of neighbours is, and what it is not."""
+    name = scores.above_next_name
+    if scores.source is None:
+        return ""
+    if scores.source == "seeds+test":
+        return f"{name}: probability that the model truly stands above the one below it. "
+    return f"{name}: how often it does, given this one kind of noise; no probability that it truly does. "
 
 
 def _score_cells(row: ScoreRow) -> tuple[Field, ...]:
@@ -88,7 +108,7 @@ def _score_cells(row: ScoreRow) -> tuple[Field, ...]:
         number(row.g),
         number(row.v),
         between(row.rank_low, row.rank_high, digits=0),
-        number(row.p_above_next, 2),
+        number(row.above_next, 2),
         Field("single run", 1.0) if row.seeds == 1 else number(row.seeds, 0),
     )
 

@@ -177,7 +177,7 @@ def _scores(found: Findings, order: Ranking) -> Table:
         (
             text(model),
             *(number(order.score[choice][i]) for choice in order.accuracy),
-            *(number(order.rank[choice][i], 1) for choice in order.accuracy),
+            *(number(order.rank[choice][i], 0) for choice in order.accuracy),
             text(order.settings[model]),
         )
         for i, model in enumerate(order.models)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench.scoring.uncertainty import ranks_of
+from mobilebench.scoring.uncertainty import places_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,7 +110,7 @@ def lambda_sweep(result: XScore, steps: int = 101) -> LambdaSweep:
     """Return how scores and ranks move as lambda goes from 0 (accuracy alone) to 1."""
     lams = np.linspace(0, 1, steps)
     scores = result.g[None] - lams[:, None] * result.v[None]
-    return LambdaSweep(lams, scores, ranks_of(scores))
+    return LambdaSweep(lams, scores, places_of(scores))
 
 
 def lambda_swaps(models: Sequence[str], result: XScore) -> tuple[Swap, ...]:

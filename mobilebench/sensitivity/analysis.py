@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.config.parsing import digest
-from mobilebench.scoring.uncertainty import ranks_of
+from mobilebench.scoring.uncertainty import places_of
 from mobilebench.scoring.xscore import xscore
 from mobilebench.search.space import SETTINGS
 from mobilebench.search.trials import coordinates, ordered
@@ -279,7 +279,7 @@ def ranking(probes: Sequence[Probe], lam: float) -> Ranking | None:
     }
     score = {name: xscore(values, lam=lam if len(datasets) > 1 else 0.0).score for name, values in accuracy.items()}
     settings = {m: rows[m][0].changed(best[m]) if best[m] else "as the protocol" for m in models}
-    return Ranking(models, datasets, accuracy, score, {name: ranks_of(s) for name, s in score.items()}, settings)
+    return Ranking(models, datasets, accuracy, score, {name: places_of(s) for name, s in score.items()}, settings)
 
 
 def _shared_best(probes: Sequence[Probe]) -> str:

@@ -17,7 +17,7 @@ def test_markdown_shows_every_model_and_every_linked_figure_exists(folder: Path,
     assert links
     for link in links:
         assert (folder / link).read_bytes().startswith(b"\x89PNG")
-    assert "training seeds within each cell, then test images" in words
+    assert "training seeds, pooled over models and datasets, and test images" in words
 
 
 def test_nothing_half_written_is_left(folder: Path) -> None:

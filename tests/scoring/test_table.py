@@ -10,7 +10,7 @@ from mobilebench.scoring import Matrix, compute_scores
 CELLS = {("a", "x", 0): 0.5, ("a", "y", 0): 0.375, ("b", "x", 0): 0.25, ("b", "y", 0): 0.75, ("c", "x", 0): 0.5}
 TABLE = compute_scores(Matrix.from_cells(CELLS, {}), anchors={"x": (0.0, 1.0), "y": (0.0, 0.5)})
 HEADER = (
-    "rank,model,xscore,low,high,g,v,seeds,rank_low,rank_high,p_above_next,outside,absent,lambda,anchors,"
+    "rank,model,xscore,low,high,g,v,seeds,rank_low,rank_high,above_next,outside,absent,lambda,anchors,"
     "interval_over,level"
 )
 

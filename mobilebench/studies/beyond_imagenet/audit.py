@@ -16,7 +16,7 @@ from mobilebench.scoring import compute_scores
 from mobilebench.scoring.correlation import fit
 from mobilebench.scoring.matrix import Matrix
 from mobilebench.scoring.subsets import direct_scores, predicted_scores
-from mobilebench.scoring.uncertainty import ranks_of
+from mobilebench.scoring.uncertainty import places_of
 from mobilebench.scoring.xscore import xscore
 from mobilebench.studies.beyond_imagenet import published as reference
 from mobilebench.studies.study import Disagreement
@@ -111,7 +111,7 @@ def what_if(dogs: tuple[float, ...] = (0.2959, 0.50, 0.55, 0.58)) -> tuple[WhatI
         accuracy[at] = value
         score = xscore(accuracy, lam=reference.PAPER_LAMBDA).score
         rho = fit(accuracy[:, table.datasets.index("imagenette")], score).rho
-        found.append(WhatIf(value, float(score[at[0]]), int(ranks_of(score)[at[0]]), rho))
+        found.append(WhatIf(value, float(score[at[0]]), int(places_of(score)[at[0]]), rho))
     return tuple(found)
 
 

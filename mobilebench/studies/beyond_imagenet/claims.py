@@ -1,7 +1,8 @@
 """The paper's statements, each put as a test that a matrix can pass or fail, with the evidence for and against.
 
 A verdict follows from the stated rule alone. "Leans" means that the point estimate says so while its 95 % interval
-does not exclude the contrary; with eleven models that is the usual outcome.
+does not exclude the contrary; with eleven models that is the usual outcome. How often each verdict is wrong, on equal
+models too, and how often it is right: `python -m benchmarks.verdicts`, with figures in benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from mobilebench.studies.beyond_imagenet import evidence
 from mobilebench.studies.study import Claim, NotTestableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from mobilebench.studies.beyond_imagenet.context import Context
     from mobilebench.studies.study import Evidence
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 _ELEMENT_OF = {"transformers": "layerwise_transformer", "channel_attention": "squeeze_excite"}
 
 
-def check_claims(context: Context) -> tuple[Claim, ...]:
-    """Return a verdict on each of the paper's claims for one matrix; nothing is resampled beyond `scores.draws`.
+def check_claims(context: Context, *, only: Collection[str] | None = None) -> tuple[Claim, ...]:
+    """Return a verdict on each of the paper's claims (or on those named in `only`) for one matrix.
 
     The claims are about the paper's datasets: a matrix with fewer than four of them can test none.
     """
-    return tuple(_judge(context, *entry) for entry in _CLAIMS)
+    return tuple(_judge(context, *entry) for entry in _CLAIMS if only is None or entry[0] in only)
 
 
 def _judge(context: Context, name: str, statement: str, rule: str, test: Callable[[Context], Evidence]) -> Claim:
@@ -48,17 +49,24 @@ def _on_elements(context: Context, name: str) -> tuple[str, ...]:
     return (*context.element_notes.get(_ELEMENT_OF[name], ()), *context.element_remarks)
 
 
+_SINGLE_RUNS = "Single runs: training noise is assumed, 1 point (standard deviation) at an accuracy of 50 %"
 _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (
     (
         "leaders",
         "EfficientNet and ConvMixer lead (sections 4.1, 5)",
-        "supported if both hold ranks 1 and 2 with probability of at least 0.95; contradicted at 0.05 or less",
+        (
+            "supported if both hold the first two ranks in at least 97.5 % of the draws of the true scores; "
+            "contradicted if one of them does in at most 2.5 %. " + _SINGLE_RUNS
+        ),
         evidence.leaders,
     ),
     (
         "last",
         "ConvNeXt has the lowest xScore (section 4.1)",
-        "supported if it is last with probability of at least 0.95; contradicted at 0.05 or less",
+        (
+            "supported if it is last in at least 97.5 % of the draws of the true scores; contradicted if in at most "
+            "2.5 %. " + _SINGLE_RUNS
+        ),
         evidence.last,
     ),
     (

@@ -11,7 +11,16 @@ from mobilebench.scoring.correlation import Fit, fisher_interval, fit, relatedne
 from mobilebench.scoring.effects import element_effects
 from mobilebench.scoring.proxy import all_proxies, proxy_fit
 from mobilebench.scoring.subsets import all_subsets, complete, members_of, place, subset_spearman
-from mobilebench.scoring.uncertainty import RESAMPLED, best_source, draw_accuracies, leave_one_dataset_out, ranks_of
+from mobilebench.scoring.uncertainty import (
+    RESAMPLED,
+    best_source,
+    cell_variance,
+    leave_one_dataset_out,
+    places_of,
+    score_errors,
+    shrunk,
+    within_noise,
+)
 from mobilebench.studies.beyond_imagenet.published import PAPER_FOUR
 from mobilebench.studies.study import Evidence, NotTestableError
 
@@ -25,49 +34,61 @@ if TYPE_CHECKING:
     from mobilebench.studies.beyond_imagenet.context import Context
     from mobilebench.studies.study import Verdict
 
+    Floats = NDArray[np.float64]
+
 PAPER_DATASETS = ("cifar10", "imagenette", "cifar100", "ham10k", "dogs", "miniplaces", "indoor67")
 ENOUGH = 4  # of the paper's datasets: as many as the paper itself calls sufficient
 LEADERS = ("efficientnet", "convmixer")
 HALF = math.sqrt(0.5)  # the correlation from which one quantity carries half the variance of the other
 FEWEST_MODELS = 6  # of four or five, two orders that share half their variance agree wholly in 22 and 9 % of cases
 SUBSET_DRAWS = 200
-TRAINING_SD = 0.01  # assumed of single runs: what another seed changes in an accuracy, as a fraction
-NO_INTERVAL = "single runs without interval"
+TAIL = 0.025  # of the draws on either side of a 95 % interval
+DRAWS = 4000
+TRAINING_NOISE = 0.01  # standard deviation over seeds at an accuracy of one half; see `uncertainty.cell_variance`
+NO_INTERVAL = "no interval: a test size is unknown"
+WITHIN_NOISE = "on a dataset the models differ no more than noise makes equal ones differ, so no interval is given"
+ASSUMED = (
+    "single runs: a training noise of 1 point (standard deviation at an accuracy of one half, less towards 0 and 1) is "
+    "assumed; more would make the verdict too sure"
+)
 
 
 def leaders(context: Context) -> Evidence:
-    """Do efficientnet and convmixer hold the first two ranks, in the draws and with each dataset left out?"""
+    """Do efficientnet and convmixer hold the first two places, in the draws and with each dataset left out?"""
     evidence, scores = Evidence(), context.scores
     i, j = (_position(context, name) for name in LEADERS)
-    ranks = ranks_of(scores.xscore.score)
-    lead = bool(max(ranks[i], ranks[j]) <= 2)
-    evidence.note(f"{LEADERS[0]} ranks {ranks[i]:g} and {LEADERS[1]} {ranks[j]:g} of {len(scores.models)}", holds=lead)
+    places = places_of(scores.xscore.score)
+    lead = bool(max(places[i], places[j]) <= 2)
+    evidence.note(f"{LEADERS[0]} ranks {places[i]:g} and {LEADERS[1]} {places[j]:g} of {_scored(scores)}", holds=lead)
     if len(scores.datasets) >= 3:
-        left = ranks_of(leave_one_dataset_out(context.matrix, lam=scores.lam, anchors=_fixed(scores)))
+        left = places_of(leave_one_dataset_out(context.matrix, lam=scores.lam, anchors=_fixed(scores)))
         kept = int((np.maximum(left[:, i], left[:, j]) <= 2).sum())
         evidence.note(
             f"both stay on top in {kept} of {len(left)} suites with one dataset left out", holds=2 * kept > len(left)
         )
-    if scores.draws is None:
-        return evidence.conclude("leans for" if lead else "leans against", NO_INTERVAL)
-    drawn = ranks_of(scores.draws)
-    p = float(np.mean(np.maximum(drawn[:, i], drawn[:, j]) <= 2))
-    evidence.note(f"probability that both lead: {p:.3f} ({_over(scores)})", holds=p >= 0.5)
-    return evidence.conclude(_by_probability(p), *_training_note(scores))
+    drawn, remarks = _true_scores(context)
+    if drawn is None:
+        return evidence.conclude("leans for" if lead else "leans against", *remarks)
+    top = places_of(drawn)[:, [i, j]] <= 2
+    p = float(top.all(axis=1).mean())
+    evidence.note(f"share of draws in which both lead: {p:.3f} ({_over(context, drawn)})", holds=p >= 0.5)
+    excluded = float(top.mean(axis=0).min()) <= TAIL
+    return evidence.conclude(_by_draws(p, holds=lead, excluded=excluded), *remarks)
 
 
 def last(context: Context) -> Evidence:
     """Is convnext last, also in the draws?"""
     evidence, scores = Evidence(), context.scores
     i = _position(context, "convnext")
-    rank, count = ranks_of(scores.xscore.score)[i], len(scores.models)
-    is_last = bool(rank == count)
-    evidence.note(f"convnext ranks {rank:g} of {count} with xScore {scores.xscore.score[i]:.3f}", holds=is_last)
-    if scores.draws is None:
-        return evidence.conclude("leans for" if is_last else "leans against", NO_INTERVAL)
-    p = float(np.mean(ranks_of(scores.draws)[:, i] == count))
-    evidence.note(f"probability that it is last: {p:.3f} ({_over(scores)})", holds=p >= 0.5)
-    return evidence.conclude(_by_probability(p), *_training_note(scores))
+    score = scores.xscore.score
+    place, is_last = places_of(score)[i], bool(score[i] == np.nanmin(score))
+    evidence.note(f"convnext ranks {place:g} of {_scored(scores)} with xScore {score[i]:.3f}", holds=is_last)
+    drawn, remarks = _true_scores(context)
+    if drawn is None:
+        return evidence.conclude("leans for" if is_last else "leans against", *remarks)
+    p = float((drawn[:, i] == np.nanmin(drawn, axis=1)).mean())
+    evidence.note(f"share of draws in which it is last: {p:.3f} ({_over(context, drawn)})", holds=p >= 0.5)
+    return evidence.conclude(_by_draws(p, holds=is_last, excluded=p <= TAIL), *remarks)
 
 
 def imagenette(context: Context) -> Evidence:
@@ -154,7 +175,7 @@ def best_four(context: Context) -> Evidence:
         f"first alone in {alone:.0%}",
         holds=alone >= 0.5,
     )
-    remarks = [f"single runs: {100 * TRAINING_SD:g} point of training noise is assumed"] if source == "test" else []
+    remarks = [ASSUMED] if source == "test" else []
     verdict: Verdict = "supported" if alone >= 0.95 else "contradicted" if low > 1 + len(subsets) / 4 else leaning
     return evidence.conclude(verdict, *remarks)
 
@@ -169,10 +190,9 @@ def _noise_spearman(models: int) -> float:
 
 def _draw_with_training(matrix: Matrix, source: Source) -> NDArray[np.float64]:
     """Draws of the accuracies, [draws, M, D]; single runs also get the training noise that they cannot show."""
-    drawn = draw_accuracies(matrix, source=source, draws=SUBSET_DRAWS)
-    if source == "test":
-        drawn += np.random.default_rng(1).normal(0, TRAINING_SD, drawn.shape)
-    return drawn
+    rng = np.random.default_rng(1)
+    variance = cell_variance(matrix, source=source, draws=SUBSET_DRAWS, rng=rng, training_noise=TRAINING_NOISE)
+    return matrix.mean + np.sqrt(variance) * rng.standard_normal(variance.shape)
 
 
 def _unrelated(matrix: Matrix) -> str:
@@ -268,10 +288,37 @@ def _fixed(scores: ScoreTable) -> Anchors | None:
     return None if scores.anchors_name == "grid" else scores.anchors
 
 
-def _by_probability(p: float) -> Verdict:
-    if math.isnan(p):
-        return "undecided"
-    return "supported" if p >= 0.95 else "contradicted" if p <= 0.05 else "leans for" if p >= 0.5 else "leans against"
+def _scored(scores: ScoreTable) -> int:
+    return int(np.isfinite(scores.xscore.score).sum())
+
+
+def _true_scores(context: Context) -> tuple[Floats | None, list[str]]:
+    """True scores [draws, M] that could be behind the matrix, or None; and what limits them.
+
+    Single runs say nothing of training noise, and a verdict must not take it for zero: it is assumed.
+    """
+    scores, matrix = context.scores, context.matrix
+    source = best_source(matrix)
+    if source == "seeds+test":
+        return scores.draws, [] if scores.draws is not None else [WITHIN_NOISE]
+    if source != "test":
+        return None, [NO_INTERVAL]
+    anchors = _fixed(scores)
+    if anchors is None and within_noise(matrix, source=source, training_noise=TRAINING_NOISE):
+        return None, [WITHIN_NOISE, ASSUMED]
+    errors = score_errors(
+        matrix, source=source, lam=scores.lam, anchors=anchors, draws=DRAWS, training_noise=TRAINING_NOISE
+    )
+    return shrunk(scores.xscore.score, errors), [ASSUMED]
+
+
+def _by_draws(p: float, *, holds: bool, excluded: bool) -> Verdict:
+    """Verdict on a claim about places, true in a share p of the draws; `excluded`: their 95 % interval denies it."""
+    if p >= 1 - TAIL:
+        return "supported"
+    if excluded and not holds:
+        return "contradicted"
+    return "leans for" if p >= 0.5 else "leans against"
 
 
 def _by_interval(value: float, low: float, high: float, least: float) -> Verdict:
@@ -296,11 +343,10 @@ def _fit_text(line: Fit) -> str:
     )
 
 
-def _training_note(scores: ScoreTable) -> list[str]:
-    if scores.source != "test":
-        return []
-    return ["single runs: what another training seed would change is not in this probability, so it is too sure"]
-
-
-def _over(scores: ScoreTable) -> str:
-    return f"{len(scores.draws) if scores.draws is not None else 0} draws over {scores.interval_over}"
+def _over(context: Context, drawn: Floats) -> str:
+    over = (
+        "test images and an assumed training noise"
+        if best_source(context.matrix) == "test"
+        else "seeds and test images"
+    )
+    return f"{len(drawn)} draws over {over}"
