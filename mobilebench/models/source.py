@@ -49,8 +49,7 @@ class _Closure:
         self._waiting: list[Place] = []
 
     def reach(self, place: Place) -> None:
-        inside = any(place.module == name or place.module.startswith(f"{name}.") for name in self._packages)
-        if inside:
+        if self._is_inside(place.module):
             self._waiting.append(place)
 
     def finish(self) -> dict[Place, str]:
@@ -66,6 +65,8 @@ class _Closure:
     def _module(self, name: str) -> _Module | None:
         if name not in self._modules:
             self._modules[name] = _open(name)
+            if "." in name:  # importing a module runs its packages first
+                self.reach(Place(name.rpartition(".")[0], ""))
         return self._modules[name]
 
     def _take(self, module: _Module, place: Place) -> None:
@@ -84,10 +85,16 @@ class _Closure:
             self.reach(Place(place.module, name))
 
     def _follow(self, origin: Place) -> None:
-        """Reach an imported name, which may be a definition of the module or a module of the package."""
+        """Reach an imported name: a definition, a module of the package, or whatever else the module makes of it."""
         if origin.name != WHOLE and _exists(f"{origin.module}.{origin.name}", self._packages):
             origin = Place(f"{origin.module}.{origin.name}", WHOLE)
+        module = self._module(origin.module) if self._is_inside(origin.module) else None
+        if module is not None and not module.has(origin.name):
+            origin = Place(origin.module, WHOLE)
         self.reach(origin)
+
+    def _is_inside(self, module: str) -> bool:
+        return any(module == name or module.startswith(f"{name}.") for name in self._packages)
 
 
 class _Module:
@@ -105,8 +112,12 @@ class _Module:
             return
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         for statement in tree.body:
-            if not _is_for_types(statement):
+            if not (_is_for_types(statement) or isinstance(statement, ast.Pass)):
                 self._read(statement, package)
+
+    def has(self, name: str) -> bool:
+        """Return whether a name is defined or imported here."""
+        return name in self.definitions or name in self.imports
 
     def names(self, wanted: str) -> list[str]:
         """Return the names to take where one is wanted: itself, and what the module does whenever it is imported."""

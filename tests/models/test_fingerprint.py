@@ -145,6 +145,7 @@ def test_class_count_and_options_change_it(name: str) -> None:
         ("blocks.py", "torch.relu", "torch.sigmoid"),
         ("blocks.py", "outputs, 3)", "outputs, 3, padding=1)"),
         ("extra.py", "maps.mean((2, 3))", "maps.amax((2, 3))"),
+        ("__init__.py", "", "import torch\ntorch.set_num_interop_threads\n"),
     ],
 )
 def test_an_edit_of_the_code_changes_it(package: Path, file: str, old: str, new: str) -> None:
@@ -243,6 +244,28 @@ def test_it_is_the_same_on_processors_of_other_capabilities() -> None:
         for capability in ("default", "avx2")
     }  # fmt: skip
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    "init",
+    [
+        "from ownnet_pkg.net import build",
+        "from .net import *",
+        "def __getattr__(name):\n    import ownnet_pkg.net\n    return getattr(ownnet_pkg.net, name)",
+    ],
+)
+def test_code_is_found_behind_what_a_package_hands_on(package: Path, init: str) -> None:
+    (package / "__init__.py").write_text(init + "\n")
+    (package.parent / "outer_pkg.py").write_text("from ownnet_pkg import build\n")
+
+    def found() -> str:
+        sys.modules.pop("outer_pkg", None)
+        forget()
+        return source_digest([Place("outer_pkg", "build")], ["outer_pkg", "ownnet_pkg"])
+
+    before = found()
+    edit(package / "net.py", "WIDTH = 8", "WIDTH = 9")
+    assert found() != before
 
 
 def _digest(folder: Path, text: str, name: str = "build") -> str:
