@@ -179,7 +179,8 @@ def compute_scores(
     errors = drawn = None
     if source and not flat:
         errors = score_errors(matrix, source=source, lam=lam, anchors=fixed, draws=draws, seed=seed)
-        drawn = shrunk(result.score, errors, seed=seed)
+        if _undefined(result, errors) <= UNDEFINED * len(errors):
+            drawn = shrunk(result.score, errors, seed=seed)
     return ScoreTable(
         rows=_rows(matrix, result, errors, drawn, level, fixed=fixed is not None),
         models=matrix.models,
@@ -189,7 +190,7 @@ def compute_scores(
         anchors=fixed or anchors_from_matrix(matrix.mean),
         xscore=result,
         draws=drawn,
-        source=None if flat else source,
+        source=None if drawn is None else source,
         level=level,
         notes=(*_notes(matrix, result), *_interval_notes(source, flat, result, errors)),
     )
@@ -265,6 +266,11 @@ def _notes(matrix: Matrix, result: XScore) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _undefined(result: XScore, errors: Floats) -> int:
+    """Draws in which a model that has a score would have none."""
+    return int(np.isnan(errors[:, np.isfinite(result.score)]).any(axis=1).sum())
+
+
 def _interval_notes(
     source: Source | None, flat: tuple[str, ...], result: XScore, errors: Floats | None
 ) -> Iterator[str]:
@@ -281,7 +287,7 @@ def _interval_notes(
     elif source == "seeds":
         yield NO_TEST_SIZES
     if errors is not None:
-        undefined = int(np.isnan(errors[:, np.isfinite(result.score)]).any(axis=1).sum())
+        undefined = _undefined(result, errors)
         if undefined > UNDEFINED * len(errors):
             yield f"No interval is given: {undefined} of {len(errors)} draws have no score (models tied on a dataset)."
         elif undefined:

@@ -23,8 +23,8 @@ dataset share its test images in truth, which ties their errors together; drawin
 difference.
 
 How well this does: `python -m benchmarks.coverage`, with figures in benchmarks/RESULTS.md. On the published table, 95 %
-intervals hold the truth in 95 to 97 % of cases (worst model 90 %) at 1.0 to 1.25 times the width they need, and what is
-said with 0.9 is true in 88 to 95 %. Single runs with a training noise of 0.5 point: 85 %, of 1 point: 60 %.
+intervals hold the truth in 95 to 97 % of cases (worst model 90 % and more) at 1.0 to 1.25 times the width they need,
+and what is said with 0.9 is true in 88 to 95 %. Single runs with a training noise of 0.5 point: 85 %, of 1 point: 60 %.
 
 `dataset_bootstrap` and `leave_one_dataset_out` resample the datasets instead, as if the suite were a sample of visual
 domains. With seven datasets this is wide by nature and says how much the verdict hangs on the choice of the suite.
@@ -323,8 +323,8 @@ def _spreads(
 
 def _cochran(accuracy: Floats, variance: Floats) -> Floats:
     """Cochran's Q [..., D]: weighted squared distances of accuracies [..., M, D] from their weighted mean."""
-    weight = np.where(np.isnan(variance), 0, 1 / np.where(variance > 0, variance, np.inf))
-    total = np.maximum(weight.sum(axis=-2, keepdims=True), 1e-300)
+    weight = np.where(np.isnan(variance), 0, 1 / np.maximum(variance, 1e-18))
+    total = np.maximum(weight.sum(axis=-2, keepdims=True), 1e-18)
     values = np.where(np.isnan(accuracy), 0.0, accuracy)
     mean = (weight * values).sum(axis=-2, keepdims=True) / total
     squares: Floats = (weight * np.square(values - mean)).sum(axis=-2)

@@ -174,6 +174,24 @@ def test_undefined_draws_are_left_out_up_to_one_in_twenty() -> None:
     assert np.isnan(order_probability(values, 1, 0))
 
 
+@pytest.mark.parametrize(("undefined", "words"), [(40, "40 of 1000 draws"), (60, "No interval is given: 60 of 1000")])
+def test_a_table_says_how_many_draws_are_undefined(undefined: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = np.random.default_rng(0).normal(0, 0.01, (1000, 11))
+    errors[:undefined] = np.nan
+    monkeypatch.setattr("mobilebench.scoring.table.score_errors", lambda *_, **__: errors)
+    table = compute_scores(TABLE)
+    assert any(words in note for note in table.notes)
+    given = [np.isfinite(value) for row in table.rows for value in (row.low, row.rank_low, row.high)]
+    assert all(given) if undefined < 50 else not any(given)
+    assert np.isfinite(table.rows[0].above_next) == (undefined < 50)
+
+
+def test_noise_that_is_known_to_be_none_hides_no_difference() -> None:
+    top1 = np.repeat(np.linspace(0.3, 0.9, 5)[:, None, None] * np.ones((5, 3, 1)), 2, axis=2)
+    assert within_noise(matrix_of(top1, n_test=0), source="seeds", draws=100) == ()
+    assert within_noise(matrix_of(np.full((5, 3, 2), 0.5), n_test=0), source="seeds", draws=100) == ("d0", "d1", "d2")
+
+
 def test_undefined_errors_do_not_erase_the_order() -> None:
     errors = np.random.default_rng(0).normal(0, 0.01, (1000, 4))
     errors[:30, 1] = np.nan

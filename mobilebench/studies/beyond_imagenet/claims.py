@@ -56,7 +56,7 @@ _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (
         "EfficientNet and ConvMixer lead (sections 4.1, 5)",
         (
             "supported if both hold the first two ranks in at least 97.5 % of the draws of the true scores; "
-            "contradicted if one of them does in at most 2.5 %. " + _SINGLE_RUNS
+            "contradicted if two models each stand above one of them in at least 97.5 %. " + _SINGLE_RUNS
         ),
         evidence.leaders,
     ),
@@ -64,8 +64,8 @@ _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (
         "last",
         "ConvNeXt has the lowest xScore (section 4.1)",
         (
-            "supported if it is last in at least 97.5 % of the draws of the true scores; contradicted if in at most "
-            "2.5 %. " + _SINGLE_RUNS
+            "supported if it is last in at least 97.5 % of the draws of the true scores; contradicted if one "
+            "model stands below it in at least 97.5 %. " + _SINGLE_RUNS
         ),
         evidence.last,
     ),

@@ -69,10 +69,9 @@ def leaders(context: Context) -> Evidence:
     drawn, remarks = _true_scores(context)
     if drawn is None:
         return evidence.conclude("leans for" if lead else "leans against", *remarks)
-    top = places_of(drawn)[:, [i, j]] <= 2
-    p = float(top.all(axis=1).mean())
+    p = float((places_of(drawn)[:, [i, j]] <= 2).all(axis=1).mean())
     evidence.note(f"share of draws in which both lead: {p:.3f} ({_over(context, drawn)})", holds=p >= 0.5)
-    excluded = float(top.mean(axis=0).min()) <= TAIL
+    excluded = any((_above(drawn, k) >= 1 - TAIL).sum() >= 2 for k in (i, j))
     return evidence.conclude(_by_draws(p, holds=lead, excluded=excluded), *remarks)
 
 
@@ -88,7 +87,9 @@ def last(context: Context) -> Evidence:
         return evidence.conclude("leans for" if is_last else "leans against", *remarks)
     p = float((drawn[:, i] == np.nanmin(drawn, axis=1)).mean())
     evidence.note(f"share of draws in which it is last: {p:.3f} ({_over(context, drawn)})", holds=p >= 0.5)
-    return evidence.conclude(_by_draws(p, holds=is_last, excluded=p <= TAIL), *remarks)
+    return evidence.conclude(
+        _by_draws(p, holds=is_last, excluded=bool((_above(drawn, i) <= TAIL).sum() >= 1)), *remarks
+    )
 
 
 def imagenette(context: Context) -> Evidence:
@@ -312,8 +313,15 @@ def _true_scores(context: Context) -> tuple[Floats | None, list[str]]:
     return shrunk(scores.xscore.score, errors), [ASSUMED]
 
 
+def _above(drawn: Floats, model: int) -> Floats:
+    """Share of draws [draws, M] in which each other model that has a score stands above this one, [M - 1]."""
+    others = np.delete(drawn, model, axis=1)
+    others = others[:, np.isfinite(others).all(axis=0)]
+    return np.asarray((others > drawn[:, [model]]).mean(axis=0))
+
+
 def _by_draws(p: float, *, holds: bool, excluded: bool) -> Verdict:
-    """Verdict on a claim about places, true in a share p of the draws; `excluded`: their 95 % interval denies it."""
+    """Verdict on a claim about places, true in a share p of the draws; `excluded`: single models surely deny it."""
     if p >= 1 - TAIL:
         return "supported"
     if excluded and not holds:
