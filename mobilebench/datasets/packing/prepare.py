@@ -19,7 +19,7 @@ from mobilebench.datasets.acquire import official_files as raw
 from mobilebench.datasets.acquire.source_lock import digests_of, hold_to_lock
 from mobilebench.datasets.packing.pack import Label, pack
 from mobilebench.datasets.packing.packed import FORMAT, META, open_packed, read_meta
-from mobilebench.datasets.spec import DataError, DatasetSpec, Reading
+from mobilebench.datasets.spec import DataError, DatasetSpec, Reading, same_source
 from mobilebench.datasets.splits import cut_val, manifest_digest
 from mobilebench.system.cpu import cores
 
@@ -70,7 +70,8 @@ def prepare(
             if official:
                 _check_split(spec, reading, policy)
                 _hold(lock, spec, files, out_dir)
-            label = Label(spec.id, spec.hflip, policy, identity, official, _provenance(spec, source, files))
+            described = _provenance(spec, source, files)
+            label = Label(spec.id, spec.hflip, policy, identity, official, described, spec.megapixels)
             _log.info("packing %d images of %s, read from %s", len(reading.entries), spec.id, place)
             _publish(reading, label, final, workers or cores())
     return final
@@ -100,7 +101,7 @@ def _current(folder: Path, spec: DatasetSpec, identity: str) -> bool:
         return False
     meta = read_meta(folder)
     now = spec.fingerprint() if spec.fingerprint else ""
-    if meta.identity != identity or (now and now != meta.provenance.get("fingerprint")):
+    if meta.identity != identity or not same_source(meta.provenance.get("fingerprint", ""), now):
         return False
     open_packed(folder)
     return True
@@ -126,7 +127,10 @@ def _readable(spec: DatasetSpec, policy: DataPolicy, folder: Path) -> bool:
 
 def _read(spec: DatasetSpec, policy: DataPolicy, raw: Path) -> Reading:
     reading = spec.read(raw, policy)
-    return replace(reading, entries=cut_val(reading.entries, policy.val_fraction, policy.split_seed))
+    try:
+        return replace(reading, entries=cut_val(reading.entries, policy.val_fraction, policy.split_seed))
+    except DataError as error:
+        raise DataError(f"{spec.id}: no val part can be cut out of train (data.val_fraction): {error}") from error
 
 
 def _check_counts(spec: DatasetSpec, reading: Reading, place: Path, *, incomplete_ok: bool) -> bool:
