@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from mobilebench.datasets.acquire.archive import SUFFIXES, is_archive, unpack
-from mobilebench.datasets.acquire.fetch import download
+from mobilebench.datasets.acquire.fetch import SourceError, download
 from mobilebench.datasets.acquire.source_lock import note_digests
 from mobilebench.datasets.spec import DataError, DatasetSpec
 
@@ -41,7 +41,7 @@ def fetch(spec: DatasetSpec, raw_dir: Path, *, pause: float = 1.0) -> Path:
 def _downloads(spec: DatasetSpec, folder: Path, pause: float) -> list[Path]:
     try:
         return [download(source, folder, pause=pause) for source in spec.sources]
-    except DataError as error:
+    except SourceError as error:
         if not spec.by_hand:
             raise
         raise DataError(f"{error}\nBy hand: {spec.by_hand}") from error
