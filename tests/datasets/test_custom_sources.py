@@ -19,6 +19,7 @@ from mobilebench.datasets.acquire.listing import files_below
 from mobilebench.datasets.custom import spec_of
 from mobilebench.datasets.custom_image import role
 from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,11 +206,13 @@ def test_very_deep_folders(tmp_path: Path) -> None:
     assert len(read(deep).entries) == 11
 
 
-def test_pipes_are_refused_and_never_opened(tmp_path: Path) -> None:
+def test_pipes_are_refused_and_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     touch(tmp_path, *classes(""))
     os.mkfifo(tmp_path / "cat" / "pipe.png")
     assert "pipe.png is no regular file" in refused(tmp_path)
     assert "no regular file" in refused(tmp_path, **a_csv(tmp_path, "path,label", "cat/pipe.png,a", "dog/0.png,b"))
+    assert spec_of("mine", OwnData(csv=str(tmp_path / "all.csv"))).fingerprint()  # type: ignore[misc]
     pipe = {"csv": str(tmp_path / "cat" / "pipe.png"), "folder": None}
     assert "no regular file" in refused(tmp_path, **pipe)  # type: ignore[arg-type]
 
@@ -242,6 +245,19 @@ def test_a_file_for_a_folder_a_folder_for_a_file_and_devices(keys: dict[str, str
     touch(tmp_path, "file")
     own = {key: str(tmp_path / value) for key, value in keys.items()}
     assert any(s in refused(tmp_path, **({"folder": None} | own)) for s in ("is not a folder", "cannot be read as"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("blocked", ["packed", "packed/mine", "packed/.mine.partial"])
+def test_a_file_where_the_packed_data_should_go_is_named(
+    blocked: str, image_folder: Path, packed_at: Callable[..., Path], tmp_path: Path
+) -> None:
+    touch(tmp_path, blocked)
+    own = {"mine": OwnData(folder=str(image_folder))}
+    if blocked == "packed/mine":  # in the way of nothing else
+        open_packed(packed_at("mine", own=own))
+        return
+    with pytest.raises(UserError, match=f"cannot write .*{Path(blocked).parts[0]}"):
+        packed_at("mine", own=own)
 
 
 @pytest.mark.parametrize("place", ["cat", "gr\udcfcn"])

@@ -172,7 +172,7 @@ def _raise_if_unreachable(source: Source, error: Exception, failures: int, *, ar
     elif isinstance(error, requests.exceptions.ProxyError):
         why = f"the proxy of this machine (HTTPS_PROXY, HTTP_PROXY) failed: {cause or error}"
     elif isinstance(cause, NameResolutionError):
-        why = "its name has no address: is this machine on the internet?"
+        why = "its name has no address, or this machine is not on the internet"
     elif isinstance(cause, ConnectTimeoutError) and not isinstance(cause, NewConnectionError):
         why = f"no answer within {CONNECT:g} s; tried {_addresses(host)}"
     elif isinstance(cause, NewConnectionError):

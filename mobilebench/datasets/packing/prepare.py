@@ -11,8 +11,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from mobilebench.config.parsing import canonical
 from mobilebench.datasets import registry
 from mobilebench.datasets.acquire import official_files as raw
@@ -22,6 +20,7 @@ from mobilebench.datasets.packing.packed import FORMAT, META, open_packed, read_
 from mobilebench.datasets.spec import DataError, DatasetSpec, Reading, same_source
 from mobilebench.datasets.splits import cut_val, manifest_digest
 from mobilebench.system.cpu import cores
+from mobilebench.system.disk import disk_errors, folder_lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +55,7 @@ def prepare(
     spec = find(dataset_id, own or {})
     identity = packing_identity(spec, policy)
     final = out_dir / spec.id
-    out_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(out_dir / f".{spec.id}.lock"):
+    with folder_lock(out_dir / f".{spec.id}.lock"):
         if _current(final, spec, identity):
             meta = read_meta(final)
             if meta.official:
@@ -165,7 +163,7 @@ def _check_split(spec: DatasetSpec, reading: Reading, policy: DataPolicy) -> Non
 
 def _hold(lock: Path | None, spec: DatasetSpec, files: Mapping[str, str], out_dir: Path) -> None:
     if lock is not None:
-        with FileLock(out_dir / ".sources.lock"):  # other datasets' files may be added by other processes
+        with folder_lock(out_dir / ".sources.lock"):  # other datasets' files may be added by other processes
             hold_to_lock(lock, spec, files)
 
 
@@ -186,12 +184,13 @@ def _publish(reading: Reading, label: Label, final: Path, workers: int) -> None:
     new, old = final.with_name(f".{final.name}.partial"), final.with_name(f".{final.name}.old")
     for left_behind in (new, old):
         shutil.rmtree(left_behind, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        pack(reading, label, new, workers=workers)
-        if final.exists():
-            final.rename(old)
-        new.rename(final)
-    finally:
-        for left_behind in (new, old):
-            shutil.rmtree(left_behind, ignore_errors=True)
+    with disk_errors(final):
+        new.mkdir(parents=True)
+        try:
+            pack(reading, label, new, workers=workers)
+            if final.exists():
+                final.rename(old)
+            new.rename(final)
+        finally:
+            for left_behind in (new, old):
+                shutil.rmtree(left_behind, ignore_errors=True)
