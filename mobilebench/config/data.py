@@ -11,7 +11,8 @@ class OwnData:
     """Your own images as a dataset: exactly one of `folder` and `csv`. Raises ValueError naming the key."""
 
     folder: str | None = None
-    """FOLDER/<class>/<image>, split 80/20 by `data.split_seed`, or FOLDER/{train,test[,val]}/<class>/<image>."""
+    """FOLDER/<class>/<image>, split 80/20 by `data.split_seed`, or FOLDER/{train,test[,val]}/<class>/<image>, the split
+    folders in any usual spelling (Train, training, validation ...)."""
 
     csv: str | None = None
     """A file with columns path,label[,split,group]. Without a split column, 20 % of each class are held out as test;
@@ -19,6 +20,13 @@ class OwnData:
 
     root: str | None = None
     """The folder that the paths of the CSV start from; null for the CSV's own folder."""
+
+    test: str | None = None
+    """Name of the split folder, or value of the CSV's split column, that is the test part where it is not called so:
+    `val` for ImageNet's layout; null for test."""
+
+    max_megapixels: int = 90
+    """Images of more than so many million pixels are refused, for a small file can hold billions."""
 
     hflip: bool = True
     """False where a mirrored image is no longer of its class."""
@@ -30,3 +38,5 @@ class OwnData:
             raise ValueError("data_sources: give exactly one of folder and csv")
         if self.root is not None and self.csv is None:
             raise ValueError("data_sources: root goes with csv only")
+        if self.max_megapixels < 1:
+            raise ValueError("data_sources: max_megapixels is at least 1")

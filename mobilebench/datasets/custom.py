@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilebench.datasets.acquire.listing import children, files_below
+from mobilebench.datasets.acquire.listing import children, files_in, is_there
+from mobilebench.datasets.custom_csv import check_present, list_csv, read_bytes
+from mobilebench.datasets.custom_folder import list_folder
+from mobilebench.datasets.custom_image import check_listed_once
 from mobilebench.datasets.file_digests import content_digests
-from mobilebench.datasets.spec import SPLITS, DataError, DatasetSpec, Entry, Reading
+from mobilebench.datasets.spec import DataError, DatasetSpec, Entry, Reading
 from mobilebench.datasets.splits import holdout
 from mobilebench.system.layout import DIGESTS
 
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
     from mobilebench.config.data import OwnData
     from mobilebench.config.recipe import DataPolicy
-
-COLUMNS = ("path", "label", "split", "group")
+    from mobilebench.datasets.custom_image import OwnImage
 
 
 def spec_of(dataset_id: str, own: OwnData) -> DatasetSpec:
@@ -37,131 +37,100 @@ def spec_of(dataset_id: str, own: OwnData) -> DatasetSpec:
         citation="",
         homepage="",
         hflip=own.hflip,
+        megapixels=own.max_megapixels,
         read=partial(_read, own),
         fingerprint=partial(_fingerprint, own, DIGESTS / f"{dataset_id}.json"),
     )
 
 
 def _read(own: OwnData, _raw: Path, policy: DataPolicy) -> Reading:
-    reading = _read_folder(Path(own.folder)) if own.folder else _read_csv(own)
-    entries = reading.entries
-    if all(not entry.split for entry in entries):
-        labels = [entry.label for entry in entries]
-        groups = [entry.group for entry in entries]
-        test = holdout(labels, fraction=0.2, seed=policy.split_seed, groups=groups)
-        entries = [entry._replace(split="test" if i in test else "train") for i, entry in enumerate(entries)]
-    _check_splits(own.folder or own.csv or "", reading.classes, entries)
-    return replace(reading, entries=entries)
-
-
-def _read_folder(folder: Path) -> Reading:
-    if not folder.is_dir():
-        raise DataError(f"data_sources: {folder} is not a folder; expected FOLDER/<class>/<image>.")
-    top = [child.name for child in children(folder)]
-    splits = SPLITS if {"train", "test"} <= set(top) <= set(SPLITS) else ("",)
-    found = [
-        (split, part.name, path)
-        for split in splits
-        if (folder / split).is_dir()
-        for part in children(folder / split)
-        for path in files_below(part)
-    ]
-    if not found:
-        raise DataError(f"{folder} holds no images; expected FOLDER/<class>/<image> or FOLDER/train/<class>/<image>.")
-    classes = tuple(sorted({name for _, name, _ in found}))
-    entries = [Entry(path.relative_to(folder).as_posix(), classes.index(c), split) for split, c, path in found]
-    return Reading(classes, entries, root=folder)
-
-
-def _read_csv(own: OwnData) -> Reading:
-    path = Path(own.csv or "")
-    root = _root(own)
-    lines = _lines(path)
-    classes = _classes({line["label"] for line in lines})
+    images, where, root = _listed(own), own.folder or own.csv or "", _root(own)
+    if own.csv:
+        check_present(Path(own.csv), root, images)
+    check_listed_once(where, root, images)
+    classes = _classes(own, {image.label for image in images})
     number = {name: i for i, name in enumerate(classes)}
-    entries = [
-        Entry(line["path"], number[line["label"]], line.get("split", ""), line.get("group", "")) for line in lines
-    ]
-    _check_paths(path, root, entries)
-    return Reading(classes, entries, root=root)
+    entries = [Entry(image.name, number[image.label], image.split, image.group) for image in images]
+    if all(not entry.split for entry in entries):
+        entries = _drawn(where, classes, entries, policy.split_seed)
+    _check_splits(where, classes, entries)
+    return Reading(classes, entries, files=[image.place for image in images])
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file, restval="", strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"data_sources: {path} cannot be read as a CSV ({error}).") from error
-    names = list(lines[0]) if lines else []
-    if not lines or not {"path", "label"} <= set(names) <= set(COLUMNS):
-        raise DataError(
-            f"{path} has {len(lines)} lines and columns {', '.join(map(str, names)) or 'none'}; expected columns"
-            " path,label and optionally split,group, and at least one line."
-        )
-    for number, line in enumerate(lines, start=2):
-        if not line["path"] or not line["label"]:
-            raise DataError(f"{path}, line {number}: path and label must not be empty (found {line}).")
-    return lines
+def _listed(own: OwnData) -> list[OwnImage]:
+    if own.folder is not None:
+        return list_folder(Path(own.folder), own.test)
+    path = Path(own.csv or "")
+    return list_csv(path, read_bytes(path), _root(own), own.test)
 
 
-def _classes(names: set[str]) -> tuple[str, ...]:
-    """Return class names in order: whole numbers by value, so that 10 follows 9; anything else by name."""
-    if all(name.isdecimal() for name in names):
+def _classes(own: OwnData, names: set[str]) -> tuple[str, ...]:
+    """Return class names in order: whole numbers of a CSV by value, so that 10 follows 9; anything else by name."""
+    if own.csv and all(name.isdecimal() and len(name) < 100 for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 
 
-def _check_paths(path: Path, root: Path, entries: Sequence[Entry]) -> None:
-    twice = [name for name, n in Counter(entry.path for entry in entries).items() if n > 1]
-    if twice:
-        raise DataError(f"{path} lists {len(twice)} paths more than once: {', '.join(twice[:5])}.")
-    absent = [entry.path for entry in entries if not (root / entry.path).is_file()]
-    if absent:
+def _drawn(where: str, classes: Sequence[str], entries: Sequence[Entry], seed: int) -> list[Entry]:
+    """Return the entries with about a fifth of each class in test, groups whole."""
+    units = Counter(label for label, _ in {(e.label, e.group or e.path) for e in entries})
+    alone = [classes[label] for label in range(len(classes)) if units[label] < 2]
+    if len(classes) > 1 and alone:
         raise DataError(
-            f"{path} lists {len(absent)} files that are not below {root}: {', '.join(absent[:5])}; set root to the"
-            " folder that the paths start from."
+            f"{where}: cannot hold out a fifth of each class, for {len(alone)} have a single image or group:"
+            f" {', '.join(alone[:5])}. Add images, leave these classes out, or say yourself what is train and test"
+            " (folders train and test, or a split column)."
         )
+    groups = [entry.group for entry in entries]
+    test = holdout([entry.label for entry in entries], fraction=0.2, seed=seed, groups=groups)
+    return [entry._replace(split="test" if i in test else "train") for i, entry in enumerate(entries)]
 
 
-def _check_splits(name: str, classes: Sequence[str], entries: Sequence[Entry]) -> None:
-    odd = sorted({entry.split for entry in entries} - set(SPLITS))
-    if odd:
-        raise DataError(f"{name}: split is {odd[0]!r}; allowed: train, val, test, or no split column at all.")
+def _check_splits(where: str, classes: Sequence[str], entries: Sequence[Entry]) -> None:
+    if any(not entry.split for entry in entries):
+        raise DataError(f"{where}: split is '' in some lines; give it in all, or leave the column out.")
     for split in ("train", "test"):
         if not any(entry.split == split for entry in entries):
-            raise DataError(f"{name} has no {split} images; expected at least train and test.")
+            val = any(entry.split == "val" for entry in entries)
+            advice = (
+                "; to be tested on the val images, write `test: val` beside `csv`" if split == "test" and val else ""
+            )
+            raise DataError(f"{where} has no {split} images; expected at least train and test{advice}.")
     untrained = sorted(set(range(len(classes))) - {entry.label for entry in entries if entry.split == "train"})
     if untrained or len(classes) < 2:
         what = (
             f"class {classes[untrained[0]]!r} has no train images" if untrained else f"only one class, {classes[0]!r}"
         )
-        raise DataError(f"{name}: {what}; a dataset needs two classes or more, each with train images.")
+        raise DataError(f"{where}: {what}; a dataset needs two classes or more, each with train images.")
 
 
 def _fingerprint(own: OwnData, cache: Path) -> str:
-    """Return the sha256 (hex) of the images' names below their folder and contents, and of a CSV; "" if absent.
+    """Return a digest of the CSV and of settings, a dash, and one of the images' names and contents.
 
-    Where the folder is does not matter.
+    Where the folder is does not matter. Without CSV and settings it is the second digest alone. Nothing follows the
+    dash where the images are not on this machine; "" says that nothing is known.
     """
-    content = hashlib.sha256()
-    if own.csv:
-        path = Path(own.csv)
-        if not path.is_file():
-            return ""
-        content.update(path.read_bytes())
-        root = _root(own)
-        names = [line["path"] for line in _lines(path)]
-        files = [root / name for name in names]
-    else:
-        root = Path(own.folder or "")
-        if not root.is_dir():
-            return ""
-        files = files_below(root)
-        names = [path.relative_to(root).as_posix() for path in files]
-    for name, digest in zip(names, content_digests(files, cache), strict=True):
-        content.update(f"{name}\t{digest}\n".encode())
-    return content.hexdigest()
+    if own.csv and not is_there(Path(own.csv)):
+        return ""
+    content = read_bytes(Path(own.csv)) if own.csv else b""
+    test = f"\ttest\t{own.test}".encode() if own.test is not None else b""
+    settings = f"{hashlib.sha256(content + test).hexdigest()}-" if own.csv or test else ""
+    if own.folder and _is_empty(Path(own.folder)):
+        return settings or "-"
+    images = _listed(own)
+    digests = content_digests([image.place for image in images], cache)
+    if own.csv and not any(is_there(image.place) for image in images):
+        return settings
+    named = "".join(f"{image.name}\t{digest}\n" for image, digest in zip(images, digests, strict=True))
+    return settings + hashlib.sha256(named.encode()).hexdigest()
+
+
+def _is_empty(folder: Path) -> bool:
+    """Return whether a folder is absent, or holds nothing: a place to mount one."""
+    return not is_there(folder) or (folder.is_dir() and not children(folder) and not files_in(folder))
 
 
 def _root(own: OwnData) -> Path:
+    if own.folder is not None:
+        return Path(own.folder)
     return Path(own.root) if own.root is not None else Path(own.csv or "").parent

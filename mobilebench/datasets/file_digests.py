@@ -10,6 +10,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from mobilebench.system.files import write_text
@@ -24,7 +25,7 @@ _SETTLED = 2.0  # seconds; a file touched this lately might be changed again wit
 
 
 def content_digests(paths: Sequence[Path], cache: Path) -> list[str]:
-    """Return the sha256 (hex) of each file's content, "" for a file that cannot be read.
+    """Return the sha256 (hex) of each file's content, "" for what cannot be read as a file.
 
     cache: a file that keeps what was found, with the state of each file; it may be removed at any time.
     """
@@ -60,7 +61,9 @@ def _state(path: Path) -> list[int]:
     """Return what a change of the file would change: size, times of content and of metadata, inode; [] without one."""
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # absent, or no name of a file at all
+        return []
+    if not S_ISREG(stat.st_mode):  # a pipe would be waited for
         return []
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 

@@ -93,6 +93,17 @@ class Source:
     """Whether it is to be unpacked."""
 
 
+def same_source(then: str, now: str) -> bool:
+    """Return whether data packed from the source `then` are those of the source `now`, as far as is known here.
+
+    Both are fingerprints of a `DatasetSpec`.
+    """
+    if not now or then == now:
+        return True
+    settings, dash, content = now.rpartition("-")
+    return bool(dash) and not content and then.rpartition("-")[0] == settings
+
+
 Reader = Callable[[Path, "DataPolicy"], Reading]
 
 
@@ -155,7 +166,11 @@ class DatasetSpec:
     """
 
     fingerprint: Callable[[], str] | None = field(default=None, repr=False)
-    """For data that may change under its name: what it is now, "" when it is not on this machine."""
+    """For data that may change under its name: what it is now. It ends with "-" where only the settings before the
+    dash are known, and is "" where nothing is: the images are not on this machine. See `same_source`."""
+
+    megapixels: int = 90
+    """Images of more million pixels are refused."""
 
     @property
     def generated(self) -> bool:

@@ -7,6 +7,7 @@ params.yaml. These files hold their present state, so that a stage runs again ex
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from mobilebench.config.parsing import canonical
 from mobilebench.config.protocol import recipe_hash
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.datasets.packing.prepare import find, packing_identity
+from mobilebench.datasets.spec import same_source
 from mobilebench.errors import UserError
 from mobilebench.models.fingerprint import code_digest
 from mobilebench.system.files import write_text
@@ -57,9 +59,8 @@ def _packing(suite: Suite, dataset: str) -> dict[str, str]:
     """Return what a dataset is packed from. Data that was pulled without its source stays as it is."""
     spec = find(dataset, suite.data_sources)
     source = spec.fingerprint() if spec.fingerprint else ""
-    if spec.fingerprint and not source:
-        try:
-            source = str(read_meta(PACKED / dataset).provenance.get("fingerprint", ""))
-        except UserError:
-            source = ""
+    if spec.fingerprint:
+        with suppress(UserError):  # not packed here
+            packed_from = str(read_meta(PACKED / dataset).provenance.get("fingerprint", ""))
+            source = packed_from if same_source(packed_from, source) else source
     return {"identity": packing_identity(spec, suite.protocol.recipe_for("", dataset).data), "source": source}

@@ -33,7 +33,7 @@ def get(model_id: str) -> ModelSpec:
     raise ModelError(_unknown(model_id, [*MODELS, *installed]))
 
 
-def create(model_id: str, num_classes: int, **options: object) -> nn.Module:
+def create(model_id: str, num_classes: int, /, **options: object) -> nn.Module:
     """Return the network with freshly drawn weights for `num_classes` classes: [N, 3, H, W] -> [N, num_classes].
 
     The weights come from torch's global generator only, so the same seed gives the same network. Raises `ModelError`

@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 GROUP = "mobilebench.models"
+# Options that say how a network of timm's is built. Others may load weights (checkpoint_path, pretrained_cfg), return
+# features instead of classes (features_only), or are the suite's to say (num_classes, in_chans, device).
+TIMM_OPTIONS = frozenset({
+    "drop_rate", "drop_path_rate", "drop_block_rate", "proj_drop_rate", "attn_drop_rate", "pos_drop_rate",
+    "patch_drop_rate", "img_size", "patch_size", "window_size", "dynamic_img_size", "dynamic_img_pad",
+    "strict_img_size", "always_partition", "output_stride", "depth", "embed_dim", "num_heads", "head_dim",
+    "mlp_ratio", "qkv_bias", "qk_norm", "conv_bias", "class_token", "no_embed_class", "reg_tokens",
+    "cardinality", "base_width", "expand_ratio", "growth_rate", "kernel_size", "num_features", "stem_type",
+    "stem_width", "stem_size", "act_layer", "norm_layer", "norm_eps", "aa_layer", "se_layer", "pad_type",
+    "pre_norm", "final_norm", "fc_norm", "global_pool", "head_hidden_size", "head_init_scale",
+    "head_norm_first", "init_values", "ls_init_value", "layer_scale_init_value", "zero_init_last",
+})  # fmt: skip
 
 
 @cache
@@ -35,6 +47,7 @@ def timm_spec(model_id: str) -> ModelSpec:
         lambda num_classes, **options: _timm_network(name, num_classes, options),
         "timm",
         options=None,
+        option_names=TIMM_OPTIONS,
         minimum=1,
         package=f"timm=={metadata.version('timm')}",
     )

@@ -44,6 +44,9 @@ class ModelSpec:
     options: Mapping[str, tuple[object, ...]] | None = field(default_factory=dict)
     """Its options and their allowed values, the default first; None where the builder itself refuses."""
 
+    option_names: frozenset[str] | None = None
+    """Names of the options whose values the builder itself checks, where `options` is None; None for any."""
+
     minimum: int = 32
     """Side of the smallest input in pixels."""
 
@@ -77,6 +80,10 @@ class ModelSpec:
     def check_options(self, options: Mapping[str, object]) -> None:
         """Raise `ModelError` naming an option or a value that this network does not have, and those it has."""
         if self.options is None:
+            for name in options:
+                if self.option_names is not None and name not in self.option_names:
+                    allowed = ", ".join(sorted(self.option_names))
+                    raise ModelError(f"model '{self.id}' takes no option '{name}'; its model_options may be: {allowed}")
             return
         for name, value in options.items():
             if name not in self.options:

@@ -47,7 +47,8 @@ def test_a_wrong_name_lists_near_matches(wrong: str, hint: str) -> None:
         ("convmixer", {"patch_size": 6}, "patch_size=6 is not one of 7, 5, 14"),
         ("efficientnet", {"variant": "b1"}, "variant='b1' is not one of '2m', 'b0'"),
         ("fbnet", {"width": 2}, "no option 'width'; its options: none"),
-        ("timm:resnet10t", {"wings": 2}, "timm:resnet10t cannot be built with {'wings': 2}.*wings"),
+        ("timm:resnet10t", {"wings": 2}, "takes no option 'wings'; its model_options may be: aa_layer, .*drop_rate"),
+        ("timm:resnet10t", {"img_size": 64}, "timm:resnet10t cannot be built with {'img_size': 64}.*img_size"),
     ],
 )
 def test_unknown_options_are_refused_with_what_is_allowed(
@@ -55,6 +56,26 @@ def test_unknown_options_are_refused_with_what_is_allowed(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         models.create(model_id, 10, **options)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "cache_dir",
+        "pruned", "features_only", "out_indices", "feature_cls", "num_classes", "in_chans", "device", "dtype",
+        "scriptable", "exportable", "no_jit", "kwargs_filter", "weight_init", "Checkpoint_Path",
+    ],
+)  # fmt: skip
+def test_no_option_reaches_timms_loaders_or_its_weights(option: str) -> None:
+    with pytest.raises(ModelError, match=f"takes no option '{option}'"):
+        models.create("timm:resnet10t", 10, **{option: "x.pth"})
+
+
+@pytest.mark.parametrize("model_id", ["fbnet", "timm:resnet10t"])
+@pytest.mark.parametrize("option", ["num_classes", "model_id", "self", "name"])
+def test_options_called_like_our_own_arguments_are_options(model_id: str, option: str) -> None:
+    with pytest.raises(ModelError, match=f"option '{option}'"):
+        models.create(model_id, 10, **{option: "x"})
 
 
 def test_a_model_without_classes_is_refused() -> None:

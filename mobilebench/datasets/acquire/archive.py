@@ -89,6 +89,7 @@ def _unpack_tar(archive: Path, into: Path) -> None:
 def _zip_members(archive: Path, opened: zipfile.ZipFile, budget: _Budget) -> Iterator[zipfile.ZipInfo]:
     for member in opened.infolist():
         _check_name(archive, member.filename)
+        member.filename = member.filename.replace("\\", "/")  # as some programs on Windows part folders
         kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
             raise DataError(f"{archive} holds {member.filename!r}, a link or device; refused.")

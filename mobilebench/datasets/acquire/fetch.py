@@ -6,10 +6,13 @@ import hashlib
 import logging
 import re
 import shutil
+import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError, NewConnectionError
 
 from mobilebench.datasets.acquire.source_lock import sha256
 from mobilebench.datasets.spec import DataError, Source
@@ -22,8 +25,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 ATTEMPTS = 6
+CONNECT = 5.0  # seconds for each address of a server: one that is there answers in a fraction of one
 BLOCK = 1 << 16  # a block that breaks off is lost: small ones lose little
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
+
+
+class SourceError(DataError):
+    """The source does not give the file; the message says what was tried, and what to do about this fault."""
 
 
 class _UnfinishedError(Exception):
@@ -41,7 +49,8 @@ def download(source: Source, folder: Path, *, pause: float = 1.0) -> Path:
     """Return `folder`/name, downloaded unless it is there already.
 
     A broken connection is taken up again where it broke, up to ATTEMPTS tries without progress, waiting `pause`
-    seconds, then twice as long each time. A file with the wrong checksum is removed. Raises DataError.
+    seconds, then twice as long each time. A server that cannot be reached at all is asked twice, one that does not
+    answer once. A file with the wrong checksum is removed. Raises SourceError, and DataError for this machine's faults.
     """
     final = folder / source.name
     part = folder / f"{source.name}.part"
@@ -57,15 +66,18 @@ def download(source: Source, folder: Path, *, pause: float = 1.0) -> Path:
 
 
 def _try_until_whole(source: Source, part: Path, pause: float) -> None:
-    failures, reached = 0, _size(part)
+    failures, arrived, at_first = 0, False, _size(part)
+    reached = at_first
     while True:
         try:
             _try_once(source, part)
         except (_UnfinishedError, requests.RequestException) as error:
             now = _size(part)
             failures, reached = (1, now) if now > reached else (failures + 1, reached)
+            arrived = arrived or now != at_first
+            _raise_if_unreachable(source, error, failures, arrived=arrived)
             if failures >= ATTEMPTS:
-                raise DataError(
+                raise SourceError(
                     f"{source.url} did not arrive after {ATTEMPTS} tries in a row ({error}); {now} bytes are kept in"
                     f" {part} and will be taken up from there. Try again later, or use a local copy with --from."
                 ) from error
@@ -86,7 +98,7 @@ def _try_once(source: Source, part: Path) -> None:
         headers["Range"] = f"bytes={have}-"
         if _tag(part).exists():  # a file that changed meanwhile is sent from its beginning
             headers["If-Range"] = _tag(part).read_text(encoding="utf-8")
-    with requests.get(source.url, headers=headers, stream=True, timeout=(15, 60)) as response:
+    with requests.get(source.url, headers=headers, stream=True, timeout=(CONNECT, 60)) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             _finish_or_restart(response, part)
             return
@@ -150,13 +162,52 @@ def _finish_or_restart(response: requests.Response, part: Path) -> None:
     raise _UnfinishedError("the part already here does not belong to this file; starting over")
 
 
+def _raise_if_unreachable(source: Source, error: Exception, failures: int, *, arrived: bool) -> None:
+    """Raise SourceError for a server that was never reached; one that is lost on the way is waited for."""
+    inner = error.args[0] if error.args else None
+    cause = inner.reason if isinstance(inner, MaxRetryError) else None
+    host = urlsplit(source.url).hostname or source.url
+    if isinstance(error, requests.exceptions.SSLError):
+        why = f"the secure connection failed: {cause or error}"
+    elif isinstance(error, requests.exceptions.ProxyError):
+        why = f"the proxy of this machine (HTTPS_PROXY, HTTP_PROXY) failed: {cause or error}"
+    elif isinstance(cause, NameResolutionError):
+        why = "its name has no address, or this machine is not on the internet"
+    elif isinstance(cause, ConnectTimeoutError) and not isinstance(cause, NewConnectionError):
+        why = f"no answer within {CONNECT:g} s; tried {_addresses(host)}"
+    elif isinstance(cause, NewConnectionError):
+        why = f"the connection was refused; tried {_addresses(host)}"
+    else:
+        return
+    tries = 1 if "no answer" in why else 2
+    if not arrived and failures >= tries:
+        raise SourceError(
+            f"{source.url} cannot be fetched, {host} is not reached: {why}. Try again later, or use a local copy with"
+            " --from."
+        ) from error
+
+
+def _addresses(host: str) -> str:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return host
+    return ", ".join(dict.fromkeys(str(address[4][0]) for address in found))
+
+
 def _raise_for_status(source: Source, response: requests.Response) -> None:
     if response.status_code in _AGAIN:
         raise _UnfinishedError(f"the server answered {response.status_code} {response.reason}")
     if response.status_code not in {200, 206}:
-        raise DataError(
-            f"{source.url} answered {response.status_code} {response.reason}; expected the file {source.name}. It may"
-            " have moved: look at the dataset's homepage (`mobilebench data list`), or use a local copy with --from."
+        what_to_do = {
+            401: "It wants you to log in first",
+            403: "It refuses this file to you, or to this network: its owners may want their terms accepted first",
+            404: "It may have moved: look at the dataset's homepage (`mobilebench data list`)",
+            410: "It was taken away: look at the dataset's homepage (`mobilebench data list`)",
+        }.get(response.status_code, "That is no answer a file server gives")
+        raise SourceError(
+            f"{source.url} answered {response.status_code} {response.reason}; expected the file {source.name}."
+            f" {what_to_do}, or use a local copy with --from."
         )
 
 
@@ -176,7 +227,7 @@ def _check(source: Source, part: Path) -> None:
     if wrong or not size:
         part.unlink()
         _tag(part).unlink(missing_ok=True)
-        raise DataError(
+        raise SourceError(
             f"{source.url} arrived damaged and was removed: found {size} bytes, md5 {found}, sha256 {strong}; expected"
             f" {source.size or 'more than 0'} bytes, md5 {source.md5}, sha256 {source.sha256}. Try again, or use a"
             " local copy with --from."

@@ -10,12 +10,11 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from mobilebench.datasets.acquire.archive import SUFFIXES, is_archive, unpack
-from mobilebench.datasets.acquire.fetch import download
+from mobilebench.datasets.acquire.fetch import SourceError, download
 from mobilebench.datasets.acquire.source_lock import note_digests
 from mobilebench.datasets.spec import DataError, DatasetSpec
+from mobilebench.system.disk import disk_errors, folder_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +27,7 @@ def fetch(spec: DatasetSpec, raw_dir: Path, *, pause: float = 1.0) -> Path:
     Raises DataError, with the way by hand where there is one.
     """
     home = raw_dir / spec.raw_name
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / ".lock"):
+    with folder_lock(home / ".lock"):
         for ready in (home / "files", home / "local"):
             if ready.is_dir():
                 return ready
@@ -41,7 +39,7 @@ def fetch(spec: DatasetSpec, raw_dir: Path, *, pause: float = 1.0) -> Path:
 def _downloads(spec: DatasetSpec, folder: Path, pause: float) -> list[Path]:
     try:
         return [download(source, folder, pause=pause) for source in spec.sources]
-    except DataError as error:
+    except SourceError as error:
         if not spec.by_hand:
             raise
         raise DataError(f"{error}\nBy hand: {spec.by_hand}") from error
@@ -56,8 +54,7 @@ def local(spec: DatasetSpec, raw_dir: Path, source: Path, readable: Callable[[Pa
     if not parts:
         return source
     home = raw_dir / spec.raw_name
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / ".lock"):
+    with folder_lock(home / ".lock"):
         _unpack_all(parts, home / "local", on_damage=None)
     return home / "local"
 
@@ -79,14 +76,15 @@ def _unpack_all(parts: Sequence[Path], files: Path, *, on_damage: Callable[[Path
     new = files.with_name(f"{files.name}.partial")
     for left_behind in (new, files):
         shutil.rmtree(left_behind, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        for part in parts:
-            _unpack_one(part, new, on_damage)
-        note_digests(parts, new)
-        new.rename(files)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+    with disk_errors(new):
+        new.mkdir(parents=True)
+        try:
+            for part in parts:
+                _unpack_one(part, new, on_damage)
+            note_digests(parts, new)
+            new.rename(files)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
 
 def _unpack_one(part: Path, into: Path, on_damage: Callable[[Path], None] | None) -> None:

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, parent_process
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
+
+from mobilebench.datasets.packing.colour import ModeError, Source, to_rgb
+from mobilebench.datasets.packing.png import without_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mobilebench.config.recipe import Fit
 
+Result = TypeVar("Result")
 Histogram = npt.NDArray[np.int64]
 
+MEGAPIXELS = 90  # of one image: a small file can hold billions
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by EXIF's orientation
 BORDER = (124, 116, 104)  # ImageNet's mean colour
 _FITS: Mapping[Fit, str] = {
     "centre": "the centre square of the upright image",
@@ -48,13 +63,14 @@ class ImageError(Exception):
 class Square:
     """Where decoded rows go: `side` x `side` rows of the array file `images`, whose pixels begin at byte `offset`.
 
-    fit: how an image becomes a square, as in `DataPolicy`.
+    fit: how an image becomes a square, as in `DataPolicy`. megapixels: images of more million pixels are refused.
     """
 
     images: Path
     offset: int
     side: int
     fit: Fit
+    megapixels: int = MEGAPIXELS
 
 
 @dataclass(frozen=True)
@@ -77,56 +93,94 @@ class Decoded:
     enlarged: int = 0
 
 
-def native_side(path: Path, fit: Fit) -> int:
+def native_side(path: Path, fit: Fit, megapixels: int = MEGAPIXELS) -> int:
     """Return the side in pixels of the largest square that enlarges nothing of an image file, from its header.
 
     Raises ImageError.
     """
+
+    def side(source: Source) -> int:
+        with Image.open(source) as image:
+            return _native_side(image, fit)
+
+    with _reading(megapixels):
+        return _without_broken_metadata(path, side)
+
+
+@contextmanager
+def _reading(megapixels: int) -> Iterator[None]:
+    """Turn what Pillow raises, nearly every kind of exception on a broken file, into ImageError."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = megapixels * 10**6
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return _native_side(image, fit)
+            warnings.simplefilter("ignore")  # odd but readable metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        pixels = re.search(r"\d+", str(error))
+        need = -(-int(pixels[0]) // 10**6) if pixels else 2 * megapixels
+        raise ImageError(
+            f"its {need} megapixels are more than the {megapixels} allowed; if they are meant, write"
+            f" `max_megapixels: {need}` in its entry of data_sources"
+        ) from error
     except Exception as error:
         raise ImageError(_reason(error)) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _native_side(image: Image.Image, fit: Fit) -> int:
     return max(image.size) if fit == "pad" else min(image.size)
 
 
-def decode(path: Path, side: int, fit: Fit = "centre") -> tuple[Image.Image, bool]:
+def decode(path: Path, side: int, fit: Fit = "centre", megapixels: int = MEGAPIXELS) -> tuple[Image.Image, bool]:
     """Return an image file as a square of RGB, side x side pixels, and whether any of it was enlarged.
 
-    fit: as in `DataPolicy`; `storage` says the rest. Raises ImageError.
+    fit: as in `DataPolicy`; `storage` says the rest. megapixels: most million pixels it may have. Raises ImageError.
     """
+
+    def square(source: Source) -> tuple[Image.Image, bool]:
+        with Image.open(source) as image:
+            enlarged = _native_side(image, fit) < side
+            return _square(image, source, side, fit), enlarged
+
+    with _reading(megapixels):
+        return _without_broken_metadata(path, square)
+
+
+def _without_broken_metadata(path: Path, read: Callable[[Source], Result]) -> Result:
+    """Return what reading the file gives or, where that fails, reading it without a PNG's metadata."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd but readable metadata
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                enlarged = _native_side(image, fit) < side
-                return _square(image, side, fit), enlarged
-    except Exception as error:  # Pillow's readers raise nearly every kind of exception on a broken file
-        raise ImageError(_reason(error)) from error
+        return read(path)
+    except Exception:
+        picture = without_metadata(path)
+        if picture is None:
+            raise
+        return read(picture)
 
 
-def _square(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+def _square(image: Image.Image, source: Source, side: int, fit: Fit) -> Image.Image:
     size = _padded(image.size, side) if fit == "pad" else (side, side)
     image.draft("RGB", size)
-    orientation = image.getexif().get(0x0112, 1)
-    rgb = _rgb(image)
+    rgb = to_rgb(image, source)
+    turn = _turn(image)  # once it is loaded: a PNG's EXIF may follow the pixels, and Pillow turns a TIFF itself
     if rgb.size != size:
         rgb = rgb.resize(size, Image.Resampling.BILINEAR, box=_centre(rgb.size) if fit == "centre" else None)
-    if orientation != 1:
-        # What is cut or squeezed lies the same way turned: turning the small one is cheap. The tag may be gone after a
-        # conversion.
-        rgb.getexif()[0x0112] = orientation
-        rgb = ImageOps.exif_transpose(rgb)
+    if turn is not None:  # what is cut or squeezed lies the same way turned: turning the small one is cheap
+        rgb = rgb.transpose(turn)
     if rgb.size != (side, side):
         picture, rgb = rgb, Image.new("RGB", (side, side), BORDER)
         rgb.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     return rgb
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how the image is turned upright; None where it is, or where its EXIF is damaged: the pixels are not."""
+    try:
+        return _TURNS.get(image.getexif().get(0x0112, 1))
+    except Exception:  # noqa: BLE001 - as broken files do
+        return None
 
 
 def _padded(size: tuple[int, int], side: int) -> tuple[int, int]:
@@ -142,23 +196,9 @@ def _centre(size: tuple[int, int]) -> tuple[float, float, float, float]:
     return left, top, left + short, top + short
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        image.load()
-        return image
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in {"I", "F"}:
-        raise ImageError(f"pixel mode {image.mode!r} (32 bits a channel) has no agreed scale; store it as 8 or 16 bits")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
-    return text if isinstance(error, ImageError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, (ImageError, ModeError)) else f"{type(error).__name__}: {text}"
 
 
 def decode_chunk(square: Square, chunk: Chunk) -> Decoded:
@@ -174,7 +214,7 @@ def decode_chunk(square: Square, chunk: Chunk) -> Decoded:
 
 def _row(square: Square, path: str, done: Decoded, *, counted: bool) -> bytes:
     try:
-        image, enlarged = decode(Path(path), square.side, square.fit)
+        image, enlarged = decode(Path(path), square.side, square.fit, square.megapixels)
     except ImageError as error:
         done.failures.append((path, str(error)))
         image, counted, enlarged = Image.new("RGB", (square.side, square.side)), False, False
@@ -186,12 +226,12 @@ def _row(square: Square, path: str, done: Decoded, *, counted: bool) -> bytes:
     return pixels
 
 
-def probe_chunk(fit: Fit, paths: Sequence[str]) -> tuple[int, list[int]]:
+def probe_chunk(fit: Fit, megapixels: int, paths: Sequence[str]) -> tuple[int, list[int]]:
     """Return how many files were looked at and `native_side` of those whose header can be read."""
     sides = []
     for path in paths:
         with suppress(ImageError):  # decoding names it
-            sides.append(native_side(Path(path), fit))
+            sides.append(native_side(Path(path), fit, megapixels))
     return len(paths), sides
 
 

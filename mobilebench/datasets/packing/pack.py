@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mobilebench.datasets.acquire.listing import shown
 from mobilebench.datasets.packing.decode import Chunk, Decoded, Histogram, Square, decode_chunk, probe_chunk, storage
 from mobilebench.datasets.packing.packed import (
     IMAGES,
@@ -46,6 +47,7 @@ class Label:
     identity: str
     official: bool
     provenance: dict[str, Any]
+    megapixels: int
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def pack(reading: Reading, label: Label, folder: Path, *, workers: int) -> Meta:
     else:
         few = len(entries) <= FEW
         with processes(1 if few else workers) as parallel_map:
-            stored = _store_files(reading, label.policy, folder, parallel_map)
+            stored = _store_files(reading, label, folder, parallel_map)
     labels = np.array([entry.label for entry in entries], np.int64)
     index = index_text([IndexRow(*entry, sha1) for entry, sha1 in zip(entries, stored.sha1s, strict=True)]).encode()
     meta = _meta(reading, label, stored, content_digest(stored.shape, reading.classes, labels, index))
@@ -124,12 +126,12 @@ def _store_arrays(pixels: Pixels, entries: Sequence[Entry], folder: Path) -> _St
     return _Stored((n, height, width, 3), [pixel_sha1(image) for image in pixels], histogram, how)
 
 
-def _store_files(reading: Reading, policy: DataPolicy, folder: Path, parallel_map: ParallelMap) -> _Stored:
-    paths, entries = reading.places(), reading.entries
-    native = _native_side(paths, policy.fit, parallel_map)
+def _store_files(reading: Reading, label: Label, folder: Path, parallel_map: ParallelMap) -> _Stored:
+    paths, entries, policy = reading.places(), reading.entries, label.policy
+    native = _native_side(paths, policy.fit, label.megapixels, parallel_map)
     side = min(policy.short_side, native)
     shape = (len(entries), side, side, 3)
-    square = Square(folder / IMAGES, _allocate(folder / IMAGES, shape), side, policy.fit)
+    square = Square(folder / IMAGES, _allocate(folder / IMAGES, shape), side, policy.fit, label.megapixels)
     done = _decode(square, paths, [entry.split == "train" for entry in entries], parallel_map)
     _raise_if_unreadable([failure for part in done for failure in part.failures], len(entries))
     how = {
@@ -142,14 +144,14 @@ def _store_files(reading: Reading, policy: DataPolicy, folder: Path, parallel_ma
     return _Stored(shape, sha1s, np.sum([part.histogram for part in done], axis=0), how)
 
 
-def _native_side(paths: Sequence[str], fit: Fit, parallel_map: ParallelMap) -> int:
+def _native_side(paths: Sequence[str], fit: Fit, megapixels: int, parallel_map: ParallelMap) -> int:
     """Return the median of the images' native sides; one small image among thousands must not shrink them all.
 
     Unreadable images are left to the decoding, which names them all together.
     """
     sides: list[int] = []
     with progress("reading sizes", len(paths)) as advance:
-        for block, found in parallel_map(partial(probe_chunk, fit), _blocks(paths, 4 * CHUNK)):
+        for block, found in parallel_map(partial(probe_chunk, fit, megapixels), _blocks(paths, 4 * CHUNK)):
             sides += found
             advance(block)
     return sorted(sides)[(len(sides) - 1) // 2] if sides else 1
@@ -188,7 +190,7 @@ def _allocate(path: Path, shape: tuple[int, int, int, int]) -> int:
 
 def _raise_if_unreadable(failures: list[tuple[str, str]], total: int) -> None:
     if failures:
-        lines = [f"  {path}: {reason}" for path, reason in sorted(failures)[:20]]
+        lines = [f"  {shown(path)}: {reason}" for path, reason in sorted(failures)[:20]]
         more = [f"  ... and {len(failures) - 20} more"] if len(failures) > 20 else []
         raise DataError(
             "\n".join([f"{len(failures)} of {total} images cannot be read:", *lines, *more])

@@ -11,17 +11,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from mobilebench.config.parsing import canonical
 from mobilebench.datasets import registry
 from mobilebench.datasets.acquire import official_files as raw
 from mobilebench.datasets.acquire.source_lock import digests_of, hold_to_lock
 from mobilebench.datasets.packing.pack import Label, pack
 from mobilebench.datasets.packing.packed import FORMAT, META, open_packed, read_meta
-from mobilebench.datasets.spec import DataError, DatasetSpec, Reading
+from mobilebench.datasets.spec import DataError, DatasetSpec, Reading, same_source
 from mobilebench.datasets.splits import cut_val, manifest_digest
 from mobilebench.system.cpu import cores
+from mobilebench.system.disk import disk_errors, folder_lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +55,7 @@ def prepare(
     spec = find(dataset_id, own or {})
     identity = packing_identity(spec, policy)
     final = out_dir / spec.id
-    out_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(out_dir / f".{spec.id}.lock"):
+    with folder_lock(out_dir / f".{spec.id}.lock"):
         if _current(final, spec, identity):
             meta = read_meta(final)
             if meta.official:
@@ -70,7 +68,8 @@ def prepare(
             if official:
                 _check_split(spec, reading, policy)
                 _hold(lock, spec, files, out_dir)
-            label = Label(spec.id, spec.hflip, policy, identity, official, _provenance(spec, source, files))
+            described = _provenance(spec, source, files)
+            label = Label(spec.id, spec.hflip, policy, identity, official, described, spec.megapixels)
             _log.info("packing %d images of %s, read from %s", len(reading.entries), spec.id, place)
             _publish(reading, label, final, workers or cores())
     return final
@@ -100,7 +99,7 @@ def _current(folder: Path, spec: DatasetSpec, identity: str) -> bool:
         return False
     meta = read_meta(folder)
     now = spec.fingerprint() if spec.fingerprint else ""
-    if meta.identity != identity or (now and now != meta.provenance.get("fingerprint")):
+    if meta.identity != identity or not same_source(meta.provenance.get("fingerprint", ""), now):
         return False
     open_packed(folder)
     return True
@@ -126,7 +125,10 @@ def _readable(spec: DatasetSpec, policy: DataPolicy, folder: Path) -> bool:
 
 def _read(spec: DatasetSpec, policy: DataPolicy, raw: Path) -> Reading:
     reading = spec.read(raw, policy)
-    return replace(reading, entries=cut_val(reading.entries, policy.val_fraction, policy.split_seed))
+    try:
+        return replace(reading, entries=cut_val(reading.entries, policy.val_fraction, policy.split_seed))
+    except DataError as error:
+        raise DataError(f"{spec.id}: no val part can be cut out of train (data.val_fraction): {error}") from error
 
 
 def _check_counts(spec: DatasetSpec, reading: Reading, place: Path, *, incomplete_ok: bool) -> bool:
@@ -161,7 +163,7 @@ def _check_split(spec: DatasetSpec, reading: Reading, policy: DataPolicy) -> Non
 
 def _hold(lock: Path | None, spec: DatasetSpec, files: Mapping[str, str], out_dir: Path) -> None:
     if lock is not None:
-        with FileLock(out_dir / ".sources.lock"):  # other datasets' files may be added by other processes
+        with folder_lock(out_dir / ".sources.lock"):  # other datasets' files may be added by other processes
             hold_to_lock(lock, spec, files)
 
 
@@ -182,12 +184,13 @@ def _publish(reading: Reading, label: Label, final: Path, workers: int) -> None:
     new, old = final.with_name(f".{final.name}.partial"), final.with_name(f".{final.name}.old")
     for left_behind in (new, old):
         shutil.rmtree(left_behind, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        pack(reading, label, new, workers=workers)
-        if final.exists():
-            final.rename(old)
-        new.rename(final)
-    finally:
-        for left_behind in (new, old):
-            shutil.rmtree(left_behind, ignore_errors=True)
+    with disk_errors(final):
+        new.mkdir(parents=True)
+        try:
+            pack(reading, label, new, workers=workers)
+            if final.exists():
+                final.rename(old)
+            new.rename(final)
+        finally:
+            for left_behind in (new, old):
+                shutil.rmtree(left_behind, ignore_errors=True)

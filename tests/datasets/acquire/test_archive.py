@@ -63,6 +63,18 @@ def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
         unpack(tmp_path / "a.zip", tmp_path / "into")
 
 
+def test_a_zip_made_on_windows_unpacks_to_folders(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("cats\\", "cats\\0.png", "cats/1.png", "deep\\er\\2.png"):
+            info = zipfile.ZipInfo("x")
+            info.filename, info.create_system = name, 0
+            archive.writestr(info, b"" if name.endswith("\\") else name.encode())
+    unpack(tmp_path / "a.zip", into := tmp_path / "into")
+    found = {path.relative_to(into).as_posix() for path in into.rglob("*")}
+    assert found == {"cats", "cats/0.png", "cats/1.png", "deep", "deep/er", "deep/er/2.png"}
+    assert (into / "cats" / "0.png").read_bytes() == b"cats\\0.png"
+
+
 @pytest.mark.parametrize("suffix", ["tar.gz", "zip"])
 def test_a_bomb_is_refused_before_it_fills_the_disk(suffix: str, tmp_path: Path) -> None:
     path, zeros = tmp_path / f"bomb.{suffix}", b"\0" * (100 << 20)

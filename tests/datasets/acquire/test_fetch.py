@@ -6,6 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, DataError
@@ -127,9 +129,78 @@ def test_a_server_that_keeps_failing_is_given_up_and_the_part_kept(
     assert get().read_bytes() == BODY
 
 
-def test_no_server_at_all(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="did not arrive"):
-        download(Source("http://127.0.0.1:9/file.bin", "file.bin"), tmp_path, pause=0)
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("401", "log in"),
+        ("403", "terms"),
+        ("404", "may have moved"),
+        ("410", "taken away"),
+        ("418", "no answer a file"),
+    ],
+)
+def test_each_refusal_has_its_own_advice(status: str, said: str, get: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match=rf"answered {status} .*{said}") as error:
+        get(status)
+    hints = {"log in", "terms", "may have moved", "taken away", "no answer a file"}
+    assert [hint for hint in hints if hint in str(error.value)] == [said]
+
+
+def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    with pytest.raises(DataError, match=r"127\.0\.0\.1 is not reached: the connection was refused; tried 127\.0\.0\.1"):
+        download(Source("http://127.0.0.1:9/file.bin", "file.bin"), tmp_path)
+    assert waited == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("raised", "said", "waits"),
+    [
+        (lambda pool: ConnectTimeoutError(pool, "slow"), r"no answer within 5 s; tried (127\.0\.0\.1|::1)", 0),
+        (lambda pool: NameResolutionError("localhost", pool, OSError("no name")), "its name has no address", 1),
+    ],
+)
+def test_a_server_that_is_not_reached_is_not_waited_for(
+    raised: Callable[[object], Exception], said: str, waits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+
+    def connect(self: HTTPConnection) -> object:
+        raise raised(self)
+
+    monkeypatch.setattr(HTTPConnection, "_new_conn", connect)
+    with pytest.raises(DataError, match=said):
+        download(Source("http://localhost/file.bin", "file.bin"), tmp_path)
+    assert len(waited) == waits
+
+
+def test_a_server_lost_on_the_way_is_waited_for(
+    get: Callable[..., Path], server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tries = HTTPConnection._new_conn, [0]
+
+    def connect(self: HTTPConnection) -> object:
+        tries[0] += 1
+        if 1 < tries[0] < 5:
+            raise NewConnectionError(self, "refused")
+        return real(self)
+
+    monkeypatch.setattr(HTTPConnection, "_new_conn", connect)
+    assert get("drop").read_bytes() == BODY
+    assert tries == [5]
+    assert len(server.asked) == 2
+
+
+def test_a_fault_of_this_machine_gets_no_advice_about_the_source(
+    serve_official: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = serve_official("ham10k")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: _Disk(10, 9, 1))
+    with pytest.raises(DataError, match="GB free") as error:
+        fetch(spec, tmp_path, pause=0)
+    assert "By hand" not in str(error.value)
 
 
 class _Disk(NamedTuple):

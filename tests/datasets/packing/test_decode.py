@@ -144,11 +144,21 @@ def test_32_bit_images_are_refused(tmp_path: Path) -> None:
         decode(tmp_path / "a.tiff", 8)
 
 
-def test_an_image_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture((100, 100)).save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9000)
-    with pytest.raises(ImageError, match="DecompressionBomb"):
-        decode(tmp_path / "a.png", 8)
+def test_an_image_bomb_is_refused_and_a_large_image_is_a_setting(tmp_path: Path) -> None:
+    Image.new("1", (2000, 1100)).save(tmp_path / "a.png")  # 2.2 million pixels
+    before = Image.MAX_IMAGE_PIXELS
+    for megapixels in (1, 2):  # beyond twice the limit Pillow raises another kind of exception
+        with pytest.raises(ImageError, match=rf"3 megapixels are more than the {megapixels} .*`max_megapixels: 3`"):
+            decode(tmp_path / "a.png", 8, megapixels=megapixels)
+    assert decode(tmp_path / "a.png", 8, megapixels=3)[0].size == (8, 8)
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_large_images_of_ones_own_are_allowed_by_a_setting(image_folder: Path, packed_at: Callable[..., Path]) -> None:
+    Image.new("RGB", (1100, 1000)).save(image_folder / "cats" / "0.jpg")
+    with pytest.raises(DataError, match=r"(?s)1 of 20 images.*cats/0\.jpg: its 2 megapixels.*max_megapixels: 2"):
+        packed_at("mine", own={"mine": OwnData(folder=str(image_folder), max_megapixels=1)})
+    packed_at("mine", own={"mine": OwnData(folder=str(image_folder), max_megapixels=2)})
 
 
 def test_damaged_images_are_all_named_and_nothing_is_packed(
