@@ -17,6 +17,7 @@ from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import check_names
 from mobilebench.runs.identity import wanted
+from mobilebench.system.files import read_text
 from mobilebench.system.git import git
 from mobilebench.system.layout import PACKED
 from mobilebench.system.provenance import OWN, PACKAGES, PATCH, SUITE, environment, is_checkout
@@ -88,7 +89,7 @@ def suite_of(tracker: Tracker, run_id: str) -> Suite:
         path = tracker.artifact(run_id, SUITE, Path(folder))
         if path is None:
             raise UserError(f"run {run_id} has no artifact {SUITE}: it did not end, or an older version wrote it")
-        whole = parse_suite(path.read_text(), f"{SUITE} of run {run_id}")
+        whole = parse_suite(read_text(path, "the JSON of a suite"), f"{SUITE} of run {run_id}")
     check_names(whole)
     cell = run.record.cell
     return replace(

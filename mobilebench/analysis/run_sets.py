@@ -203,7 +203,7 @@ def _of_revision(name: str) -> RunSet:
         raise RunSetError(f"git revision {name!r} has no results/accuracy.csv; commit it there, or compare experiments")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"accuracy of {name.replace('/', '_')}.csv"
-        path.write_text(table)
+        path.write_text(table, encoding="utf-8")
         matrix = Matrix.from_csv(path)
     keys = [Cell(m, d, s) for m in matrix.models for d in matrix.datasets for s in matrix.seeds]
     flat = dict(zip(keys, matrix.top1.ravel(), strict=True))

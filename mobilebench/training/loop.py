@@ -23,7 +23,7 @@ from mobilebench.training.loss import mixed_cross_entropy
 from mobilebench.training.optim import make_optimizer, set_rate
 from mobilebench.training.plain import PlainAugmenter
 from mobilebench.training.rng import network_rng
-from mobilebench.training.schedule import learning_rate
+from mobilebench.training.schedule import learning_rate, remarks
 from mobilebench.training.version import VERSION
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Trainer:
         stores = (self._train_store, self._test_store)
         self._runner = StepRunner(self._step, self.model, self._batches, stores, plan)
         where = f"on {self.device}" if self._train_store.resident else "memory-mapped on the host"
-        self._notes = [f"images: {self._train_store.size / 2**20:.0f} MB {where}", *notes]
+        self._notes = [f"images: {self._train_store.size / 2**20:.0f} MB {where}", *notes, *remarks(recipe)]
         for note in self._notes:
             _log.info(note)
 

@@ -297,6 +297,21 @@ def test_a_checkpoint_of_another_seed_is_refused(data: TrainData) -> None:
         other.load_state_dict(trainer.state_dict())
 
 
+def test_settings_without_effect_are_said(data: TrainData) -> None:
+    def said(**changes: float) -> str:
+        recipe = replace(RECIPE, **changes)  # type: ignore[arg-type]
+        return "\n".join(Trainer(make_net(), data, recipe, 0, CPU).decisions)
+
+    assert "epochs 1: the only epoch is the last one and is trained at min_lr 1e-05; lr 0.01" in said(
+        epochs=1, warmup_epochs=0
+    )
+    assert "so nothing is learnt" in said(epochs=1, warmup_epochs=0, min_lr=0.0)
+    assert "warmup_epochs 1" in said(warmup_epochs=1)
+    assert "epoch" not in said(warmup_epochs=0)
+    assert learning_rate(replace(RECIPE, epochs=1, warmup_epochs=0), 0) == RECIPE.min_lr
+    assert learning_rate(replace(RECIPE, epochs=3, warmup_epochs=1), 0) == RECIPE.lr
+
+
 def test_too_few_images_is_told() -> None:
     with pytest.raises(TrainingError, match="has 1 images"):
         Trainer(make_net(), make_data(1, classes=1), RECIPE, 0, CPU)
@@ -320,7 +335,7 @@ def test_data_that_does_not_fit_is_told() -> None:
 def test_an_absent_device_is_told(data: TrainData) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has the device")
-    with pytest.raises(TrainingError, match="cuda"):
+    with pytest.raises(TrainingError, match="'cuda', which is not there.*this machine has cpu.*or to auto"):
         Trainer(make_net(), data, RECIPE, 0, Runtime(device="cuda"))
 
 
