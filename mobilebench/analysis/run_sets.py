@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections import Counter, defaultdict
@@ -87,7 +88,8 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
     if match := _RUN.fullmatch(name):
         return _of_runs(name, [tracker.run(match[2])])
     if match := _VERSION.fullmatch(name):
-        return _of_runs(name, [tracker.run(tracker.registry.run_of(match[1], match[2], match[3]))])
+        run_id = tracker.registry.run_of(match[1], match[2], match[3])
+        return _of_runs(f"{name} (run {run_id})", [tracker.run(run_id)])
     kind, _, rest = name.rpartition(":")
     if kind == "experiment":
         experiment, _, protocol = rest.partition("@")
@@ -210,7 +212,18 @@ def _of_revision(name: str) -> RunSet:
     cells = {cell: float(value) for cell, value in flat.items() if value == value}  # noqa: PLR0124 - NaN: absent
     sizes = dict(zip(matrix.datasets, map(int, matrix.n_test), strict=True))
     code = {"git_commit": commit, "git_dirty": "false"}
-    return RunSet(name, cells, sizes, _settings_at(commit, cells), {}, dict.fromkeys(cells, code))
+    settings = {} if _is_of_other(commit) else _settings_at(commit, cells)
+    return RunSet(f"{name} (commit {commit[:12]})", cells, sizes, settings, {}, dict.fromkeys(cells, code))
+
+
+def _is_of_other(commit: str) -> bool:
+    """Return whether a commit's scores say that they are of another experiment than its params.yaml is of."""
+    try:
+        scored = json.loads(git("show", f"{commit}:./results/score.json") or "{}").get("experiment")
+        suite = parse_suite(git("show", f"{commit}:./params.yaml") or "", "params.yaml")
+    except (ValueError, AttributeError, UserError):  # nothing that can be read now
+        return False
+    return scored not in {None, suite.experiment}
 
 
 def _settings_at(commit: str, cells: Iterable[Cell]) -> dict[Cell, dict[str, str]]:

@@ -126,7 +126,7 @@ class Journal:
             return []
         except OSError as error:  # a folder in its place, or not ours to read
             raise JournalError(
-                f"{self.path} cannot be read: {error.strerror}; expected a journal, a file of JSON lines that you may read"
+                f"{self.path} cannot be read: {error.strerror}; expected a file of JSON lines that you may read"
             ) from None
         return [self._parsed(line) for line in content.split(b"\n")[:-1]]
 

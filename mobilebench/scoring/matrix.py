@@ -120,6 +120,11 @@ class Matrix:
         Raises UserError for an absent file, and as `from_frame` does, naming the line.
         """
         source = Path(path) / "accuracy.csv" if Path(path).is_dir() else Path(path)
+        if not source.exists():
+            raise UserError(
+                f"there is no file {source}; `mobilebench score` writes results/accuracy.csv once cells are trained. "
+                f"Expected that, or a CSV with the columns {', '.join(COLUMNS[:5])}"
+            )
         return cls._from_rows(read_csv(source, COLUMNS[:5]).to_dict("records"), str(source), "line", 2)
 
     @classmethod

@@ -48,7 +48,7 @@ def write_text(path: str | Path, content: str, *, durable: bool = False, mode: i
 
 
 def read_text(path: str | Path, expected: str) -> str:
-    """Return a text file, its line ends as "\\n": UTF-8, with a byte order mark or without, whatever the locale.
+    """Return a text file, with plain line ends: UTF-8, with a byte order mark or without, whatever the locale.
 
     expected: what the file should be, for messages. Raises FileNotFoundError where there is none, and UserError, which
     says what was found, for another encoding, for a folder in its place and for a file that may not be read.
@@ -60,22 +60,22 @@ def decoded(content: bytes, name: str, expected: str) -> str:
     """Return UTF-8 bytes as text, without a byte order mark; messages call them `name`. Raises UserError otherwise."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(
-            f"{name} cannot be read as {expected}: it is UTF-16 text, as PowerShell's > writes it. Save it as UTF-8, or "
-            "use `iconv -f UTF-16 -t UTF-8`"
+            f"{name} cannot be read as {expected}: it is UTF-16 text, as PowerShell's > writes it. Save it as UTF-8, "
+            "or use `iconv -f UTF-16 -t UTF-8`"
         )
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
         raise UserError(
-            f"{name} cannot be read as {expected}: it holds {content.count(0)} NUL bytes, the first in line {line}, so it "
-            "is damaged or no text. It should be UTF-8"
+            f"{name} cannot be read as {expected}: it holds {content.count(0)} NUL bytes, the first in line {line}, so "
+            "it is damaged or no text. It should be UTF-8"
         )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{name} cannot be read as {expected}: it is not UTF-8: byte 0x{content[error.start]:02x} in line {line} is "
-            "of another encoding, such as Latin-1. Save it as UTF-8"
+            f"{name} cannot be read as {expected}: it is not UTF-8: byte 0x{content[error.start]:02x} in line {line} "
+            "is of another encoding, such as Latin-1. Save it as UTF-8"
         ) from None
 
 

@@ -192,7 +192,6 @@ def test_a_device_that_is_not_there_touches_no_cell(context: RunContext) -> None
     with pytest.raises(UserError, match=r"runtime\.device is 'cuda:3', which is not there"):
         run_cells(replace(context, suite=suite), [SHUFFLENET])
     assert not list(STATE.glob("*/journal.jsonl"))
-    assert context.tracker.records("tiny") == []
 
 
 def test_offline_cells_count_as_finished_once_they_are_delivered(context: RunContext) -> None:

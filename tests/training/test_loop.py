@@ -335,7 +335,7 @@ def test_data_that_does_not_fit_is_told() -> None:
 def test_an_absent_device_is_told(data: TrainData) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has the device")
-    with pytest.raises(TrainingError, match="'cuda', which is not there.*this machine has cpu.*or to auto"):
+    with pytest.raises(TrainingError, match=r"'cuda', which is not there.*this machine has cpu.*or to auto"):
         Trainer(make_net(), data, RECIPE, 0, Runtime(device="cuda"))
 
 
