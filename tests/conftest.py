@@ -48,6 +48,7 @@ SLOW = (
     "sensitivity/test_run.py",
     "studies/beyond_imagenet/test_built.py",
     "studies/beyond_imagenet/test_elements.py",
+    "test_fuzz.py",
     "test_readme.py",
     "tracking",
     "training",
