@@ -103,7 +103,7 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
         return _of_experiment(name, tracker)
     if is_revision:
         return _of_revision(name)
-    known = ", ".join(tracker.experiments()) or "none"
+    known = ", ".join(tracker.experiments()) or "none, so train first (`mobilebench train DATASET`)"
     raise RunSetError(
         f"{name!r} is no run id, model version, git revision or experiment; experiments in {tracker.store}: {known}"
     )
