@@ -50,6 +50,7 @@ SLOW = (
     "studies/beyond_imagenet/test_built.py",
     "studies/beyond_imagenet/test_elements.py",
     "studies/beyond_imagenet/test_verdict_rates.py",
+    "test_fuzz.py",
     "test_readme.py",
     "tracking",
     "training",

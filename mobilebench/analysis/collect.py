@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from mobilebench.analysis.origins import Origin, origins
+from mobilebench.config.parsing import parse
 from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell, ScoreSettings
 from mobilebench.datasets.packing.packed import read_meta
@@ -20,7 +24,7 @@ from mobilebench.runs.records import read_results
 from mobilebench.runs.score_check import CheckedRecords, RecordsError, check, compare_files, raise_if_incomplete
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet.published import paper_anchors
-from mobilebench.system.files import read_csv
+from mobilebench.system.files import read_csv, read_text, write_text
 from mobilebench.system.layout import PACKED, STATE
 
 if TYPE_CHECKING:
@@ -34,8 +38,9 @@ if TYPE_CHECKING:
     from mobilebench.tracking import Tracker
 
 
+SCORE = "score.json"  # beside the tables of a score: what they are of
 # What xscore.csv calls the anchors, and what `score --anchors` calls them.
-_ANCHORS: dict[str, Literal["grid", "paper"]] = {"grid": "grid", "fixed": "paper"}
+SETTING_OF: dict[str, Literal["grid", "paper"]] = {"grid": "grid", "fixed": "paper"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def score_experiment(
     table = compute_scores(matrix, lam=lam, anchors=paper_anchors() if anchors == "paper" else None)
     taken = {record.run_id for record in checked.records}
     made_with = origins(run.tags for run in runs if run.record.run_id in taken)
-    return ScoredExperiment(experiment, grid.protocol, checked, matrix, table, made_with)
+    return ScoredExperiment(experiment, grid.protocol, checked, matrix, noted(table), made_with)
 
 
 @dataclass(frozen=True)
@@ -154,16 +159,16 @@ def scored_with(results: Path, wanted: ScoreSettings) -> tuple[ScoreSettings, st
     xscore.csv they are params.yaml's. Raises UserError for a file whose rows disagree or that says neither.
     """
     path = results / "xscore.csv"
-    if not path.is_file():
+    if not path.exists():
         return wanted, ""
     rows = {tuple(row) for row in read_csv(path, ("lambda", "anchors"))[["lambda", "anchors"]].to_numpy().tolist()}
     try:
         ((lam, anchors),) = rows
-        used = ScoreSettings(lam=float(lam), anchors=_ANCHORS[anchors])
+        used = ScoreSettings(lam=float(lam), anchors=SETTING_OF[anchors])
     except (ValueError, KeyError):
         raise UserError(
-            f"{path} does not say one lambda and one kind of anchors ({', '.join(_ANCHORS)}) for all of its rows; run "
-            "`mobilebench score` again"
+            f"{path} does not say one lambda and one kind of anchors ({', '.join(SETTING_OF)}) for all of its rows; "
+            "run `mobilebench score` again"
         ) from None
     if used == wanted:
         return used, ""
@@ -181,7 +186,89 @@ def recomputed(results: Path, wanted: ScoreSettings) -> tuple[Matrix, ScoreTable
     matrix = Matrix.from_csv(results)
     used, note = scored_with(results, wanted)
     table = compute_scores(matrix, lam=used.lam, anchors=paper_anchors() if used.anchors == "paper" else None)
-    return matrix, replace(table, notes=(note, *table.notes)) if note else table
+    return matrix, noted(replace(table, notes=(note, *table.notes)) if note else table)
+
+
+def noted(table: ScoreTable) -> ScoreTable:
+    """Return a table with a note on accuracies that lie further outside fixed anchors than the anchors lie apart.
+
+    xScore then says how far away they are, which no weight lambda was meant for: -30 is no xScore of Eq. 3's kind.
+    """
+    if table.anchors_name != "fixed":
+        return table
+    parts = []
+    for j, dataset in enumerate(table.datasets):
+        column = table.xscore.normalised[:, j]
+        beyond = np.where(np.isnan(column), 0.0, np.maximum(-column, column - 1))
+        far = int((beyond > 1).sum())
+        if far:
+            i = int(beyond.argmax())
+            side = "below the low" if column[i] < 0 else "above the high"
+            parts.append(
+                f"{dataset} ({far} of {len(table.models)} models; the furthest, {table.models[i]}, {beyond[i]:.1f} "
+                f"times the anchors' distance {side} one)"
+            )
+    if not parts:
+        return table
+    note = (
+        f"Far outside the anchors: {'; '.join(parts)}. An xScore made of these measures that distance and compares "
+        "with no published one; `--anchors grid` scores the models against each other."
+    )
+    return replace(table, notes=(note, *table.notes))
+
+
+@dataclass(frozen=True)
+class ScoreOrigin:
+    """What the tables of a results folder are of, as `score` wrote it beside them."""
+
+    experiment: str
+    protocol: str
+    """Hash of the protocol; several, with blanks between, where no suite said which counts."""
+    lam: float
+    anchors: str
+    """`grid` or `fixed`."""
+    date: str
+    """When it was scored, ISO 8601 in UTC."""
+    run_ids: tuple[str, ...]
+    files: dict[str, str]
+    """{name of a table: sha256 of it}."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    def __str__(self) -> str:
+        return f"experiment {self.experiment!r}, protocol {self.protocol}, scored {self.date}"
+
+
+def read_origin(results: Path) -> ScoreOrigin | None:
+    """Return what the tables of a results folder are of; None where nothing says so: an earlier version wrote them.
+
+    Raises UserError where a table is no longer the one that `score` wrote.
+    """
+    path = results / SCORE
+    try:
+        data = json.loads(read_text(path, "what the scores are of, in JSON"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); run `mobilebench score` again") from None
+    origin = parse(ScoreOrigin, data, f"{path}: ")
+    for name, digest in origin.files.items():
+        table = results / name
+        if table.is_file() and hashlib.sha256(table.read_bytes()).hexdigest() != digest:
+            raise UserError(
+                f"{table} was changed after `mobilebench score` wrote it ({origin}), so its numbers may be of other "
+                "runs; run `mobilebench score` again"
+            )
+    return origin
+
+
+def raise_if_other(origin: ScoreOrigin | None, suite: Suite) -> None:
+    """Raise UserError where a results folder holds the scores of another experiment than the suite's."""
+    if origin is not None and origin.experiment != suite.experiment:
+        raise UserError(
+            f"the results here are of {origin}, and params.yaml is of experiment {suite.experiment!r}; run "
+            "`mobilebench score` to score that one, or work on the other in its own project folder"
+        )
 
 
 def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:
@@ -202,8 +289,17 @@ def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:
     return Matrix(models, datasets, seeds, top1, np.array([sizes.get(d, 0) for d in datasets], dtype=np.int64))
 
 
-def write_scores(scored: ScoredExperiment, results: Path) -> tuple[Path, Path]:
-    """Write accuracy.csv and xscore.csv, each replaced in one step, and return their paths."""
+def write_scores(scored: ScoredExperiment, results: Path) -> tuple[Path, Path, Path]:
+    """Write accuracy.csv, xscore.csv and what they are of (score.json), each replaced in one step; return the paths."""
     runs = {(r.model, r.dataset, r.seed): r.run_id for r in scored.checked.records}
-    accuracy = scored.matrix.to_csv(results / "accuracy.csv", runs)
-    return accuracy, scored.table.to_csv(results / "xscore.csv")
+    tables = (scored.matrix.to_csv(results / "accuracy.csv", runs), scored.table.to_csv(results / "xscore.csv"))
+    origin = ScoreOrigin(
+        experiment=scored.experiment,
+        protocol=scored.protocol_hash,
+        lam=scored.table.lam,
+        anchors=scored.table.anchors_name,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        run_ids=tuple(runs.values()),
+        files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tables},
+    )
+    return *tables, write_text(results / SCORE, json.dumps(asdict(origin), indent=1) + "\n")

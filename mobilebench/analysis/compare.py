@@ -17,6 +17,7 @@ import numpy as np
 
 from mobilebench.errors import UserError
 from mobilebench.scoring import Anchors, Matrix, anchors_from_matrix, xscore
+from mobilebench.scoring.xscore import ROUNDING
 from mobilebench.system.files import write_csv
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ def _row(what: What, name: str, a: Floats, b: Floats, statistic: Callable[[Float
     low = high = math.nan
     if n > 1 and np.isfinite([first, second, *without]).all():
         low, high = jackknife(second - first, without, level)
-    return Difference(what, name, first, second, second - first, low, high, n, int((~np.isnan(a)).sum()))
+    difference = second - first if abs(second - first) > ROUNDING else 0.0 * (second - first)
+    return Difference(what, name, first, second, difference, low, high, n, int((~np.isnan(a)).sum()))
 
 
 def _scores(

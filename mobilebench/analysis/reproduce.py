@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shlex
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +18,7 @@ from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import check_names
 from mobilebench.runs.identity import wanted
+from mobilebench.system.files import read_text
 from mobilebench.system.git import git
 from mobilebench.system.layout import PACKED
 from mobilebench.system.provenance import OWN, PACKAGES, PATCH, SUITE, environment, is_checkout
@@ -36,6 +38,9 @@ NUMBERS = (
     "mobilebench/execution/cell_run.py",
     "mobilebench/execution/training_run.py",
 )
+
+
+_CHANGED = re.compile(r'^diff --git "?a/(.+?)"? "?b/(.+?)"?$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class ReproductionPlan:
 def plan(tracker: Tracker, run_id: str) -> ReproductionPlan:
     """Return how to reproduce a run. Raises TrackingError when there is no such run of a cell."""
     run = tracker.run(run_id)
-    return ReproductionPlan(tuple(_commands(run, tracker)), (*_checks(run), *_network(run, tracker)))
+    return ReproductionPlan(tuple(_commands(run, tracker)), (*_checks(run, tracker), *_network(run, tracker)))
 
 
 def suite_of(tracker: Tracker, run_id: str) -> Suite:
@@ -88,7 +93,7 @@ def suite_of(tracker: Tracker, run_id: str) -> Suite:
         path = tracker.artifact(run_id, SUITE, Path(folder))
         if path is None:
             raise UserError(f"run {run_id} has no artifact {SUITE}: it did not end, or an older version wrote it")
-        whole = parse_suite(path.read_text(), f"{SUITE} of run {run_id}")
+        whole = parse_suite(read_text(path, "the JSON of a suite"), f"{SUITE} of run {run_id}")
     check_names(whole)
     cell = run.record.cell
     return replace(
@@ -116,17 +121,18 @@ def _commands(run: Details, tracker: Tracker) -> list[str]:
     chosen = f"--model {shlex.quote(record.model)} --seed {record.seed}"
     return [
         *steps,
-        f"mobilebench reproduce {record.run_id} --write-params",
+        # --force: the patch has just changed params.yaml to what this very command writes, the run's own settings.
+        f"mobilebench reproduce {record.run_id} --write-params --force",
         f"mobilebench data prepare {record.dataset}",
         f"mobilebench train {record.dataset} {chosen}",
         f"mobilebench compare {record.run_id} {shlex.quote('experiment:' + _experiment(run))}",
     ]
 
 
-def _checks(run: Details) -> list[Check]:
+def _checks(run: Details, tracker: Tracker) -> list[Check]:
     record, tags = run.record, run.tags
     checks = [
-        _code(tags),
+        _code(tags, _patched(run, tracker)),
         _equal("numerics version", str(record.code_version), str(training.VERSION)),
         _equal("python", _minor(tags.get("python", "unknown")), _minor(platform.python_version())),
         *(_equal(name, tags.get(name, "unknown"), _installed(name)) for name in PACKAGES),
@@ -139,11 +145,26 @@ def _checks(run: Details) -> list[Check]:
     return checks
 
 
-def _code(tags: Any) -> Check:
-    """Compare the code that makes numbers, by git: an edit to the report changes none."""
+def _patched(run: Details, tracker: Tracker) -> set[str] | None:
+    """Return the files that the run's uncommitted changes are of; None where it had some and did not keep them."""
+    if run.tags.get("git_dirty") != "true":
+        return set()
+    with TemporaryDirectory() as folder:
+        path = tracker.artifact(run.record.run_id, PATCH, Path(folder))
+        if path is None:
+            return None
+        text = path.read_text(encoding="utf-8", errors="replace")
+    return {name for match in _CHANGED.finditer(text) for name in match.groups()}
+
+
+def _code(tags: Any, patched: set[str] | None) -> Check:
+    """Compare the code that makes numbers, by git: an edit to the report or to params.yaml changes none."""
     then, here = str(tags.get("git_commit", "unknown")), environment()["git_commit"][:12]
-    is_dirty = tags.get("git_dirty") == "true"
-    shown = then[:12] + (" with uncommitted changes" if is_dirty else "")
+    numbers = [path for path in patched or () if path.startswith(NUMBERS)]
+    is_dirty = patched is None or bool(numbers)
+    shown = then[:12]
+    if tags.get("git_dirty") == "true":
+        shown += " with uncommitted changes" + ("" if is_dirty else ", none of them to code that makes numbers")
     absent = [path for path in NUMBERS if not (OWN / path).exists()]
     # Git finds no difference in a path that is in neither state, which would read as "the same".
     if absent or not is_checkout():

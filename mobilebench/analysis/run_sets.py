@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections import Counter, defaultdict
@@ -87,7 +88,8 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
     if match := _RUN.fullmatch(name):
         return _of_runs(name, [tracker.run(match[2])])
     if match := _VERSION.fullmatch(name):
-        return _of_runs(name, [tracker.run(tracker.registry.run_of(match[1], match[2], match[3]))])
+        run_id = tracker.registry.run_of(match[1], match[2], match[3])
+        return _of_runs(f"{name} (run {run_id})", [tracker.run(run_id)])
     kind, _, rest = name.rpartition(":")
     if kind == "experiment":
         experiment, _, protocol = rest.partition("@")
@@ -101,7 +103,7 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
         return _of_experiment(name, tracker)
     if is_revision:
         return _of_revision(name)
-    known = ", ".join(tracker.experiments()) or "none"
+    known = ", ".join(tracker.experiments()) or "none, so train first (`mobilebench train DATASET`)"
     raise RunSetError(
         f"{name!r} is no run id, model version, git revision or experiment; experiments in {tracker.store}: {known}"
     )
@@ -203,14 +205,25 @@ def _of_revision(name: str) -> RunSet:
         raise RunSetError(f"git revision {name!r} has no results/accuracy.csv; commit it there, or compare experiments")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"accuracy of {name.replace('/', '_')}.csv"
-        path.write_text(table)
+        path.write_text(table, encoding="utf-8")
         matrix = Matrix.from_csv(path)
     keys = [Cell(m, d, s) for m in matrix.models for d in matrix.datasets for s in matrix.seeds]
     flat = dict(zip(keys, matrix.top1.ravel(), strict=True))
     cells = {cell: float(value) for cell, value in flat.items() if value == value}  # noqa: PLR0124 - NaN: absent
     sizes = dict(zip(matrix.datasets, map(int, matrix.n_test), strict=True))
     code = {"git_commit": commit, "git_dirty": "false"}
-    return RunSet(name, cells, sizes, _settings_at(commit, cells), {}, dict.fromkeys(cells, code))
+    settings = {} if _is_of_other(commit) else _settings_at(commit, cells)
+    return RunSet(f"{name} (commit {commit[:12]})", cells, sizes, settings, {}, dict.fromkeys(cells, code))
+
+
+def _is_of_other(commit: str) -> bool:
+    """Return whether a commit's scores say that they are of another experiment than its params.yaml is of."""
+    try:
+        scored = json.loads(git("show", f"{commit}:./results/score.json") or "{}").get("experiment")
+        suite = parse_suite(git("show", f"{commit}:./params.yaml") or "", "params.yaml")
+    except (ValueError, AttributeError, UserError):  # nothing that can be read now
+        return False
+    return scored not in {None, suite.experiment}
 
 
 def _settings_at(commit: str, cells: Iterable[Cell]) -> dict[Cell, dict[str, str]]:

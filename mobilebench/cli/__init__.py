@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from typing import NamedTuple
 
 import click
@@ -70,6 +72,10 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items() if not entry.hidden])
 
     def invoke(self, ctx: click.Context) -> object:
+        # A terminal of another encoding, or a file name that is no text, must not end a command half-way.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except UserError as error:

@@ -100,7 +100,9 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         with console.status(f"loading PyTorch and {dataset}"):
             from mobilebench.execution.cell_run import CellRun
             from mobilebench.execution.grid import run_cells
+            from mobilebench.training.device import check_device
 
+            check_device(suite.runtime.device)  # before --redo forgets a result
             context.packed.verify()
             if not offline:  # MLflow is imported here and not before: a machine without a store needs none
                 from mobilebench.tracking import Tracker

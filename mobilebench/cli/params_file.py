@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mobilebench.config.suite import PARAMS, preset_text, presets
 from mobilebench.errors import UserError
-from mobilebench.system.files import write_text
+from mobilebench.system.files import read_text, write_text
 from mobilebench.system.git import git
 
 
@@ -19,7 +19,7 @@ def write_params(suite: str, *, force: bool) -> None:
 
 def replace_params(text: str, *, force: bool, again: str = "the same command and --force") -> None:
     """Write params.yaml; raises UserError as `write_params` does, naming the command that replaces it all the same."""
-    if PARAMS.exists() and not force and not _is_kept(PARAMS.read_text()):
+    if PARAMS.exists() and not force and not _is_kept(read_text(PARAMS, "the YAML of a suite")):
         raise UserError(f"{PARAMS} has changes that git does not have; commit them, or replace them with `{again}`")
     write_text(PARAMS, text)
 

@@ -38,7 +38,7 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     first, second = match_models(load_run_set(a, tracker), load_run_set(b, tracker))
     scale = paper_anchors() if anchors == "paper" else None
     found = compare_matrices(first.matrix, second.matrix, lam=lam, anchors=scale)
-    _show(found, a, b)
+    _show(found, first.name, second.name)
     for change in changes(first, second):
         console.print(
             f"{change.kind}: {change.name} {change.a} [bold]to[/bold] {change.b} ({change.count} cells)", soft_wrap=True

@@ -64,18 +64,30 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
 @click.command()
 def leaderboard() -> None:
     """Print the leaderboard of results/accuracy.csv again, with the lambda and anchors that score used."""
-    from mobilebench.analysis.collect import raise_if_stale, recomputed
+    from mobilebench.analysis.collect import SETTING_OF, raise_if_stale, read_origin, recomputed
+    from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
+    from mobilebench.config.suite import ScoreSettings
     from mobilebench.runs.records import read_results
     from mobilebench.system.files import read_csv
     from mobilebench.system.layout import RESULTS
 
     name, suite = _settings(None)
     assert suite is not None
+    origin = read_origin(RESULTS)
+    if origin is not None and origin.experiment != name:
+        matrix, table = recomputed(RESULTS, ScoreSettings(lam=origin.lam, anchors=SETTING_OF[origin.anchors]))
+        console.print(
+            f"[yellow]The results here are of {origin}. For params.yaml's experiment {name!r}, run `mobilebench "
+            "score`.[/yellow]",
+            soft_wrap=True,
+        )
+        show(table, matrix, f"{origin.experiment}, protocol {origin.protocol}")
+        return
     matrix, table = recomputed(RESULTS, suite.score)
     scored = set(read_csv(RESULTS / "accuracy.csv", ("run_id",))["run_id"])
     raise_if_stale((record for record in read_results(RESULTS) if record.run_id in scored), suite)
-    show(table, matrix, f"{name}, protocol {suite.protocol.hash}")
+    show(table, matrix, f"{name}, protocol {origin.protocol if origin else suite.protocol.hash}")
 
 
 @click.command()

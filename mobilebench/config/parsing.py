@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dataclasses import Field
 
 T = TypeVar("T")
+_DEEPEST = 1000  # characters of a key, beyond any that is read: an alias may lead back to its own parent
 
 
 class ConfigError(UserError):
@@ -58,6 +60,15 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def raise_if_not_finite(data: Any, where: str = "") -> None:
+    """Raise ConfigError, naming its key, for a number in decoded YAML or JSON that is NaN or infinite."""
+    if isinstance(data, float) and not math.isfinite(data):
+        raise ConfigError(f"{where} is {data}; expected a finite number")
+    if isinstance(data, dict | list) and len(where) < _DEEPEST:
+        for key, item in data.items() if isinstance(data, dict) else enumerate(data):
+            raise_if_not_finite(item, f"{where}.{key}" if where else str(key))
+
+
 def parse(kind: type[T], data: Any, where: str = "") -> T:
     """Return `data` (as decoded from YAML or JSON) as a `kind`, strictly.
 
@@ -68,7 +79,11 @@ def parse(kind: type[T], data: Any, where: str = "") -> T:
         return TypeAdapter(kind).validate_json(json.dumps(data))
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(kind, problem, where) for problem in error.errors())) from None
-    except TypeError as error:  # a YAML date, say, is no JSON value
+    except (
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:  # no JSON: a YAML date, a list in itself
         raise ConfigError(f"{where.rstrip('. ') or kind.__name__}: {error}") from None
 
 

@@ -7,7 +7,8 @@ checks are here, because a recipe made in Python must be as sound as one read fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
 # Read by pydantic on standard dataclasses; a plain dict, so nothing needs pydantic to import this module.
@@ -20,6 +21,29 @@ Fit = Literal["centre", "warp", "pad"]
 def _require(ok: bool, key: str, found: object, allowed: str) -> None:  # noqa: FBT001 - the condition checked
     if not ok:
         raise ValueError(f"{key} is {found!r}; allowed: {allowed}")
+
+
+FLOAT32_MAX = 3.4028234663852886e38
+# Beyond these, a number is a slip: a cell would train for ever, or end for want of memory hours later.
+_LARGEST = {
+    "epochs": 1_000_000, "batch_size": 1_000_000, "resolution": 8192, "eval_resize": 8192, "short_side": 8192,
+}  # fmt: skip
+
+
+def _require_numbers(settings: Any, prefix: str = "") -> None:
+    """Raise ValueError, naming the key, for a number that cannot be meant.
+
+    That is one beyond _LARGEST, one that is not finite, or one that a 32-bit float, which networks are trained in,
+    cannot hold.
+    """
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                _require(ok=False, key=prefix + item.name, found=value, allowed="finite numbers")
+            if isinstance(number, int | float):
+                most = _LARGEST.get(item.name, FLOAT32_MAX)
+                _require(abs(number) <= most, prefix + item.name, value, f"at most {most:g}")
 
 
 @dataclass(frozen=True)
@@ -48,6 +72,7 @@ class DataPolicy:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
+        _require_numbers(self, "data.")
         _require(self.short_side >= 8, "data.short_side", self.short_side, "8 or more pixels")
         _require(self.split_seed >= 0, "data.split_seed", self.split_seed, "0 or more")
         _require(self.fit in get_args(Fit), "data.fit", self.fit, ", ".join(get_args(Fit)))
@@ -83,6 +108,7 @@ class Augment:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
+        _require_numbers(self, "augment.")
         for key in ("hflip", "random_erasing", "cutmix_prob"):
             value = getattr(self, key)
             _require(0 <= value <= 1, f"augment.{key}", value, "a probability in [0, 1]")
@@ -124,7 +150,10 @@ class Recipe:
     epochs: int = 100
     """Passes over the train split."""
     warmup_epochs: int = 5
-    """Epochs of linear warm-up; then a cosine falls to min_lr at the last epoch, constant within an epoch."""
+    """Epochs of linear warm-up; then a cosine falls to min_lr at the last epoch, constant within an epoch.
+
+    The last warm-up epoch has the full rate: a warm-up of one epoch warms nothing up.
+    """
     batch_size: int = 32
     """Images per training step."""
     drop_last: bool = False
@@ -139,9 +168,9 @@ class Recipe:
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """The optimiser, with torch's defaults; SGD with momentum 0.9."""
     lr: float = 1e-3
-    """Learning rate after the warm-up, per step of the optimiser."""
+    """Learning rate after the warm-up, per step of the optimiser; without effect where there is one epoch."""
     min_lr: float = 1e-5
-    """Learning rate of the last epoch."""
+    """Learning rate of the last epoch, which of one epoch is the only one."""
     weight_decay: float = 0.0
     """The optimiser's weight decay: an L2 term for adam and sgd, decoupled for adamw.
 
@@ -167,6 +196,7 @@ class Recipe:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
+        _require_numbers(self)
         _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
         _require(
             0 <= self.warmup_epochs < self.epochs,

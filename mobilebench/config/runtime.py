@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from mobilebench.system.cpu import cores
 
+MOST_PROCESSES, LARGEST_BATCH = 4096, 1_000_000
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -34,14 +36,14 @@ class Runtime:
     def __post_init__(self) -> None:
         for key in ("threads", "cells_per_device", "prepare_workers"):
             value = getattr(self, key)
-            if value is not None and value < 1:
-                raise ValueError(f"runtime.{key} is {value}; allowed: null or 1 or more")
+            if value is not None and not 1 <= value <= MOST_PROCESSES:
+                raise ValueError(f"runtime.{key} is {value}; allowed: null, or 1 to {MOST_PROCESSES}")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ValueError(f"runtime.device is {self.device!r}; allowed: auto, cpu, mps, cuda or cuda:N")
         if self.eval_every < 0:
             raise ValueError(f"runtime.eval_every is {self.eval_every}; allowed: 0 (last epoch only) or more")
-        if self.eval_batch_size < 1:
-            raise ValueError(f"runtime.eval_batch_size is {self.eval_batch_size}; allowed: 1 or more")
+        if not 1 <= self.eval_batch_size <= LARGEST_BATCH:
+            raise ValueError(f"runtime.eval_batch_size is {self.eval_batch_size}; allowed: 1 to {LARGEST_BATCH:,}")
 
     def cell_threads(self) -> int | None:
         """Return the CPU threads of each cell, None for torch's choice.

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal
 Value = int | float | str
 Name = Literal["lr", "warmup", "batch", "label_smoothing", "cutmix", "weight_decay", "precision"]
 
+MOST_SAMPLES = 100_000
+
 
 @dataclass(frozen=True)
 class SensitivitySettings:
@@ -44,8 +46,10 @@ class SensitivitySettings:
             raise ValueError("sensitivity.space is empty or names a setting twice; allowed: one or more, each once")
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"sensitivity.val_fraction is {self.val_fraction}; allowed: 0 < fraction < 1")
-        if self.samples is not None and self.samples < 0:
-            raise ValueError(f"sensitivity.samples is {self.samples}; allowed: null, or 0 or more")
+        if self.samples is not None and not 0 <= self.samples <= MOST_SAMPLES:
+            raise ValueError(f"sensitivity.samples is {self.samples}; allowed: null, or 0 to {MOST_SAMPLES:,}")
+        if self.seeds is not None and (not self.seeds or min(self.seeds) < 0 or max(self.seeds) >= 2**63):
+            raise ValueError(f"sensitivity.seeds is {self.seeds}; allowed: null, or one or more of 0 to 2**63 - 1")
         unused = sorted(set(self.values) - set(self.space))
         if unused:
             raise ValueError(f"sensitivity.values has {', '.join(unused)}, which sensitivity.space does not probe")

@@ -13,11 +13,12 @@ from ruamel.yaml.error import YAMLError
 
 from mobilebench.config.data import OwnData  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.config.ids import is_id, slug
-from mobilebench.config.parsing import ConfigError, parse
+from mobilebench.config.parsing import ConfigError, parse, raise_if_not_finite
 from mobilebench.config.protocol import Protocol  # noqa: TC001 - likewise
 from mobilebench.config.runtime import Runtime
 from mobilebench.config.sensitivity import SensitivitySettings
 from mobilebench.errors import UserError
+from mobilebench.system.files import read_text
 from mobilebench.system.names import did_you_mean, near
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 PARAMS = Path("params.yaml")
 _PRESETS = resources.files("mobilebench.config") / "presets"
+LARGEST_SEED = 2**63 - 1  # what generators, tables and databases hold
 _STRICT = {"extra": "forbid", "strict": True}
 
 
@@ -114,8 +116,9 @@ class Suite:
                     raise ValueError(f"{key}: {name!r} is no id; allowed: lower-case letters, digits and _")
         if not self.experiment.strip() or any(ord(c) < 32 for c in self.experiment):
             raise ValueError(f"experiment is {self.experiment!r}; allowed: a name of printable characters")
-        if min(self.seeds) < 0:
-            raise ValueError(f"seeds has {min(self.seeds)}; allowed: 0 or more")
+        if min(self.seeds) < 0 or max(self.seeds) > LARGEST_SEED:
+            wrong = min(self.seeds) if min(self.seeds) < 0 else max(self.seeds)
+            raise ValueError(f"seeds has {wrong}; allowed: 0 or more, at most {LARGEST_SEED}")
 
     def cells(self, dataset: str | None = None) -> Iterator[Cell]:
         """Yield the grid's cells, those of one dataset if it is given: datasets, then seeds, then models."""
@@ -125,7 +128,11 @@ class Suite:
 
 def presets() -> dict[str, str]:
     """Return the packaged suites: id -> the first comment line of its file, which says what it is for."""
-    found = {f.name.removesuffix(".yaml"): f.read_text() for f in _PRESETS.iterdir() if f.name.endswith(".yaml")}
+    found = {
+        f.name.removesuffix(".yaml"): f.read_text(encoding="utf-8")
+        for f in _PRESETS.iterdir()
+        if f.name.endswith(".yaml")
+    }
     return {name: found[name].splitlines()[0].lstrip("# ") for name in sorted(found)}
 
 
@@ -135,16 +142,16 @@ def preset_text(name: str) -> str:
     if name not in known:
         hint = did_you_mean(name, known, 1)
         raise UserError(f"there is no suite {name!r}{f'; {hint}' if hint else '.'} Suites: {', '.join(known)}")
-    return (_PRESETS / f"{name}.yaml").read_text()
+    return (_PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def load_suite(path: Path = PARAMS) -> Suite:
     """Return the suite of a params.yaml, its models and datasets not looked up; see `execution.suites.open_suite`.
 
-    Raises UserError when there is no such file and ConfigError when it is wrong.
+    Raises UserError when there is no such file or it is no UTF-8 text, and ConfigError when it is wrong.
     """
     try:
-        text = path.read_text()
+        text = read_text(path, "the YAML of a suite")
     except FileNotFoundError:
         raise UserError(
             f"there is no {path} in this folder; go to the project's folder, or make one with `mobilebench init SUITE`"
@@ -156,11 +163,18 @@ def parse_suite(text: str, name: str) -> Suite:
     """Return the suite written in YAML `text`; messages call it `name`. Raises ConfigError when it is wrong."""
     try:
         data = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise ConfigError(f"{name} is not readable as YAML: " + str(error).replace("<unicode string>", name)) from None
+    except (
+        YAMLError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # the last three: a value no type of YAML's holds
+        reason = str(error).replace("<unicode string>", name) or type(error).__name__
+        raise ConfigError(f"{name} is not readable as YAML: {reason}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{name} holds {type(data).__name__}, not the keys of a suite; see `mobilebench init`")
     try:
+        raise_if_not_finite(data)
         return parse(Suite, data)
     except ConfigError as error:
         raise ConfigError(f"{name}: " + str(error).replace("\n", f"\n{name}: ")) from None

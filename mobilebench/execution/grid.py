@@ -13,6 +13,7 @@ from mobilebench.execution.context import open_context
 from mobilebench.execution.executors import WorkerDiedError, make_executor
 from mobilebench.runs.events import Fail, reason_tags
 from mobilebench.tracking import OfflineTracker
+from mobilebench.training.device import check_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -98,8 +99,10 @@ class _Sender:
 def run_cells(context: RunContext, cells: Iterable[Cell]) -> list[Failure]:
     """Bring every cell to its end, `runtime.cells_per_device` at a time, and return those that failed and why.
 
-    Those that are trained but not delivered are tried once more after the others.
+    Those that are trained but not delivered are tried once more after the others. Raises TrainingError, before any cell
+    is touched, where runtime.device is not there.
     """
+    check_device(context.suite.runtime.device)
     failed = _Grid(context, list(cells)).run()
     undelivered = [cell for cell, error in failed if isinstance(error, TrackingError)]
     failed = [failure for failure in failed if failure[0] not in undelivered]

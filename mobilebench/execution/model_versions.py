@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +69,13 @@ def register(tracker: Tracker, suite: Suite, packed: Packed, records: Iterable[R
     """Make every finished record of one dataset a version, once, and yield what was done; then set the aliases.
 
     `best` is the version with the highest test top-1: a pointer for users, not an estimate, because it was chosen on
-    the test split. `paper` is the version of the paper's recipe with its first seed. Raises RegistryError for a run
+    the test split. `paper` is the version of the paper's recipe with its first seed. Versions that were not made here
+    (by MLflow's own means, say) are left alone: no alias is set by what they may be. Raises RegistryError for a run
     without weights or of other data than the packed.
     """
     names: dict[str, None] = {}
     for record in records:
-        known = {version.run_id: version for version in tracker.registry.versions(model_name(record))}
+        known = {version.run_id: version for version in own_versions(tracker, model_name(record))}
         version = known.get(record.run_id) or _add(tracker, suite, packed, record)
         names[model_name(record)] = None
         yield Registered(version, is_new=record.run_id not in known)
@@ -118,9 +120,24 @@ def _classifier(tracker: Tracker, packed: Packed, record: Record, recipe: Recipe
     return Classifier(network, *train_data(packed).statistics(recipe.normalize)).eval()
 
 
+def own_versions(tracker: Tracker, name: str) -> list[Version]:
+    """Return the versions of a registered model that say of themselves what `register` writes, oldest first."""
+    return [version for version in tracker.registry.versions(name) if _top1(version) is not None]
+
+
+def _top1(version: Version) -> float | None:
+    """Return the accuracy that a version is tagged with, None for a version that was made by other means."""
+    tags = version.tags
+    try:
+        top1 = float(tags["test_top1"]) if {"model", "dataset", "seed"} <= tags.keys() else math.nan
+    except (KeyError, ValueError):
+        return None
+    return top1 if 0 <= top1 <= 1 else None
+
+
 def _set_aliases(tracker: Tracker, name: str) -> None:
-    versions = tracker.registry.versions(name)
-    tracker.registry.alias(max(versions, key=lambda v: float(v.tags["test_top1"])), BEST)
+    versions = own_versions(tracker, name)
+    tracker.registry.alias(max(versions, key=lambda v: _top1(v) or 0.0), BEST)
     paper = parse_suite(preset_text(PAPER_SUITE), PAPER_SUITE)
     for version in versions:
         tags = version.tags

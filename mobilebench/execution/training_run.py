@@ -118,7 +118,7 @@ class TrainingRun(ABC):
             with disk_errors(artifacts):
                 if trace:
                     artifacts.mkdir(parents=True, exist_ok=True)
-                    (artifacts / "traceback.txt").write_text(trace)
+                    (artifacts / "traceback.txt").write_text(trace, encoding="utf-8", errors="backslashreplace")
             self.journal.append(event)
         except StorageError as error:
             self.note(f"its end ({event.tags['reason']}) could not be kept: {error}")

@@ -81,7 +81,7 @@ class _Kept:
 
 def _read(path: Path) -> _Kept | None:
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         return _Kept(data["model"], data["fingerprint"], tuple(data["packages"]), data["state"])
     except (OSError, ValueError, KeyError, TypeError):  # absent, or cut short: it is taken again
         return None

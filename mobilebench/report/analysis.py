@@ -142,8 +142,8 @@ def _choice_table(
         ("whole_rmse", "RMSE from all datasets, the subset's included"),
         ("top_k", "best three shared with all datasets, the subset's included"),
     ):
-        values = [getattr(s, name) for s in found]
-        top = min(values) if name.endswith("rmse") else max(values)
+        values = [value for s in found if np.isfinite(value := getattr(s, name))]
+        top = (min if name.endswith("rmse") else max)(values, default=None)
         mine = number(getattr(own, name)) if own and name != "spearman" else blank
         rows.append((text(words), mine, number(top), number(getattr(noise.best, name) if noise else None)))
     drawn = (
@@ -172,6 +172,8 @@ def _choice_words(matrix: Matrix, found: Sequence[Subset], nested: float, noise:
     )
     if noise is None:
         return f"{said}."
+    if not np.isfinite(noise.nested):
+        return f"{said}; what noise reaches is undefined on this grid, so whether that is more is not testable."
     verdict = "more than noise explains" if nested > noise.nested else "no more than noise explains"
     return f"{said}; noise reaches {noise.nested:.2f} in 5 % of grids, so this is {verdict}."
 
@@ -225,8 +227,7 @@ def prediction_table(new: Matrix, reference: Matrix, *, lam: float) -> Table:
     found = predict_new(new, reference, lam=lam)
     rows = tuple(
         (
-            text(model), number(float(found.direct[i])),
-            Field(f"{found.predicted[i]:.3f} ±{found.error:.3f}", float(found.predicted[i])),
+            text(model), number(float(found.direct[i])), _with_error(float(found.predicted[i]), found.error),
             text(", ".join(d for d, out in zip(found.datasets, found.outside[i], strict=True) if out) or "none"),
         )
         for i, model in enumerate(found.models)
@@ -237,6 +238,12 @@ def prediction_table(new: Matrix, reference: Matrix, *, lam: float) -> Table:
         "models left out one at a time. Only runs under the reference's protocol compare with it."
     )
     return Table("prediction", caption, ("model", "direct", "predicted", "outside the anchors on"), rows)
+
+
+def _with_error(value: float, error: float) -> Field:
+    if not np.isfinite(value):
+        return number(None)
+    return Field(f"{value:.3f} ±{error:.3f}" if np.isfinite(error) else f"{value:.3f} (error undefined)", value)
 
 
 def swaps_table(scores: ScoreTable) -> Table:

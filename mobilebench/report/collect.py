@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from mobilebench.analysis.collect import raise_if_stale, recomputed
+from mobilebench.analysis.collect import raise_if_other, raise_if_stale, read_origin, recomputed
 from mobilebench.analysis.origins import origins
 from mobilebench.models.cost.cost_file import CostRow, read_costs
 from mobilebench.report.inputs import Curve, ReportInputs, RunRef
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs:
     """Return the inputs of the report on the suite's scored experiment.
 
-    Raises UserError when `mobilebench score` has not written its tables yet.
+    Raises UserError when `mobilebench score` has not written its tables yet, or wrote those of another experiment.
     """
+    raise_if_other(read_origin(results), suite)
     matrix, scores = recomputed(results, suite.score)
     scored = set(read_csv(results / "accuracy.csv", ("run_id",))["run_id"])
     taken = [run for run in tracker.runs(suite.experiment) if run.record.run_id in scored]

@@ -130,7 +130,8 @@ def element_plot(inputs: ReportInputs) -> Picture:
     for place, effect in enumerate(effects):
         axes.plot([0, effect.effect], [place, place], color=LINE, linewidth=2)
         axes.plot(effect.effect, place, "o", color=BLUE if effect.p < 0.05 else MUTED, markersize=5)
-        words = f"{effect.n_with} vs {effect.n_without}, p = {effect.p:.2f}"
+        p = f"p = {effect.p:.2f}" if math.isfinite(effect.p) else "p undefined"
+        words = f"{effect.n_with} vs {effect.n_without}, {p}"
         axes.annotate(words, (1.02, place), xycoords=("axes fraction", "data"), fontsize=8, va="center")
     axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.set_yticks(range(len(effects)), [effect.element for effect in effects])

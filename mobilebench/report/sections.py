@@ -13,6 +13,7 @@ from mobilebench.report import analysis, figures, plots
 from mobilebench.report.analysis import between
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.subsets import complete
+from mobilebench.scoring.xscore import ROUNDING
 from mobilebench.studies.beyond_imagenet.context import Context
 from mobilebench.studies.beyond_imagenet.published import PAPER_FOUR
 
@@ -135,7 +136,7 @@ def _matrix(inputs: ReportInputs) -> Section:
     rows = tuple(
         (
             text(matrix.models[i]),
-            *(_accuracy(inputs, i, j, strong=bool(mean[i, j] == best[j])) for j in range(len(best))),
+            *(_accuracy(inputs, i, j, strong=bool(mean[i, j] >= best[j] - ROUNDING)) for j in range(len(best))),
         )
         for i in order
     )

@@ -107,9 +107,10 @@ def _regret_cells(found: Findings, probe: Probe) -> tuple[Field, ...]:
 
 
 def _regret_words(found: Findings) -> list[str]:
-    repeated = [name for name, regret in found.regrets.items() if regret.seeds > 1]
+    repeated = [name for name, regret in found.regrets.items() if regret.beyond_noise is not None]
+    alike = [name for name, regret in found.regrets.items() if regret.seeds > 1 and regret.beyond_noise is None]
     beyond = [name for name in repeated if found.regrets[name].beyond_noise]
-    single = len(found.regrets) - len(repeated)
+    single = len(found.regrets) - len(repeated) - len(alike)
     words = []
     if repeated:
         words.append(
@@ -117,6 +118,11 @@ def _regret_words(found: Findings) -> list[str]:
             f"{len(repeated)} cells probed with two or more seeds"
             + (f": {', '.join(beyond)}." if beyond else ".")
             + " Chance alone does that in one cell of 20."
+        )
+    if alike:
+        words.append(
+            f"Not testable: {', '.join(alike)}. The seeds agree to the last digit there, so that nothing says what "
+            "chance does."
         )
     if single:
         words.append(
@@ -236,7 +242,7 @@ def _moves(order: Ranking, choice: str) -> str:
 def _flips(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
     """Pairs of models whose order on a dataset turns round, and all pairs."""
     first, second = np.triu_indices(len(before), 1)
-    old, new = np.sign(before[first] - before[second]), np.sign(after[first] - after[second])
+    old, new = (np.sign(np.round(values[first] - values[second], 12)) for values in (before, after))
     return int((old * new < 0).sum()), int(old.size)
 
 

@@ -71,7 +71,7 @@ class Journal:
             with disk_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._take(lock)
-                holder.write_text(f"process {os.getpid()} on {os.uname().nodename}")
+                holder.write_text(f"process {os.getpid()} on {os.uname().nodename}", encoding="utf-8")
             yield
         finally:
             lock.release()
@@ -80,8 +80,10 @@ class Journal:
         try:
             lock.acquire()
         except Timeout:
-            holder = self.folder / "holder.txt"
-            who = holder.read_text() if holder.exists() else "another process"
+            try:
+                who = (self.folder / "holder.txt").read_text(encoding="utf-8", errors="replace")
+            except OSError:  # not yet written, or not ours to read
+                who = "another process"
             raise CellBusyError(f"{self.folder.name} is being trained by {who}; wait for it or stop it") from None
 
     def is_locked(self) -> bool:
@@ -116,11 +118,17 @@ class Journal:
     def events(self) -> list[Event]:
         """Return all events, oldest first; a last line cut short by a kill is left out.
 
-        Raises JournalError, naming the file, for a line that is no event.
+        Raises JournalError, naming the file, for a line that is no event and where there is no file to be read.
         """
-        if not self.path.exists():
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
             return []
-        return [self._parsed(line) for line in self.path.read_bytes().split(b"\n")[:-1]]
+        except OSError as error:  # a folder in its place, or not ours to read
+            raise JournalError(
+                f"{self.path} cannot be read: {error.strerror}; expected a file of JSON lines that you may read"
+            ) from None
+        return [self._parsed(line) for line in content.split(b"\n")[:-1]]
 
     def _parsed(self, line: bytes) -> Event:
         try:
@@ -143,10 +151,8 @@ class Journal:
     def delivery(self) -> Delivery:
         """How far the journal has been delivered."""
         try:
-            return Delivery(**json.loads(self._delivery.read_text()))
-        except FileNotFoundError:
-            return Delivery()
-        except (ValueError, TypeError):  # cut short by a full disk: ask the server again, by the journal's id
+            return Delivery(**json.loads(self._delivery.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # absent or cut short by a full disk: the server is asked again
             return Delivery()
 
     @delivery.setter

@@ -12,7 +12,7 @@ from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.runs.identity import Identity
 from mobilebench.system.disk import disk_errors
-from mobilebench.system.files import write_text
+from mobilebench.system.files import read_text, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,7 +85,7 @@ def write_result(results: Path, record: Record) -> Path:
 def read_result(path: Path) -> Record | None:
     """Return the record of a result file, None when there is none. Raises UserError when it can't be read as one."""
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(read_text(path, "the record of a finished cell"))
     except FileNotFoundError:
         return None
     except ValueError as error:

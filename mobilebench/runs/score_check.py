@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -103,6 +104,12 @@ def _sound(cell: Cell, record: Record) -> Record | Problem:
     if record.test_top1 is None or not 0 <= record.test_top1 <= 1 or not record.n_test:
         found = f"test_top1 {record.test_top1}, n_test {record.n_test}"
         return Problem(cell, "damaged", f"run {record.run_id} is FINISHED with {found}; expected a fraction in [0, 1]")
+    if record.test_loss is not None and not math.isfinite(record.test_loss):  # of a version that let this pass
+        detail = (
+            f"run {record.run_id} is FINISHED with test_loss {record.test_loss}, so its network diverged and its top-1 "
+            f"is a number of undefined outputs; run `mobilebench train {cell.dataset} --redo` with a smaller lr"
+        )
+        return Problem(cell, "damaged", detail)
     return record
 
 

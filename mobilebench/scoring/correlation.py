@@ -10,6 +10,7 @@ import numpy as np
 
 from mobilebench.errors import UserError
 from mobilebench.scoring.uncertainty import ranks_of
+from mobilebench.scoring.xscore import ROUNDING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,20 +19,35 @@ if TYPE_CHECKING:
 
 
 def pearson(x: Floats, y: Floats) -> Floats:
-    """Pearson r along the last axis of two broadcastable arrays [..., M]; NaN where one of them is constant."""
-    a = x - x.mean(axis=-1, keepdims=True)
-    b = y - y.mean(axis=-1, keepdims=True)
+    """Pearson r along the last axis of two broadcastable arrays [..., M].
+
+    NaN where one of them is constant, or differs by no more than rounding.
+    """
+    a, b = _centred(x), _centred(y)
     scale = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
     return np.asarray((a * b).sum(axis=-1) / np.where(scale > 0, scale, np.nan))
 
 
+def _centred(values: Floats) -> Floats:
+    """Values less their mean along the last axis; exactly 0 where that is rounding."""
+    away = values - values.mean(axis=-1, keepdims=True)
+    rounding = ROUNDING * np.maximum(np.abs(values).max(axis=-1, keepdims=True), np.finfo(float).tiny)
+    return np.asarray(np.where(np.abs(away).max(axis=-1, keepdims=True) > rounding, away, away * 0))
+
+
 def spearman(x: Floats, y: Floats) -> Floats:
-    """Spearman's rho along the last axis: Pearson r of the ranks, ties at their mean rank."""
-    return pearson(ranks_of(x), ranks_of(y))
+    """Spearman's rho along the last axis: Pearson r of the ranks, ties (up to rounding) at their mean rank."""
+    return pearson(ranks_of(_tied(x)), ranks_of(_tied(y)))
+
+
+def _tied(values: Floats) -> Floats:
+    """Values with those that differ by rounding made equal."""
+    return np.asarray(np.round(values, 12))
 
 
 def kendall(x: Floats, y: Floats) -> Floats:
     """Kendall's tau-b along the last axis of [..., M]; NaN where one of them is constant."""
+    x, y = _tied(x), _tied(y)
     a = np.sign(x[..., :, None] - x[..., None, :])
     b = np.sign(y[..., :, None] - y[..., None, :])
     scale = np.sqrt((a * a).sum(axis=(-2, -1)) * (b * b).sum(axis=(-2, -1)))
@@ -110,11 +126,16 @@ class Fit:
 
 
 def fit(x: Floats, y: Floats, level: float = 0.95) -> Fit:
-    """Fit y on x, both [n] without NaN; raises UserError for fewer than 4 points or a constant x or y."""
+    """Fit y on x, both [n]; raises UserError for fewer than 4 points, a constant x or y, and a value that is undefined.
+
+    What differs by rounding alone is constant.
+    """
     from scipy import stats
 
     n = len(x)
-    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise UserError("a correlation needs a number of every model, and some have no score here")
+    if n < 4 or np.ptp(x) <= ROUNDING or np.ptp(y) <= ROUNDING:
         raise UserError(f"a correlation needs at least 4 models that differ; found {n}")
     line = stats.linregress(x, y)
     rho = float(spearman(x, y))

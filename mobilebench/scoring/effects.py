@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.scoring.uncertainty import places_of
+from mobilebench.scoring.xscore import ROUNDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ class ElementEffect:
     effect: float
     """The difference of the two means."""
     p: float
-    """Two-sided permutation p-value."""
+    """Two-sided permutation p-value; NaN where all scores are equal, likewise below."""
     smallest_p: float
     """The smallest p-value that any outcome could have given with these group sizes."""
     p_holm: float
@@ -82,8 +83,8 @@ def element_effects(
 def pareto_front(cost: Floats, score: Floats) -> NDArray[np.bool_]:
     """Return [M] bools: no other model is at most as costly and at least as good, and better in one of the two."""
     cheaper = cost[None, :] <= cost[:, None]
-    better = score[None, :] >= score[:, None]
-    strict = (cost[None, :] < cost[:, None]) | (score[None, :] > score[:, None])
+    better = score[None, :] >= score[:, None] - ROUNDING
+    strict = (cost[None, :] < cost[:, None]) | (score[None, :] > score[:, None] + ROUNDING)
     known = ~(np.isnan(cost) | np.isnan(score))
     return known & ~(cheaper & better & strict & known[None, :]).any(axis=1)
 
@@ -110,7 +111,7 @@ def lambda_sweep(result: XScore, steps: int = 101) -> LambdaSweep:
     """Return how scores and ranks move as lambda goes from 0 (accuracy alone) to 1."""
     lams = np.linspace(0, 1, steps)
     scores = result.g[None] - lams[:, None] * result.v[None]
-    return LambdaSweep(lams, scores, places_of(scores))
+    return LambdaSweep(lams, scores, places_of(np.round(scores, 12)))
 
 
 def lambda_swaps(models: Sequence[str], result: XScore) -> tuple[Swap, ...]:
@@ -118,7 +119,7 @@ def lambda_swaps(models: Sequence[str], result: XScore) -> tuple[Swap, ...]:
     swaps = []
     for i, j in itertools.permutations(range(len(models)), 2):
         ahead, spread = result.g[i] - result.g[j], result.v[i] - result.v[j]
-        if ahead > 0 and spread > ahead:
+        if ahead > ROUNDING and spread > ahead + ROUNDING:
             swaps.append(Swap(float(ahead / spread), models[i], models[j]))
     return tuple(sorted(swaps, key=lambda s: s.lam))
 
@@ -132,6 +133,8 @@ def _permutation_p(scores: Floats, mask: NDArray[np.bool_], seed: int) -> tuple[
 
     Scipy's permutation_test refuses groups of one, and here several elements are one network's alone.
     """
+    if np.ptp(scores) <= ROUNDING:
+        return math.nan, math.nan
     picks = _relabellings(mask.size, int(mask.sum()), np.random.default_rng(seed))
     inside = scores[picks].mean(axis=1)
     outside = (scores.sum() - inside * picks.shape[1]) / (mask.size - picks.shape[1])
@@ -151,10 +154,10 @@ def _relabellings(size: int, group: int, rng: np.random.Generator) -> NDArray[np
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:
-    order = np.argsort(p_values)
-    corrected = [0.0] * len(p_values)
+    order = [int(i) for i in np.argsort(p_values) if not math.isnan(p_values[i])]
+    corrected = [math.nan] * len(p_values)
     running = 0.0
     for step, i in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - step) * p_values[i]))
+        running = max(running, min(1.0, (len(order) - step) * p_values[i]))
         corrected[i] = running
     return corrected

@@ -115,11 +115,16 @@ class Matrix:
 
     @classmethod
     def from_csv(cls, path: str | Path) -> Matrix:
-        """Read a CSV of the rows that `from_frame` takes; a folder stands for the `accuracy.csv` in it.
+        """Read a CSV of the rows that `from_frame` takes; a folder (no ending) stands for the `accuracy.csv` in it.
 
         Raises UserError for an absent file, and as `from_frame` does, naming the line.
         """
-        source = Path(path) / "accuracy.csv" if Path(path).is_dir() else Path(path)
+        source = Path(path) / "accuracy.csv" if Path(path).is_dir() or not Path(path).suffix else Path(path)
+        if not source.exists():
+            raise UserError(
+                f"there is no file {source}; `mobilebench score` writes results/accuracy.csv once cells are trained. "
+                f"Expected that, or a CSV with the columns {', '.join(COLUMNS[:5])}"
+            )
         return cls._from_rows(read_csv(source, COLUMNS[:5]).to_dict("records"), str(source), "line", 2)
 
     @classmethod

@@ -26,7 +26,7 @@ import numpy as np
 
 from mobilebench.errors import UserError
 from mobilebench.scoring.correlation import pearson
-from mobilebench.scoring.xscore import anchors_from_matrix, combine, normalise
+from mobilebench.scoring.xscore import ROUNDING, anchors_from_matrix, combine, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,7 @@ def all_subsets(matrix: Matrix, size: int, *, lam: float = 0.5, top: int = 3) ->
     rows = [
         Subset(tuple(name), *(float(found[criterion][i]) for criterion in CRITERIA)) for i, name in enumerate(names)
     ]
-    return tuple(sorted(rows, key=lambda s: (-_low(s.spearman), s.whole_rmse)))
+    return tuple(sorted(rows, key=lambda s: (-_low(s.spearman), math.isnan(s.whole_rmse), s.whole_rmse)))
 
 
 def subset_spearman(accuracy: Floats, members: NDArray[np.bool_], *, lam: float = 0.5) -> Floats:
@@ -138,7 +138,9 @@ def chance(matrix: Matrix, size: int, *, lam: float = 0.5, top: int = 3, nested:
     noise = rng.permuted(np.broadcast_to(accuracy, (draws, *accuracy.shape)), axis=1)
     found = _judge(noise, members, lam, top)
     best = {
-        name: float(np.quantile(values.min(axis=-1), 0.05) if name.endswith("rmse") else _high(values.max(axis=-1)))
+        name: -_high((-values).max(axis=-1, initial=-np.inf, where=~np.isnan(values)))
+        if name.endswith("rmse")
+        else _high(values.max(axis=-1, initial=-np.inf, where=~np.isnan(values)))
         for name, values in found.items()
     }
     return Chance(
@@ -150,12 +152,18 @@ def chance(matrix: Matrix, size: int, *, lam: float = 0.5, top: int = 3, nested:
 
 
 def place(subsets: Sequence[Subset], datasets: Sequence[str], criterion: str) -> tuple[int, Subset]:
-    """Return (rank, subset) of these datasets by one of CRITERIA, 1 = best, ties share the better rank."""
+    """Return (rank, subset) of these datasets by one of CRITERIA, 1 = best, ties share the better rank.
+
+    Raises UserError where these datasets are no such subset, and where their number is undefined: nothing is above NaN,
+    which is no first place.
+    """
     wanted = next((s for s in subsets if set(s.datasets) == set(datasets)), None)
     if wanted is None:
         raise UserError(f"{', '.join(datasets)} is not among the {len(subsets)} subsets of this matrix")
     sign = -1.0 if criterion.endswith("rmse") else 1.0
     own = sign * getattr(wanted, criterion)
+    if math.isnan(own):
+        raise UserError(f"{', '.join(datasets)} has no place among the subsets: its {criterion} is undefined")
     return 1 + sum(sign * getattr(s, criterion) > own + 1e-12 for s in subsets), wanted
 
 
@@ -211,7 +219,8 @@ def predict_new(new: Matrix, reference: Matrix, *, lam: float = 0.5) -> Predicti
     """Score new models that ran on some of the reference's datasets.
 
     Both grids must have been made under one protocol for this to mean anything; nothing here can check that. Raises
-    UserError for a dataset the reference lacks, and where the reference has too few models to fit.
+    UserError for a dataset the reference lacks or on which its models are all equal, and where the reference has too
+    few models to fit. A new model without one of the datasets has NaN for both scores.
     """
     known = complete(reference)
     foreign = [dataset for dataset in new.datasets if dataset not in known.datasets]
@@ -224,6 +233,11 @@ def predict_new(new: Matrix, reference: Matrix, *, lam: float = 0.5) -> Predicti
     full = combine(normalise(known.mean, anchors_from_matrix(known.mean)), lam)[2]
     anchors = anchors_from_matrix(part)
     line = _regress(normalise(part, anchors), full)
+    flat = _flat(known)
+    if flat:
+        raise UserError(
+            f"all reference models have the same accuracy on {', '.join(flat)}, so no xScore of theirs exists"
+        )
     if np.isnan(line).any():
         raise UserError(f"{len(known.models)} reference models are too few to fit {part.shape[1] + 1} coefficients")
     scaled = normalise(new.mean, anchors)
@@ -241,13 +255,19 @@ def _members(matrix: Matrix, size: int) -> tuple[NDArray[np.bool_], list[list[st
         raise UserError(f"subsets of {size} datasets: the matrix has {count}, so 2 to {count} is possible")
     if math.comb(count, size) > LIMIT:
         raise UserError(f"{math.comb(count, size)} subsets of {size} out of {count} datasets; {LIMIT} is the limit")
-    flat = [name for name, spread in zip(matrix.datasets, np.ptp(matrix.mean, axis=0), strict=True) if spread == 0]
+    flat = _flat(matrix)
     if flat:
         raise UserError(f"all models have the same accuracy on {', '.join(flat)}, so no xScore exists")
     chosen = list(itertools.combinations(range(count), size))
     members = np.zeros((len(chosen), count), dtype=bool)
     np.put_along_axis(members, np.array(chosen), values=True, axis=1)
     return members, [[matrix.datasets[j] for j in columns] for columns in chosen]
+
+
+def _flat(matrix: Matrix) -> list[str]:
+    """Return the datasets on which all models have the same accuracy, up to rounding."""
+    spans = np.ptp(matrix.mean, axis=0)
+    return [name for name, span in zip(matrix.datasets, spans, strict=True) if span <= ROUNDING]
 
 
 def _judge(accuracy: Floats, members: NDArray[np.bool_], lam: float, top: int) -> dict[str, Floats]:
@@ -264,7 +284,7 @@ def _judge(accuracy: Floats, members: NDArray[np.bool_], lam: float, top: int) -
         "spearman": _spearman(direct, rest),
         "whole_spearman": _spearman(direct, whole),
         "whole_rmse": _rmse(direct, whole),
-        "top_k": shared.sum(axis=-1) / best,
+        "top_k": np.where(np.isnan(direct + whole).any(axis=-1), np.nan, shared.sum(axis=-1) / best),
         "predicted_rmse": _rmse(_predicted(accuracy, members, without), target[..., None, :]),
     }
 
@@ -291,11 +311,15 @@ def _ranks(values: Floats) -> Floats:
     found = np.empty(values.shape)
     np.put_along_axis(found, order, np.arange(1.0, values.shape[-1] + 1), axis=-1)
     ranked = np.take_along_axis(values, order, axis=-1)
-    tied = (ranked[..., 1:] == ranked[..., :-1]).any(axis=-1)
+    apart = ranked[..., 1:] - ranked[..., :-1] > 2 * ROUNDING  # scores are rounded to 12 digits, which parts neighbours
+    tied = ~apart.all(axis=-1)
     if tied.any():
         from scipy.stats import rankdata  # several times slower, and ties are few
 
-        found[tied] = rankdata(values[tied], axis=-1)
+        groups = np.concatenate([np.zeros((*apart[tied].shape[:-1], 1)), np.cumsum(apart[tied], axis=-1)], axis=-1)
+        shared = np.empty(groups.shape)
+        np.put_along_axis(shared, order[tied], rankdata(groups, axis=-1), axis=-1)
+        found[tied] = shared
     return found
 
 
@@ -321,7 +345,8 @@ def _nested(accuracy: Floats, members: NDArray[np.bool_], lam: float) -> Floats:
 def _place_of(model: int, scores: Floats) -> Floats:
     """Rank of one model among all, [..., S] of [..., S, M], ties at their mean rank."""
     own = scores[..., model : model + 1]
-    return np.asarray((scores < own).sum(axis=-1) + ((scores == own).sum(axis=-1) + 1) / 2)
+    equal = np.abs(scores - own) <= 2 * ROUNDING
+    return np.asarray(((scores < own) & ~equal).sum(axis=-1) + (equal.sum(axis=-1) + 1) / 2)
 
 
 def _without(accuracy: Floats, lam: float) -> Floats:
@@ -367,7 +392,9 @@ def _rmse(a: Floats, b: Floats) -> Floats:
 
 
 def _high(values: Floats) -> float:
-    return float(np.quantile(values, 0.95))
+    """Return the 95 % quantile of the draws in which the number is defined; NaN where they are few."""
+    known = values[np.isfinite(values)]
+    return float(np.quantile(known, 0.95)) if known.size >= FEWEST else math.nan
 
 
 def _low(value: float) -> float:

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
 
 
+# Differences of accuracies, scores and ranks up to this are rounding: sums in another order, means of the same seeds.
+# The smallest real difference of two accuracies, one image of a test split, is far above.
+ROUNDING = 1e-12
+
+
 @dataclass(frozen=True, eq=False)
 class Anchors:
     """The lowest and highest accuracy of each dataset that normalise it."""
@@ -67,10 +72,10 @@ def anchors_from_matrix(accuracy: ArrayLike) -> Anchors:
 
 
 def normalise(accuracy: ArrayLike, anchors: Anchors) -> Floats:
-    """Eq. 1 on [..., M, D]: fractions of each anchor range; NaN where absent or where a range is not positive."""
+    """Eq. 1 on [..., M, D]: fractions of each anchor range; NaN where absent or where a range is zero (or rounding)."""
     values = np.asarray(accuracy, dtype=np.float64)
     span = anchors.high - anchors.low
-    scale = np.where(span > 0, span, np.nan)
+    scale = np.where(span > ROUNDING, span, np.nan)
     return (values - anchors.low[..., None, :]) / scale[..., None, :]
 
 

@@ -21,11 +21,13 @@ class Identity:
     network: str
     code_version: int
     val_digest: str
+    space_version: int = 2
+    """Of how a trial's settings become its recipe; since 2 min_lr moves with lr."""
 
     def name(self, cell_name: str) -> str:
         """Return the study's name, given the cell's."""
         parts = (f"r{self.recipe_hash}", f"d{self.data_digest[:12]}", f"n{self.network}", f"v{self.code_version}")
-        return "-".join((cell_name, *parts, f"c{self.val_digest}"))
+        return "-".join((cell_name, *parts, f"c{self.val_digest}", f"s{self.space_version}"))
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """Return in words what another study's identity has different."""

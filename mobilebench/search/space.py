@@ -140,11 +140,20 @@ def protocol_values(recipe: Recipe) -> dict[str, Value]:
 
 
 def apply(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
-    """Return the recipe with these settings. Raises SpaceError, naming setting and value, when it allows them not."""
+    """Return the recipe with these settings. Raises SpaceError, naming setting and value, when it allows them not.
+
+    min_lr, the end of the schedule that lr is the top of, moves with lr by the same factor: what is probed is the
+    schedule's height. (Else a tenth of lr would lie below many protocols' min_lr.)
+    """
     changed = {name: value for name, value in values.items() if value != SETTINGS[name].of(recipe)}
     words = ", ".join(f"{name}={value}" for name, value in changed.items())
     top = {SETTINGS[n].path: v for n, v in changed.items() if "." not in SETTINGS[n].path}
     nested = {SETTINGS[n].path.split(".")[1]: v for n, v in changed.items() if "." in SETTINGS[n].path}
+    if "lr" in top:
+        lr = float(top["lr"])
+        top["min_lr"] = min(
+            lr, recipe.min_lr * (lr / recipe.lr)
+        )  # a product of floats may end above lr where both are equal
     try:
         return replace(recipe, **top, augment=replace(recipe.augment, **nested))  # type: ignore[arg-type]
     except ValueError as error:

@@ -14,6 +14,7 @@ from filelock import FileLock
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
+from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STORAGE = "sqlite:///.mobilebench/sensitivity.db"
 LOCK = Path(".mobilebench/sensitivity.lock")
+_OPTUNA = ("study_", "trial_", "trials", "version_info")  # how the names of its tables begin, besides `studies`
 _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
     TrialState.FAIL: "failed",
@@ -68,6 +70,7 @@ class Studies:
             LOCK.parent.mkdir(parents=True, exist_ok=True)
             if folder:
                 Path(folder).parent.mkdir(parents=True, exist_ok=True)
+            raise_if_foreign(url)
             with FileLock(LOCK):  # processes that create the tables at the same time break each other
                 self.storage = RDBStorage(url)
         self.url = url
@@ -294,13 +297,40 @@ def _row(trial: FrozenTrial, seed: int) -> TrialRow:
     )
 
 
+def raise_if_foreign(url: str) -> None:
+    """Raise StudyError for a database that holds tables and none of Optuna's: it is another program's, MLflow's say.
+
+    Optuna would add its own tables there before it finds that it cannot use them. A database that is not there yet is
+    left to Optuna to make.
+    """
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
+        return
+    engine = create_engine(address)
+    try:
+        tables = set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+    others = tables - {name for name in tables if name.startswith(_OPTUNA)} - {"studies", "alembic_version"}
+    if others and not {"studies", "version_info"} <= tables:
+        whose = "MLflow's" if {"experiments", "runs"} <= tables else "another program's"
+        raise StudyError(
+            f"the database {_shown(url)} is {whose} (it has the tables {', '.join(sorted(others)[:5])}, ...); studies "
+            f"need one of their own, as {DEFAULT_STORAGE} is. Nothing was changed in it"
+        )
+
+
 @contextmanager
 def _errors(url: str) -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError) as error:
+    except StudyError:
+        raise
+    # RuntimeError: tables of another version; ValueError: an address that is none
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise StudyError(
-            f"cannot use the Optuna storage {_shown(url)}: {str(error).splitlines()[0][:300]}. Expected an address "
+            f"cannot use the Optuna storage {_shown(url)}: {reason}. Expected an address "
             "like sqlite:///.mobilebench/sensitivity.db or postgresql://user:password@host/database that answers"
         ) from error
 
@@ -308,5 +338,5 @@ def _errors(url: str) -> Iterator[None]:
 def _shown(url: str) -> str:
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, ValueError):  # ValueError: a port that is no number
         return url.rpartition("@")[2]

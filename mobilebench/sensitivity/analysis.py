@@ -15,7 +15,7 @@ import numpy as np
 
 from mobilebench.config.parsing import digest
 from mobilebench.scoring.uncertainty import places_of
-from mobilebench.scoring.xscore import xscore
+from mobilebench.scoring.xscore import ROUNDING, xscore
 from mobilebench.search.space import SETTINGS
 from mobilebench.search.trials import coordinates, ordered
 
@@ -115,8 +115,12 @@ class Regret:
 
     @property
     def beyond_noise(self) -> bool | None:
-        """Whether the gain exceeds the 95 % quantile of noise; None for a single seed, which cannot say."""
-        return None if self.seeds == 1 else self.gain > self.noise[1] > 0
+        """Whether the gain exceeds the 95 % quantile of noise.
+
+        None where that cannot be said: of a single seed, and where all seeds agree to the last digit (accuracies of
+        0 or 1, say), so that there is no noise to compare with.
+        """
+        return None if self.seeds == 1 or self.noise[1] <= ROUNDING else self.gain > self.noise[1]
 
 
 def regret(probe: Probe) -> Regret | None:
@@ -129,7 +133,7 @@ def regret(probe: Probe) -> Regret | None:
     table = np.stack([accuracies[key] for key in keys])
     means = table.mean(axis=1)
     center = keys.index(own)
-    best = int(means.argmax()) if means.max() > means[center] else center
+    best = int(means.argmax()) if means.max() > means[center] + ROUNDING else center
     common = digest(probe.common)
     return Regret(
         protocol=float(means[center]),
@@ -155,7 +159,8 @@ def deviation(table: Floats, n_val: int, center: int) -> tuple[float, float]:
     if seeds > 1:
         rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0, keepdims=True) + table.mean()
         freedom = (settings - 1) * (seeds - 1)
-        return float(np.sqrt(np.square(rest).sum() / freedom / seeds)), float(freedom)
+        sd = float(np.sqrt(np.square(rest).sum() / freedom / seeds))
+        return sd if sd > ROUNDING else 0.0, float(freedom)
     p = float(table[center].mean())
     return float(np.sqrt(p * (1 - p) / n_val)), math.inf
 
@@ -186,7 +191,7 @@ def _held_out(table: Floats, center: int) -> float | None:
     gains = []
     for seed in range(seeds):
         others = np.delete(table, seed, axis=1).mean(axis=1)
-        chosen = int(others.argmax()) if others.max() > others[center] else center
+        chosen = int(others.argmax()) if others.max() > others[center] + ROUNDING else center
         gains.append(table[chosen, seed] - table[center, seed])
     return float(np.mean(gains))
 
@@ -235,10 +240,12 @@ def over_seeds(trials: Sequence[TrialRow]) -> tuple[list[Values], list[float]]:
 def forest_r2(rows: Sequence[Values], top1: Sequence[float], names: Sequence[str]) -> float:
     """Return the out-of-bag R^2 of such a forest: at 0 or below it explains nothing, and neither do its importances.
 
-    One row a combination of settings (`over_seeds`).
+    One row a combination of settings (`over_seeds`). NaN where all accuracies are equal: there is nothing to explain.
     """
     from sklearn.ensemble import RandomForestRegressor
 
+    if np.ptp(top1) <= ROUNDING:
+        return math.nan
     forest = RandomForestRegressor(n_estimators=256, oob_score=True, random_state=0)
     forest.fit(coordinates(rows, names), np.asarray(top1))
     return float(forest.oob_score_)
@@ -289,7 +296,7 @@ def _shared_best(probes: Sequence[Probe]) -> str:
     shared = [key for key in tables[0] if all(key in table for table in tables)]
     means = {key: float(np.mean([table[key].mean() for table in tables])) for key in shared}
     top = max(means, key=lambda key: means[key], default="")
-    return top if top and means[top] > own else ""
+    return top if top and means[top] > own + ROUNDING else ""
 
 
 def _mean(probe: Probe, key: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mobilebench.scoring.xscore import ROUNDING
 from mobilebench.search.studies import importances
 from mobilebench.sensitivity.analysis import Probe, Ranking, Regret, forest_r2, over_seeds, ranking, regret
 from mobilebench.sensitivity.cells import experiment_of
@@ -77,10 +78,13 @@ def findings(suite: Suite, probes: Sequence[Probe]) -> Findings:
 
 
 def importances_of(probe: Probe) -> Importances | None:
-    """Return the importances of the settings a probe varied; None for one setting, or too few combinations."""
+    """Return the importances of the settings a probe varied.
+
+    None for one setting, for too few combinations, and for equal accuracies, of which nothing is to be explained.
+    """
     settings = probe.varied()
     rows, top1 = over_seeds(probe.trials)
-    if len(settings) < 2 or len(rows) < FEWEST:
+    if len(settings) < 2 or len(rows) < FEWEST or max(top1) - min(top1) <= ROUNDING:
         return None
     values = importances(rows, top1, settings, REFITS)
     return Importances(settings, values, len(rows), forest_r2(rows, top1, settings))

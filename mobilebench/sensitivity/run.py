@@ -16,6 +16,7 @@ from mobilebench.search.space import apply, plan
 from mobilebench.search.studies import Pruning, StudyError
 from mobilebench.sensitivity.cells import experiment_of, parent_run
 from mobilebench.sensitivity.trial import TrialJob, TrialOutcome, TrialProgress
+from mobilebench.training.device import check_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,8 +69,9 @@ class Runner:
         """Plan, run and record. What was finished before is left alone; what a kill cut short goes on.
 
         Raises SpaceError before anything is trained when a point is not allowed, StudyError for a study of another
-        identity.
+        identity, TrainingError where runtime.device is not there.
         """
+        check_device(self.probed_cells[0].suite.runtime.device)
         plans = [plan(probed.recipe, self.settings) for probed in self.probed_cells]
         self._parent = parent_run(self.tracker, self.probed_cells[0].suite)
         self._open = [self._begin(probed, points) for probed, points in zip(self.probed_cells, plans, strict=True)]

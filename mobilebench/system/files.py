@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import secrets
 import warnings
@@ -45,6 +47,49 @@ def write_text(path: str | Path, content: str, *, durable: bool = False, mode: i
     return write_bytes(path, content.encode(), durable=durable, mode=mode)
 
 
+def read_text(path: str | Path, expected: str) -> str:
+    """Return a text file, with plain line ends: UTF-8, with a byte order mark or without, whatever the locale.
+
+    expected: what the file should be, for messages. Raises FileNotFoundError where there is none, and UserError, which
+    says what was found, for another encoding, for a folder in its place and for a file that may not be read.
+    """
+    return io.StringIO(decoded(_content(Path(path), expected), str(path), expected), newline=None).read()
+
+
+def decoded(content: bytes, name: str, expected: str) -> str:
+    """Return UTF-8 bytes as text, without a byte order mark; messages call them `name`. Raises UserError otherwise."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(
+            f"{name} cannot be read as {expected}: it is UTF-16 text, as PowerShell's > writes it. Save it as UTF-8, "
+            "or use `iconv -f UTF-16 -t UTF-8`"
+        )
+    if b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise UserError(
+            f"{name} cannot be read as {expected}: it holds {content.count(0)} NUL bytes, the first in line {line}, so "
+            "it is damaged or no text. It should be UTF-8"
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{name} cannot be read as {expected}: it is not UTF-8: byte 0x{content[error.start]:02x} in line {line} "
+            "is of another encoding, such as Latin-1. Save it as UTF-8"
+        ) from None
+
+
+def _content(path: Path, expected: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; expected {expected}. Move the folder away") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; expected {expected} that you may read") from None
+
+
 def sync_folder(folder: Path) -> None:
     """Put the names in a folder on the disk: a rename is not there before."""
     if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is durable enough
@@ -68,17 +113,19 @@ def read_csv(path: str | Path, required: Sequence[str] = ()) -> DataFrame:
     """
     import pandas as pd
 
-    source = Path(path)
-    if not source.is_file():
-        raise UserError(f"no file {source}; expected a CSV with the columns {', '.join(required)}")
+    source, expected = Path(path), f"a CSV with the columns {', '.join(required)}"
+    try:
+        text = decoded(_content(source, expected), str(source), expected)
+    except FileNotFoundError:
+        raise UserError(f"no file {source}; expected {expected}") from None
     try:
         with warnings.catch_warnings():
             # By default pandas drops fields beyond the header with no more than a warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(source, dtype=str, na_filter=False, index_col=False, encoding="utf-8")
+            frame = pd.read_csv(io.StringIO(text, newline=""), dtype=str, na_filter=False, index_col=False)
     except pd.errors.EmptyDataError:
         frame = pd.DataFrame()
-    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{source} cannot be read as a CSV with as many fields as its header: {reason}") from None
     require_columns(frame, required, str(source))

@@ -13,6 +13,6 @@ def git(*arguments: str, folder: Path = Path()) -> str | None:
     that git has no answer here, which is no reason to stop. What comes from a user must not begin with a dash.
     """
     try:
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 - words that callers have checked
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, encoding="utf-8", check=True).stdout  # noqa: S603, S607 - words that callers have checked
     except (OSError, UnicodeDecodeError, subprocess.CalledProcessError):
         return None

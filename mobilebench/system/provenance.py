@@ -71,10 +71,10 @@ def is_checkout() -> bool:
 def dvc_digest(path: str) -> str | None:
     """Return the digest that dvc.lock has for an output (`md5`, with `.dir` for a folder), None when it has none."""
     try:
-        stages = YAML(typ="safe").load(Path("dvc.lock").read_text())["stages"]
+        stages = YAML(typ="safe").load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
         outs = [out for stage in stages.values() for out in stage.get("outs", ())]
         return next((str(out["md5"]) for out in outs if out["path"] == path and "md5" in out), None)
-    except (OSError, YAMLError, KeyError, TypeError, AttributeError):  # no DVC here, or not yet run: no tag
+    except (OSError, ValueError, YAMLError, KeyError, TypeError, AttributeError):  # no DVC here, or not yet run: no tag
         return None
 
 
@@ -84,14 +84,14 @@ def write_files(folder: Path, suite: Mapping[str, Any]) -> None:
     These are the suite (as plain values), all packages with the machine, and the uncommitted changes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SUITE).write_text(json.dumps(suite, indent=1) + "\n")
-    (folder / MACHINE).write_text(json.dumps(machine(), indent=1) + "\n")
+    (folder / SUITE).write_text(json.dumps(suite, indent=1) + "\n", encoding="utf-8")
+    (folder / MACHINE).write_text(json.dumps(machine(), indent=1) + "\n", encoding="utf-8")
     patches = {PATCH: _uncommitted(OWN) if is_checkout() else None}
     if git("rev-parse", "--show-toplevel") != git("rev-parse", "--show-toplevel", folder=OWN):
         patches[PROJECT_PATCH] = _uncommitted(Path.cwd())
     for name, patch in patches.items():
         if patch:
-            (folder / name).write_text(patch)
+            (folder / name).write_text(patch, encoding="utf-8")
 
 
 @cache
@@ -137,7 +137,7 @@ def device_tags(device: torch.device) -> dict[str, str]:
 
 def _cpu_name() -> str:
     try:
-        with open("/proc/cpuinfo") as file:  # noqa: PTH123 - a device file of Linux only
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - a device file of Linux only
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

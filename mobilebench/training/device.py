@@ -16,8 +16,25 @@ if TYPE_CHECKING:
     from mobilebench.config.runtime import Runtime
 
 
+def check_device(name: str) -> None:
+    """Raise TrainingError, which says what is there, unless the device of runtime.device is. Takes no memory on it."""
+    kind, _, number = name.partition(":")
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        there.append("mps")
+    if kind != "auto" and (f"{kind}:{number or 0}" if kind == "cuda" else name) not in there:
+        why = "" if kind != "cuda" or torch.version.cuda else " (this PyTorch is built without CUDA)"
+        raise TrainingError(
+            f"runtime.device is {name!r}, which is not there{why}; this machine has {', '.join(there)}. Set "
+            "runtime.device to one of these, or to auto"
+        )
+
+
 def pick_device(name: str) -> torch.device:
     """The torch device of runtime.device. Raises TrainingError when it is not there."""
+    check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

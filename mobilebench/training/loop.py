@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from mobilebench.training.loss import mixed_cross_entropy
 from mobilebench.training.optim import make_optimizer, set_rate
 from mobilebench.training.plain import PlainAugmenter
 from mobilebench.training.rng import network_rng
-from mobilebench.training.schedule import learning_rate
+from mobilebench.training.schedule import learning_rate, remarks
 from mobilebench.training.version import VERSION
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Trainer:
         stores = (self._train_store, self._test_store)
         self._runner = StepRunner(self._step, self.model, self._batches, stores, plan)
         where = f"on {self.device}" if self._train_store.resident else "memory-mapped on the host"
-        self._notes = [f"images: {self._train_store.size / 2**20:.0f} MB {where}", *notes]
+        self._notes = [f"images: {self._train_store.size / 2**20:.0f} MB {where}", *notes, *remarks(recipe)]
         for note in self._notes:
             _log.info(note)
 
@@ -101,7 +102,8 @@ class Trainer:
     def epochs(self) -> Iterator[EpochResult]:
         """Trains from the first unfinished epoch to the last, giving each epoch's result as it ends.
 
-        Raises DivergedError when the loss is no longer finite, TrainingError when memory does not suffice.
+        Raises DivergedError when the loss or what the network answers at evaluation is no longer finite: the arg max
+        of NaN is class 0, and would be counted as a hit. TrainingError when memory does not suffice.
         """
         while self.epoch < self.recipe.epochs:
             yield self._run_epoch()
@@ -155,17 +157,25 @@ class Trainer:
 
     @torch.inference_mode()
     def evaluate(self) -> tuple[float, float]:
-        """Mean cross-entropy (nats, no smoothing) and top-1 (fraction) on the test split with the present weights."""
+        """Mean cross-entropy (nats, no smoothing) and top-1 (fraction) on the test split with the present weights.
+
+        Raises DivergedError where an output or the loss is not finite.
+        """
         self.model.eval()
         loss = torch.zeros((), device=self.device)
         hits = torch.zeros((), device=self.device)
+        undefined = torch.zeros((), device=self.device, dtype=torch.int64)
         places = torch.arange(len(self._test_store), device=self._test_store.home)
         for stored, labels in self._test_store.take(torch.split(places, self._eval_batch())):
             with autocast(self.recipe, self.device):
                 logits = self.model(self._augmenter.view(stored)).float()
             loss += functional.cross_entropy(logits, labels, reduction="sum")
             hits += (logits.argmax(dim=1) == labels).sum()
-        return float(loss) / len(self._test_store), float(hits) / len(self._test_store)
+            undefined += (~torch.isfinite(logits).all(dim=1)).sum()
+        mean = float(loss) / len(self._test_store)
+        if int(undefined) or not math.isfinite(mean):
+            raise DivergedError(self.epoch, None, mean, int(undefined))
+        return mean, float(hits) / len(self._test_store)
 
     def _eval_batch(self) -> int:
         if self.device.type != "cpu":

@@ -120,13 +120,58 @@ def test_the_plan_names_the_commands_and_what_differs(trained: Trained) -> None:
     assert same["numerics version"]
     assert same["data of blobs"]
     assert same["network starnet"]
-    assert not same["code"]  # it had uncommitted changes
-    assert not found.is_able
-    assert "git apply uncommitted.patch" in found.commands
+    assert same["code"]  # its uncommitted changes are of params.yaml and of the report
+    assert found.is_able
+    apply, write = (found.commands.index(c) for c in ("git apply uncommitted.patch", _write(trained)))
+    assert apply < write  # and what the patch made of params.yaml is replaced without a question
     assert "mobilebench train blobs --model starnet --seed 0" in found.commands
+    answer = CliRunner(env={"COLUMNS": "300"}).invoke(main, ["reproduce", trained.record.run_id])
+    assert answer.exit_code == 0
+    assert "none of them to code that makes numbers" in " ".join(answer.output.split())
+
+
+def _write(trained: Trained) -> str:
+    return f"mobilebench reproduce {trained.record.run_id} --write-params --force"
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        "diff --git a/mobilebench/training/loop.py b/mobilebench/training/loop.py\n",
+        'diff --git "a/mobilebench/models/\\303\\274.py" "b/mobilebench/models/\\303\\274.py"\n',
+        None,
+    ],
+    ids=["training", "quoted", "not kept"],
+)
+def test_edited_training_code_is_never_the_same(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, patch: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "a.patch").write_text(patch or "", "utf-8")
+    real = Tracker.artifact
+
+    def artifact(self: Tracker, run_id: str, name: str, folder: Path) -> Path | None:
+        if name != "uncommitted.patch":
+            return real(self, run_id, name, folder)
+        return tmp_path / "a.patch" if patch else None
+
+    monkeypatch.setattr(Tracker, "artifact", artifact)
     answer = CliRunner().invoke(main, ["reproduce", trained.record.run_id])
     assert answer.exit_code == 1
     assert "This checkout cannot" in answer.output
+
+
+def test_the_printed_commands_write_params_over_the_patchs(trained: Trained) -> None:
+    """As in a fresh worktree after `git apply`: params.yaml differs from the commit, and is the run's own."""
+    params = trained.folder / "params.yaml"
+    before = params.read_text("utf-8")
+    command = _write(trained).split()[1:]
+    try:
+        refused = CliRunner().invoke(main, command[:-1])
+        assert refused.exit_code == 2
+        assert CliRunner().invoke(main, command).exit_code == 0
+        assert open_suite().experiment == f"reproduction of {trained.record.run_id[:12]}"
+    finally:
+        params.write_text(before, "utf-8")
 
 
 @pytest.fixture
@@ -196,6 +241,23 @@ def test_a_finished_cell_becomes_a_version_that_classifies(trained: Trained) -> 
     assert info.metadata["classes"] == ["dark", "light"]
     assert info.signature.inputs.inputs[0].shape == (-1, 3, 32, 32)
     assert tracker.registry.run_of(model_name(trained.record), None, "best") == trained.record.run_id
+
+
+def test_a_version_made_by_other_means_is_left_alone(trained: Trained) -> None:
+    from mlflow import MlflowClient
+
+    tracker, suite, packed = Tracker(), open_suite(), open_packed(PACKED / "blobs")
+    name = model_name(trained.record)
+    (ours,) = register(tracker, suite, packed, [trained.record])
+    client = MlflowClient(tracker.uri)
+    source = client.get_model_version(name, ours.version.number).source
+    plain = client.create_model_version(name, source, run_id=trained.record.run_id)
+    odd = client.create_model_version(name, source, run_id=trained.record.run_id, tags={"test_top1": "very good"})
+    (again,) = register(tracker, suite, packed, [trained.record])
+    assert again.version == ours.version
+    assert str(client.get_model_version_by_alias(name, "best").version) == ours.version.number
+    for version in (plain, odd):
+        client.delete_model_version(name, version.version)
 
 
 def test_compare_takes_versions_and_runs(trained: Trained) -> None:

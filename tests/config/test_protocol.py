@@ -54,6 +54,15 @@ def test_an_empty_protocol_is_the_papers() -> None:
         ({"augment": {"flip": 0.5}}, "augment.flip", "hflip"),
         ({"overrides": [{"models": ["a"], "set": {"learning_rate": 1}}]}, "overrides[0].set", "lr"),
         ({"overrides": [{"set": {"lr": -1.0}}]}, "lr", "more than 0"),
+        ({"lr": float("inf")}, "lr is inf", "finite"),
+        ({"weight_decay": float("inf")}, "weight_decay is inf", "finite"),
+        ({"augment": {"cutmix_alpha": float("inf")}}, "augment.cutmix_alpha is inf", "finite"),
+        ({"augment": {"crop_scale": [0.5, float("inf")]}}, "augment.crop_scale is (0.5, inf)", "finite"),
+        ({"lr": 1e39}, "lr is 1e+39", "at most 3.4"),
+        ({"epochs": 10**12}, "epochs is 1000000000000", "at most 1e+06"),
+        ({"resolution": 10**6}, "resolution is 1000000", "at most 8192"),
+        ({"data": {"short_side": 10**6}}, "data.short_side is 1000000", "at most 8192"),
+        ({"overrides": [{"models": ["a"], "set": {"lr": float("inf")}}]}, "overrides[0].set.lr is inf", "finite"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(settings: dict[str, object], named: str, expected: str) -> None:

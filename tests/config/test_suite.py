@@ -66,6 +66,27 @@ def test_a_wrong_params_yaml_is_refused_by_name(old: str, new: str, expected: st
         parse_suite(DEMO.replace(old, new, 1), "params.yaml")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("lam: 0.5", "lam: .inf", "score.lam is inf"),
+        ("model_options: {}", "model_options: {drop: .nan}", "protocol.model_options.drop is nan"),
+        ("lr: 0.001", "lr: .inf", "protocol.lr is inf"),
+        ("seeds: [0]", "seeds: [99999999999999999999]", "seeds has 99999999999999999999; allowed: 0 or more, at most"),
+        ("threads: 1 ", "threads: 1000000 ", "runtime.threads is 1000000"),
+        ("eval_batch_size: 256", "eval_batch_size: 1000000000", "runtime.eval_batch_size is 1000000000"),
+        ("seeds: [0]", "seeds: &a [*a]", "ircular"),
+        ("seeds: [0]", "seeds: [2001-99-99]", "params.yaml"),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused_by_name(old: str, new: str, expected: str) -> None:
+    text = preset_text("demo")
+    assert old in text
+    with pytest.raises(ConfigError) as caught:
+        parse_suite(text.replace(old, new), "params.yaml")
+    assert expected in str(caught.value)
+
+
 def test_an_empty_file_is_refused() -> None:
     with pytest.raises(ConfigError, match="not the keys of a suite"):
         parse_suite("", "params.yaml")

@@ -186,6 +186,14 @@ def test_a_failing_cell_ends_failed_and_others_go_on(context: RunContext, monkey
     assert len(context.tracker.records("tiny")) == 2
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+def test_a_device_that_is_not_there_touches_no_cell(context: RunContext) -> None:
+    suite = replace(context.suite, runtime=replace(context.suite.runtime, device="cuda:3"))
+    with pytest.raises(UserError, match=r"runtime\.device is 'cuda:3', which is not there"):
+        run_cells(replace(context, suite=suite), [SHUFFLENET])
+    assert not list(STATE.glob("*/journal.jsonl"))
+
+
 def test_offline_cells_count_as_finished_once_they_are_delivered(context: RunContext) -> None:
     notes = Notes()
     CellRun(replace(context, tracker=OfflineTracker(), listener=notes), SHUFFLENET).complete()

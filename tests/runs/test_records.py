@@ -61,6 +61,15 @@ def test_each_fault_is_named_by_its_cell() -> None:
     assert kinds([*other, record(GRID[0], n_test=None)]) == {"m.a.0": "damaged"}
 
 
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_top1_of_undefined_outputs_is_no_accuracy(loss: float) -> None:
+    """As an earlier version stored it: the share of class 0, which the arg max of NaN is."""
+    (problem,) = check([record(GRID[0], test_loss=loss), *FULL[1:]], RECIPES).problems
+    assert (problem.cell, problem.kind) == (GRID[0], "damaged")
+    assert f"test_loss {loss}" in problem.detail
+    assert "`mobilebench train a --redo`" in problem.detail
+
+
 def test_a_finished_run_wins_over_broken_ones_of_its_cell() -> None:
     extra = [record(GRID[0], run_id="f", status="FAILED"), record(GRID[0], run_id="o", recipe_hash="r2")]
     checked = check([*FULL, *extra], RECIPES)

@@ -79,7 +79,6 @@ def test_every_sampled_value_lies_in_the_range_and_is_allowed(name: str, u: floa
         ("lrr", "did you mean lr"),
         ("lr=fast", "lr=fast is not a number"),
         ("lr=-1", "lr=-1.0 is outside what the protocol allows: lr is -1.0"),
-        ("lr=0.000001", "min_lr"),
         ("warmup=100", "fewer than epochs"),
         ("warmup=1.5", "not a whole number"),
         ("batch=1", "batch norm"),
@@ -93,6 +92,22 @@ def test_what_cannot_be_tried_is_refused_by_name(text: str, expected: str) -> No
     with pytest.raises(SpaceError) as error:
         plan_of(text)
     assert expected.lower() in str(error.value).lower()
+
+
+def test_a_probed_lr_takes_min_lr_along() -> None:
+    """As the height of one schedule: the demo's min_lr is half its lr, and a tenth of lr would lie below it."""
+    recipe = Recipe(epochs=2, warmup_epochs=1, lr=1e-3, min_lr=5e-4)
+    found = {p.values["lr"]: apply(recipe, p.values) for p in plan(recipe, SensitivitySettings())}
+    assert len(found) == 5
+    for lr, probed in found.items():
+        assert probed.lr == lr
+        assert probed.min_lr == pytest.approx(lr / 2)
+    assert found[1e-3] == recipe
+
+
+@given(st.floats(1e-8, 1.0), st.floats(1e-8, 1e3))
+def test_min_lr_never_ends_above_the_probed_lr(own: float, lr: float) -> None:
+    assert apply(Recipe(lr=own, min_lr=own), {"lr": lr}).min_lr <= lr
 
 
 def test_cutmix_that_the_protocol_switches_off_cannot_be_probed() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +13,6 @@ from mobilebench.config.sensitivity import SensitivitySettings
 from mobilebench.search.identity import Identity
 from mobilebench.search.space import Point, plan, protocol_values
 from mobilebench.search.studies import Pruning, Studies, StudyError, importances
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 IDENTITY = Identity("shufflenet", "blobs", 0, "r" * 12, "d" * 64, "n" * 12, 1, "c" * 12)
 NAME = IDENTITY.name("shufflenet.blobs.0")
@@ -188,3 +185,35 @@ def test_the_last_of_many_is_given_up_and_the_first_is_not(studies: Studies, rul
 
 def test_the_protocols_own_values_are_the_recipes() -> None:
     assert protocol_values(Recipe())["cutmix"] == Recipe().augment.cutmix_prob
+
+
+def test_another_programs_database_is_refused_before_a_table_is_made(project: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect("mlflow.db") as database:  # as MLflow has it: names are all that is looked at
+        for table in ("experiments", "runs", "alembic_version", "metrics"):
+            database.execute(f"create table {table} (id integer)")
+    before = Path("mlflow.db").read_bytes()
+    with pytest.raises(StudyError, match=r"is MLflow's .*experiments.* need one of their own"):
+        Studies("sqlite:///mlflow.db")
+    assert Path("mlflow.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all, but some text" * 100])
+def test_what_is_no_database_is_a_sentence(project: Path, content: bytes) -> None:
+    Path("studies.db").write_bytes(content)
+    if content:
+        with pytest.raises(StudyError, match="cannot use the Optuna storage"):
+            Studies("sqlite:///studies.db")
+    else:
+        Studies("sqlite:///studies.db")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "nonsense", "sqlite://", "http://host/x", "postgresql://h:port/x", "sqlite:///."]
+)
+def test_an_address_of_no_database_is_a_sentence(project: Path, address: str) -> None:
+    try:
+        Studies(address)
+    except StudyError as error:
+        assert "storage" in str(error)  # noqa: PT017 - an address in memory is none and works

@@ -126,7 +126,7 @@ def findings_of(*probes: Probe) -> Findings:
 
 def test_no_gain_of_a_single_run_is_marked_or_counted() -> None:
     single = probe({1e-3: [0.5], 3e-3: [0.9]})
-    several = probe({1e-3: [0.5, 0.51], 3e-3: [0.9, 0.91], 1e-4: [0.2, 0.21]}, model="beta")
+    several = probe({1e-3: [0.5, 0.53], 3e-3: [0.9, 0.91], 1e-4: [0.2, 0.21]}, model="beta")
     section = _regret(findings_of(single, several))
     gains = {row[0].text: row[5] for row in section.tables[0].rows}
     assert (gains["alpha"].strong, gains["beta"].strong) == (False, True)

@@ -247,11 +247,69 @@ def test_a_loss_that_is_no_number_stops_with_epoch_and_step(data: TrainData) -> 
     assert trainer.epoch == 1
 
 
+class AnswersWhenEvaluated(nn.Module):
+    """Sound in training; in evaluation one image's logit of one class is what a test asks for."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.inner = make_net()
+        self.value = value
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.inner(images)
+        if not self.training:
+            out = out.clone()
+            out[0, 1] = self.value
+        return out
+
+
+@pytest.mark.parametrize("path", ["fast", "plain"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_outputs_that_are_no_numbers_are_never_an_accuracy(data: TrainData, value: float, path: str) -> None:
+    """Neither the training loss nor, for -inf beside the label's own class, the test loss would show it."""
+    trainer = Trainer(AnswersWhenEvaluated(value), data, RECIPE, 0, replace(CPU, path=path))
+    with pytest.raises(
+        DivergedError, match="after epoch 1 the network's outputs are not finite for 1 of the"
+    ) as caught:
+        next(iter(trainer.epochs()))
+    assert (caught.value.epoch, caught.value.step, caught.value.undefined) == (1, None, 1)
+
+
+def test_a_loss_beyond_all_numbers_is_no_reading(data: TrainData) -> None:
+    trainer = Trainer(AnswersWhenEvaluated(3e38), data, RECIPE, 0, CPU)
+    trainer._augmenter.view = lambda images: images.float()[:, :3]  # type: ignore[method-assign,assignment]
+    trainer.model.inner = _Constant()  # type: ignore[assignment]
+    with pytest.raises(DivergedError, match="the loss at evaluation is inf"):
+        trainer.evaluate()
+
+
+class _Constant(nn.Module):
+    """Very sure of class 2, which most images are not of: each loss is finite, their sum is not."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.tensor([-1e38, -1e38, 1.5e38]).repeat(len(images), 1)
+
+
 def test_a_checkpoint_of_another_seed_is_refused(data: TrainData) -> None:
     trainer, _ = train(data)
     other = Trainer(make_net(), data, RECIPE, 1, CPU)
     with pytest.raises(TrainingError, match="seed is 0, this run's is 1"):
         other.load_state_dict(trainer.state_dict())
+
+
+def test_settings_without_effect_are_said(data: TrainData) -> None:
+    def said(**changes: float) -> str:
+        recipe = replace(RECIPE, **changes)  # type: ignore[arg-type]
+        return "\n".join(Trainer(make_net(), data, recipe, 0, CPU).decisions)
+
+    assert "epochs 1: the only epoch is the last one and is trained at min_lr 1e-05; lr 0.01" in said(
+        epochs=1, warmup_epochs=0
+    )
+    assert "so nothing is learnt" in said(epochs=1, warmup_epochs=0, min_lr=0.0)
+    assert "warmup_epochs 1" in said(warmup_epochs=1)
+    assert "epoch" not in said(warmup_epochs=0)
+    assert learning_rate(replace(RECIPE, epochs=1, warmup_epochs=0), 0) == RECIPE.min_lr
+    assert learning_rate(replace(RECIPE, epochs=3, warmup_epochs=1), 0) == RECIPE.lr
 
 
 def test_too_few_images_is_told() -> None:
@@ -277,7 +335,7 @@ def test_data_that_does_not_fit_is_told() -> None:
 def test_an_absent_device_is_told(data: TrainData) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has the device")
-    with pytest.raises(TrainingError, match="cuda"):
+    with pytest.raises(TrainingError, match=r"'cuda', which is not there.*this machine has cpu.*or to auto"):
         Trainer(make_net(), data, RECIPE, 0, Runtime(device="cuda"))
 
 

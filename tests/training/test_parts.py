@@ -126,6 +126,9 @@ def test_a_diverged_error_survives_a_process_border() -> None:
     error = pickle.loads(pickle.dumps(DivergedError(3, 7, float("nan"))))
     assert (error.epoch, error.step) == (3, 7)
     assert "epoch 3, step 7" in str(error)
+    read = pickle.loads(pickle.dumps(DivergedError(3, None, float("nan"), 5)))
+    assert (read.epoch, read.step, read.undefined) == (3, None, 5)
+    assert "after epoch 3 the network's outputs are not finite for 5" in str(read)
 
 
 def test_reading_a_recipe_does_not_import_torch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,11 @@ def read_costs(path: str | Path) -> tuple[CostRow, ...]:
             cost = CostRow(row["model"], int(row["params"]), int(row["macs"]), latency, _latency_note(row))
         except ValueError as error:
             raise UserError(f"{path}: {row['model']}: {error}; params and macs are whole numbers") from None
+        if min(cost.params, cost.macs) < 1 or (latency is not None and not 0 < latency < math.inf):
+            raise UserError(
+                f"{path}: {row['model']}: params {cost.params}, macs {cost.macs}, latency_ms {latency}; expected whole "
+                "numbers of 1 or more, and a positive latency or none"
+            )
         rows[cost.model] = cost
     return tuple(rows.values())
 

@@ -49,7 +49,7 @@ def measure(model: nn.Module, resolution: int, runs: int, threads: int) -> Speed
 def cpu_name() -> str:
     """Return the name of this machine's processor."""
     with contextlib.suppress(OSError):
-        for line in CPU_INFO.read_text().splitlines():
+        for line in CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

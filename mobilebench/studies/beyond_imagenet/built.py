@@ -98,7 +98,7 @@ def _seen(name: str) -> dict[str, bool]:
 
 def _kept() -> dict[str, dict[str, Any]]:
     try:
-        found = json.loads(KEPT.read_text())
+        found = json.loads(KEPT.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
