@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mobilebench.datasets.acquire.listing import children, files_below, files_in, shown
+from mobilebench.datasets.acquire.listing import children, files_below, files_in, is_there, shown
 from mobilebench.datasets.class_names import check_distinct, tidy
 from mobilebench.datasets.custom_image import OwnImage, role
 from mobilebench.datasets.spec import DataError
@@ -28,7 +28,7 @@ def list_folder(folder: Path, test: str | None) -> list[OwnImage]:
     test: name of the part that is the test part; None for the one called so. Raises DataError for what is no image of
     a class, for parts that cannot be told from classes and for class names alike.
     """
-    if not folder.is_dir():
+    if not is_there(folder) or not folder.is_dir():
         raise DataError(f"data_sources: {shown(folder)} is not a folder; {_EXPECTED}.")
     _check_no_loose_images(folder)
     parts = _parts(folder, test)

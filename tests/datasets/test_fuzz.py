@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import random
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mobilebench.config.data import OwnData
+from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DataError
+from mobilebench.datasets.custom import spec_of
 from mobilebench.datasets.packing.decode import ImageError, decode
 from mobilebench.datasets.packing.packed import open_packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SEVEN = ["imagenette", "cifar10", "cifar100", "dogs", "ham10k", "indoor67", "miniplaces"]
 
@@ -111,3 +117,116 @@ def test_a_pickle_that_would_run_something_is_refused(packed_at: Callable[..., P
     with pytest.raises(DataError, match="wants to call"):
         packed_at("cifar10", source=tmp_path)
     assert not (tmp_path / "owned").exists()
+
+
+WORDS = [
+    "train",
+    "Test",
+    "val",
+    "validation",
+    "dev",
+    "cat",
+    "Cat",
+    "cat ",
+    "dog",
+    "@eaDir",
+    "thumbs.db",
+    "x.png",
+    "a.txt",
+]
+NAMES = st.one_of(
+    st.sampled_from(WORDS), st.binary(min_size=1, max_size=6).map(os.fsdecode), st.text(max_size=4)
+).filter(lambda name: name not in {"", ".", ".."} and not set(name) & {"/", "\0"} and encodable(name))
+KINDS = st.sampled_from(
+    ["file"] * 6 + ["link", "link up", "dangling", "loop", "pipe", "empty folder", "file without rights"]
+)
+
+
+def encodable(name: str) -> bool:
+    try:
+        return len(os.fsencode(name)) < 100
+    except UnicodeEncodeError:
+        return False
+
+
+def grow(root: Path, tree: list[tuple[list[str], str]]) -> None:
+    """Make what can be made of a list of paths and kinds."""
+    made: list[Path] = []
+    for parts, kind in tree:
+        path = root.joinpath(*parts)
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if kind in {"file", "file without rights"}:
+                with path.open("xb") as file:  # and never into a pipe that is there
+                    file.write(os.fsencode(path))
+                path.chmod(0 if "rights" in kind else 0o600)
+            elif kind == "pipe":
+                os.mkfifo(path)
+            elif kind == "empty folder":
+                path.mkdir()
+            else:
+                targets = {"link": made[-1] if made else root, "link up": path.parent, "loop": path}
+                path.symlink_to(targets.get(kind, root / "nowhere"))
+            made.append(path)
+
+
+def read_and_fingerprint(own: OwnData, root: Path) -> None:
+    """Whatever is there: a reading and a fingerprint that any file and terminal takes, or an error of ours."""
+    spec = spec_of("mine", own)
+    assert spec.fingerprint is not None
+    for work in (lambda: spec.read(root, DataPolicy()), spec.fingerprint):
+        try:
+            found = work()
+        except DataError as error:
+            str(error).encode()
+        else:
+            repr(found).encode()
+            if not isinstance(found, str):
+                "".join([*found.classes, *(entry.path for entry in found.entries)]).encode()
+                assert {entry.split for entry in found.entries} >= {"train", "test"}
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    tree=st.lists(st.tuples(st.lists(NAMES, min_size=1, max_size=4), KINDS), max_size=12),
+    test=st.sampled_from([None, "val", "Test"]),
+)
+def test_whatever_a_folder_holds(
+    tree: list[tuple[list[str], str]], test: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with TemporaryDirectory(dir=tmp_path) as place:
+        grow(Path(place), tree)
+        read_and_fingerprint(OwnData(folder=place, test=test), Path(place))
+
+
+CELLS = st.one_of(
+    st.sampled_from(
+        ["path", "label", "split", "group", "train", "test", "a/0.png", "./a/0.png", "a/1.png", "b", "a", "A", "/"]
+    ),
+    st.text(max_size=5),
+)
+TABLES = st.one_of(
+    st.lists(st.lists(CELLS, max_size=4), max_size=8).map(
+        lambda rows: "\n".join(map(",".join, [["path", "label", "split"], *rows])).encode("utf-8", "replace")
+    ),
+    st.binary(max_size=60),
+    st.binary(max_size=60).map(lambda rest: b"path,label\na/0.png,x\n" + rest),
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=TABLES, test=st.sampled_from([None, "val"]))
+def test_whatever_a_csv_holds(table: bytes, test: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    grow(tmp_path, [([name, f"{i}.png"], "file") for name in "ab" for i in range(3)])
+    (tmp_path / "all.csv").write_bytes(table)
+    read_and_fingerprint(OwnData(csv="all.csv", test=test), tmp_path)
+
+
+def test_a_folder_that_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"x")
+    for place in ("file", "file/below", "nowhere", "x" * 5000, "a\0b", "/dev/null", "/proc/self/mem", "caf\u00e9"):
+        for own in (OwnData(folder=place), OwnData(csv=place), OwnData(csv="file", root=place)):
+            read_and_fingerprint(own, tmp_path)
