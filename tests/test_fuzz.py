@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 DEMO = preset_text("demo")
 LINES = DEMO.splitlines(keepends=True)
 # What a slip, another tool or another language puts in the place of a value.
-VALUES = st.sampled_from([
+ODD = (
     "", "null", "~", "true", "no", "0", "-1", "1.5", "1e400", "-.inf", ".inf", ".nan", "9" * 400, "1e-320", "1_0",
     "12:30:45", "2001-01-01", "2001-99-99", "[]", "{}", "[[]]", "[null]", "{a: {b: c}}", "[*x]", "&x [*x]", "*nothing",
     "'unclosed", '"\\ud800"', '"\\0"', "!!binary aGk=", "!!python/object:os.system {}", "!!set {a}", "{[a]: b}", "? a",
     "|", ">", "@", "`", "%", "\t", "ü", "\u202e", "a: b: c", "- - -", "<<: {lr: 1}", "starnet", "digits", "auto", "1,5",
-]) | st.text(max_size=12) | st.floats().map(str) | st.integers().map(str)  # fmt: skip
+)  # fmt: skip
+VALUES = st.sampled_from(ODD) | st.text(max_size=12) | st.floats().map(str) | st.integers().map(str)
 LINE = st.integers(0, len(LINES) - 1)
 
 
@@ -63,7 +64,7 @@ def suites(draw: st.DrawFn) -> str:
     return "".join(lines)
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(suites())
 def test_any_params_yaml_is_a_suite_or_a_sentence(text: str) -> None:
     try:
@@ -78,6 +79,14 @@ def test_any_params_yaml_is_a_suite_or_a_sentence(text: str) -> None:
         with contextlib.suppress(UserError):
             plan(recipe, suite.sensitivity)
     assert not message or "params.yaml" in message or " on digits" in message
+
+
+@pytest.mark.parametrize("key", ["seeds", "  lr", "score", "  model_options"])
+def test_any_odd_value_of_a_key_is_refused_or_read(key: str) -> None:
+    (line,) = [line for line in LINES if line.startswith(f"{key}:")]
+    for value in ODD:
+        with contextlib.suppress(ConfigError):
+            parse_suite(DEMO.replace(line, f"{key}: {value}\n"), "params.yaml")
 
 
 @pytest.fixture(scope="module")

@@ -289,8 +289,11 @@ def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:
     return Matrix(models, datasets, seeds, top1, np.array([sizes.get(d, 0) for d in datasets], dtype=np.int64))
 
 
-def write_scores(scored: ScoredExperiment, results: Path) -> tuple[Path, Path, Path]:
-    """Write accuracy.csv, xscore.csv and what they are of (score.json), each replaced in one step; return the paths."""
+def write_scores(scored: ScoredExperiment, results: Path) -> tuple[Path, Path]:
+    """Write accuracy.csv and xscore.csv, and beside them what they are of (score.json); return the paths of the two.
+
+    Each is replaced in one step, score.json last: killed before it, the tables don't agree with it and are refused.
+    """
     runs = {(r.model, r.dataset, r.seed): r.run_id for r in scored.checked.records}
     tables = (scored.matrix.to_csv(results / "accuracy.csv", runs), scored.table.to_csv(results / "xscore.csv"))
     origin = ScoreOrigin(
@@ -302,4 +305,5 @@ def write_scores(scored: ScoredExperiment, results: Path) -> tuple[Path, Path, P
         run_ids=tuple(runs.values()),
         files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tables},
     )
-    return *tables, write_text(results / SCORE, json.dumps(asdict(origin), indent=1) + "\n")
+    write_text(results / SCORE, json.dumps(asdict(origin), indent=1) + "\n")
+    return tables

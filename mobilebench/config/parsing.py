@@ -79,11 +79,7 @@ def parse(kind: type[T], data: Any, where: str = "") -> T:
         return TypeAdapter(kind).validate_json(json.dumps(data))
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(kind, problem, where) for problem in error.errors())) from None
-    except (
-        TypeError,
-        ValueError,
-        RecursionError,
-    ) as error:  # no JSON: a YAML date, a list in itself
+    except (TypeError, ValueError, RecursionError) as error:  # no JSON: a date, a list in itself
         raise ConfigError(f"{where.rstrip('. ') or kind.__name__}: {error}") from None
 
 

@@ -24,7 +24,10 @@ class Runtime:
     acceleration: Literal["auto", "on", "off"] = "auto"
     """The techniques of training/accel: where they pay (auto), always (on), none of them (off, and on path plain)."""
     eval_every: int = 1
-    """Epochs between readings of the test curve, 0 for the last epoch only, whose value is always the reported one."""
+    """Epochs between readings of the test curve, 0 for the last epoch only, whose value is always the reported one.
+
+    A reading of undefined outputs ends the cell as diverged, so one that is read often may end sooner.
+    """
     eval_batch_size: int = 256
     """Images per evaluation batch."""
     cells_per_device: int | None = None

@@ -163,12 +163,7 @@ def parse_suite(text: str, name: str) -> Suite:
     """Return the suite written in YAML `text`; messages call it `name`. Raises ConfigError when it is wrong."""
     try:
         data = YAML(typ="safe", pure=True).load(text)
-    except (
-        YAMLError,
-        ValueError,
-        TypeError,
-        RecursionError,
-    ) as error:  # the last three: a value no type of YAML's holds
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:  # not YAMLError: an impossible date
         reason = str(error).replace("<unicode string>", name) or type(error).__name__
         raise ConfigError(f"{name} is not readable as YAML: {reason}") from None
     if not isinstance(data, dict):

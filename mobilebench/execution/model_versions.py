@@ -68,19 +68,19 @@ def model_name(record: Record) -> str:
 def register(tracker: Tracker, suite: Suite, packed: Packed, records: Iterable[Record]) -> Iterator[Registered]:
     """Make every finished record of one dataset a version, once, and yield what was done; then set the aliases.
 
-    `best` is the version with the highest test top-1: a pointer for users, not an estimate, because it was chosen on
-    the test split. `paper` is the version of the paper's recipe with its first seed. Versions that were not made here
-    (by MLflow's own means, say) are left alone: no alias is set by what they may be. Raises RegistryError for a run
-    without weights or of other data than the packed.
+    `best` is the version with the highest test top-1 on the records' data: a pointer for users, not an estimate,
+    because it was chosen on the test split. `paper` is the version of the paper's recipe with its first seed. Versions
+    that were not made here (by MLflow's own means, say) are left alone: no alias is set by what they may be. Raises
+    RegistryError for a run without weights or of other data than the packed.
     """
-    names: dict[str, None] = {}
+    names: dict[str, str] = {}
     for record in records:
         known = {version.run_id: version for version in own_versions(tracker, model_name(record))}
         version = known.get(record.run_id) or _add(tracker, suite, packed, record)
-        names[model_name(record)] = None
+        names[model_name(record)] = record.data_digest
         yield Registered(version, is_new=record.run_id not in known)
-    for name in names:
-        _set_aliases(tracker, name)
+    for name, data in names.items():
+        _set_aliases(tracker, name, data)
 
 
 def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Version:
@@ -103,6 +103,7 @@ def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Vers
             "seed": str(record.seed),
             "recipe_hash": record.recipe_hash,
             "protocol_hash": record.protocol_hash,
+            "data_digest": record.data_digest,
             "test_top1": repr(record.test_top1),
             "n_test": str(record.n_test),
         },
@@ -135,9 +136,11 @@ def _top1(version: Version) -> float | None:
     return top1 if 0 <= top1 <= 1 else None
 
 
-def _set_aliases(tracker: Tracker, name: str) -> None:
+def _set_aliases(tracker: Tracker, name: str, data: str) -> None:
     versions = own_versions(tracker, name)
-    tracker.registry.alias(max(versions, key=lambda v: _top1(v) or 0.0), BEST)
+    # Accuracies on other test images are no higher and no lower. A version of before this tag existed is let pass.
+    alike = [version for version in versions if version.tags.get("data_digest", data) == data]
+    tracker.registry.alias(max(alike, key=lambda v: _top1(v) or 0.0), BEST)
     paper = parse_suite(preset_text(PAPER_SUITE), PAPER_SUITE)
     for version in versions:
         tags = version.tags

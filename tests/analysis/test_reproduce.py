@@ -253,10 +253,12 @@ def test_a_version_made_by_other_means_is_left_alone(trained: Trained) -> None:
     source = client.get_model_version(name, ours.version.number).source
     plain = client.create_model_version(name, source, run_id=trained.record.run_id)
     odd = client.create_model_version(name, source, run_id=trained.record.run_id, tags={"test_top1": "very good"})
+    tags = dict(ours.version.tags) | {"test_top1": "0.99", "data_digest": "0" * 64}
+    elsewhere = client.create_model_version(name, source, run_id="0" * 32, tags=tags)  # read on other test images
     (again,) = register(tracker, suite, packed, [trained.record])
     assert again.version == ours.version
     assert str(client.get_model_version_by_alias(name, "best").version) == ours.version.number
-    for version in (plain, odd):
+    for version in (plain, odd, elsewhere):
         client.delete_model_version(name, version.version)
 
 

@@ -100,6 +100,16 @@ def test_the_whole_job(project: Path, store: Path) -> None:
     assert list((project / "mlartifacts").glob("**/report.html"))  # kept in MLflow, too, by a run that no score takes
     assert call("score").exit_code == 0
 
+    other = (project / "params.yaml").read_text().replace("experiment: tiny", "experiment: other")
+    (project / "params.yaml").write_text(other)
+    assert call("score", "--experiment", "tiny").exit_code == 0
+    shown = " ".join(call("leaderboard").output.split())
+    assert "The results here are of experiment 'tiny'" in shown
+    assert "tiny, protocol" in shown
+    refused = call("report")
+    assert refused.exit_code == 2
+    assert "params.yaml is of experiment 'other'" in refused.output
+
 
 def test_training_without_prepared_data_says_what_to_do(project: Path, store: Path) -> None:
     grids.write(project)
@@ -131,7 +141,7 @@ def test_a_failed_cell_is_seen_in_status_and_in_the_exit_code(
     assert result.exit_code == 1
     assert "2 of 2 cells are not finished" in result.output
     status = call("status").output
-    assert "shufflenet.blobs.0, starnet.blobs.0: RuntimeError: a shape does not fit" in status
+    assert "shufflenet.blobs.0, starnet.blobs.0: RuntimeError: a shape does not fit" in " ".join(status.split())
     assert "failed 0/2" in status
 
 
