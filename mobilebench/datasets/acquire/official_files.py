@@ -10,12 +10,11 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from mobilebench.datasets.acquire.archive import SUFFIXES, is_archive, unpack
 from mobilebench.datasets.acquire.fetch import download
 from mobilebench.datasets.acquire.source_lock import note_digests
 from mobilebench.datasets.spec import DataError, DatasetSpec
+from mobilebench.system.locks import LONG, locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ def fetch(spec: DatasetSpec, raw_dir: Path, *, pause: float = 1.0) -> Path:
     """
     home = raw_dir / spec.raw_name
     home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / ".lock"):
+    with locked(home / ".lock", patience=LONG):
         for ready in (home / "files", home / "local"):
             if ready.is_dir():
                 return ready
@@ -57,7 +56,7 @@ def local(spec: DatasetSpec, raw_dir: Path, source: Path, readable: Callable[[Pa
         return source
     home = raw_dir / spec.raw_name
     home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / ".lock"):
+    with locked(home / ".lock", patience=LONG):
         _unpack_all(parts, home / "local", on_damage=None)
     return home / "local"
 

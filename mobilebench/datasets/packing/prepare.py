@@ -11,8 +11,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from mobilebench.config.parsing import canonical
 from mobilebench.datasets import registry
 from mobilebench.datasets.acquire import official_files as raw
@@ -22,6 +20,7 @@ from mobilebench.datasets.packing.packed import FORMAT, META, open_packed, read_
 from mobilebench.datasets.spec import DataError, DatasetSpec, Reading
 from mobilebench.datasets.splits import cut_val, manifest_digest
 from mobilebench.system.cpu import cores
+from mobilebench.system.locks import LONG, locked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +56,7 @@ def prepare(
     identity = packing_identity(spec, policy)
     final = out_dir / spec.id
     out_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(out_dir / f".{spec.id}.lock"):
+    with locked(out_dir / f".{spec.id}.lock", patience=LONG):
         if _current(final, spec, identity):
             meta = read_meta(final)
             if meta.official:
@@ -161,7 +160,7 @@ def _check_split(spec: DatasetSpec, reading: Reading, policy: DataPolicy) -> Non
 
 def _hold(lock: Path | None, spec: DatasetSpec, files: Mapping[str, str], out_dir: Path) -> None:
     if lock is not None:
-        with FileLock(out_dir / ".sources.lock"):  # other datasets' files may be added by other processes
+        with locked(out_dir / ".sources.lock", patience=LONG):  # other datasets' files may be added by other processes
             hold_to_lock(lock, spec, files)
 
 
