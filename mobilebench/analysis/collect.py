@@ -18,8 +18,9 @@ from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import suite_of_experiment
 from mobilebench.models.fingerprint import UNBUILT
+from mobilebench.runs.events import Finish
 from mobilebench.runs.identity import wanted
-from mobilebench.runs.journal import Journal
+from mobilebench.runs.journal import Journal, JournalError
 from mobilebench.runs.records import read_results
 from mobilebench.runs.score_check import CheckedRecords, RecordsError, check, compare_files, raise_if_incomplete
 from mobilebench.scoring import Matrix, compute_scores
@@ -73,14 +74,16 @@ def score_experiment(
     Raises RecordsError naming every cell that is missing, doubled, unfinished, of another recipe, superseded or in
     disagreement; with allow_partial only the last of these.
     """
-    runs = tracker.runs(experiment)
+    files = read_results(results) if results is not None else []
+    # Without an experiment of that name every file's run is missing, and each says where it is.
+    runs = tracker.runs(experiment) if not files or tracker.has_experiment(experiment) else []
     found = [run.record for run in runs]
     grid = _grid(experiment, found)
     identities = {} if results is None or grid.suite is None else _identities(grid.suite)
     checked = check(found, grid.recipes, identities)
     if results is not None:
-        files = [file for file in read_results(results) if grid.recipes.get(file.cell) == file.recipe_hash]
-        checked = compare_files(checked, found, files, _has_journal)
+        ours = [file for file in files if grid.recipes.get(file.cell) == file.recipe_hash]
+        checked = compare_files(checked, found, ours, _has_journal, tracker.whereabouts)
     raise_if_incomplete(checked, allow_partial=allow_partial)
     matrix = to_matrix(checked.records, list(grid.recipes))
     table = compute_scores(matrix, lam=lam, anchors=paper_anchors() if anchors == "paper" else None)
@@ -138,7 +141,11 @@ def _identities(suite: Suite) -> dict[Cell, Identity]:
 
 
 def _has_journal(file: Record) -> bool:
-    return Journal(STATE / f"{file.cell.name}-{file.identity.digest}").path.exists()
+    """Return whether this folder's journal of a file's cell goes to its end, so that it can be delivered again."""
+    try:
+        return Journal(STATE / f"{file.cell.name}-{file.identity.digest}").last(Finish) is not None
+    except JournalError:
+        return False
 
 
 def raise_if_stale(records: Iterable[Record], suite: Suite) -> None:

@@ -107,7 +107,9 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
             if not offline:  # MLflow is imported here and not before: a machine without a store needs none
                 from mobilebench.tracking import Tracker
 
-                context = replace(context, tracker=Tracker())
+                tracker = Tracker()
+                tracker.prepare(suite.experiment)  # before --redo forgets a result or hours are spent
+                context = replace(context, tracker=tracker)
         if again:
             for cell in cells:
                 CellRun(context, cell).reset()
@@ -129,10 +131,24 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     "--accept-redo", is_flag=True, help="Let runs of FOLDER that were trained with --redo replace finished ones."
 )
 def sync(folder: Path | None, *, accept_redo: bool) -> None:
-    """Deliver what waits in the journals of this folder (or of FOLDER, brought from another machine)."""
+    """Deliver what waits in the journals of this folder (or of FOLDER, brought from another machine).
+
+    FOLDER is a project folder, its .mobilebench, or the cells in that; it may be read-only.
+    """
     from mobilebench.cli.console import console
-    from mobilebench.execution.delivery import sync_journals
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.errors import UserError
+    from mobilebench.execution.delivery import journals_below, sync_journals
     from mobilebench.system.layout import RESULTS, STATE
+
+    if not journals_below(folder or STATE):
+        if folder is None and PARAMS.exists():
+            console.print("nothing to deliver: no cell was trained in this folder yet")
+            return
+        raise UserError(
+            f"no journals in {folder or Path.cwd()}; expected a project folder in which cells were trained, its "
+            ".mobilebench, or .mobilebench/cells"
+        )
     from mobilebench.tracking import Tracker
 
     done = sync_journals(folder or STATE, RESULTS, Tracker(), accept_redo=accept_redo or folder is None)
@@ -148,7 +164,19 @@ def sync(folder: Path | None, *, accept_redo: bool) -> None:
 def ui(port: int) -> None:
     """Open MLflow's UI on the store that the runs are in."""
     from mobilebench.cli.console import console
-    from mobilebench.tracking.server import serve_ui
+    from mobilebench.system.signals import termination_as_interrupt
+    from mobilebench.tracking.address import is_server, shown, uri
+    from mobilebench.tracking.server import open_in_browser, ui_running
 
-    console.print(f"MLflow's UI: http://127.0.0.1:{port} (Ctrl-C ends it)")
-    serve_ui(port)
+    address = uri()
+    if is_server(address):
+        console.print(f"The runs are on a tracking server, whose UI is at {shown(address)}", soft_wrap=True)
+        open_in_browser(shown(address))
+        return
+    try:
+        with termination_as_interrupt(), ui_running(address, port) as child:
+            console.print(f"MLflow's UI: http://127.0.0.1:{port} (Ctrl-C ends it)")
+            open_in_browser(f"http://127.0.0.1:{port}")
+            child.wait()
+    except KeyboardInterrupt:
+        console.print("stopped")

@@ -50,10 +50,9 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
     )
     for line in describe(scored.checked.problems):
         console.print(f"[yellow]absent[/yellow] {line}", soft_wrap=True)
-    if scored.checked.ignored:
-        console.print(
-            f"{scored.checked.ignored} other runs of the experiment (unfinished, superseded, of other recipes) left out"
-        )
+    if left_out := scored.checked.left_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        console.print(f"{scored.checked.ignored} other runs of the experiment left out: {reasons}")
     if differences := mixture(scored.made_with):
         console.print(f"[yellow]{differences}[/yellow]", soft_wrap=True)
     paths = write_scores(scored, RESULTS)

@@ -20,7 +20,7 @@ from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
 from mobilebench.models.fingerprint import fingerprint
 from mobilebench.runs.events import Finish, Start
-from mobilebench.runs.journal import CellBusyError, Delivery
+from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.records import result_path, write_result
 from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.energy import meter_of
@@ -80,7 +80,13 @@ class CellRun(TrainingRun):
         with self.journal.locked():
             adopted = self._take_over()
             if self.journal.is_of_other(self.context.suite.experiment):
-                self._move(adopted)
+                self._move()
+            if (
+                adopted is not None
+                and self.journal.events()
+                and not self.journal.is_delivered(self.context.tracker.store)
+            ):
+                self.context.tracker.give_way(self.journal, adopted)
             return adopted is not None
 
     def train_locked(self) -> None:
@@ -145,17 +151,14 @@ class CellRun(TrainingRun):
         write_result(self.context.results, record)
         checkpoint.remove(self.checkpoint)  # the weights are an artifact of the run now
 
-    def _move(self, adopted: Record | None) -> None:
+    def _move(self) -> None:
         """Make the journal that of a new run in this experiment; the old run stays as it was delivered.
 
         Equal identity, equal result: an experiment's name is no part of it, so nothing is trained again.
         """
         experiment = self.context.suite.experiment
         move_journal(self.journal, experiment)
-        if adopted is None:
-            self.note(f"of another experiment until now; goes to {experiment!r} as it is")
-        else:
-            self.journal.delivery = Delivery(adopted.run_id, len(self.journal.events()), self.context.tracker.store)
+        self.note(f"of another experiment until now; goes to {experiment!r} as it is")
 
     # What TrainingRun asks.
 

@@ -52,7 +52,10 @@ class RunContext:
         return wanted(self.suite, cell, self.packed.meta, self.root)
 
     def is_finished(self, cell: Cell) -> bool:
-        """Return whether the cell's result file is there, readable, of this identity and of this experiment."""
+        """Return whether the cell's result file is there, readable and of this identity, and its run is delivered.
+
+        A run that waits in its journal, or that is another experiment's, is trained but not finished.
+        """
         try:
             record = read_result(result_path(self.results, cell))
         except UserError as error:  # the run has all that the file had: it is written again, other cells go on
@@ -60,7 +63,7 @@ class RunContext:
             return False
         if record is None or self.identity(cell) != record.identity:
             return False
-        return not self.journal(cell).is_of_other(self.suite.experiment)
+        return not self.journal(cell).waits_for(self.suite.experiment)
 
     def change(self, cell: Cell) -> str:
         """Return what has changed since the cell's result file was written, in words; "" where nothing has."""

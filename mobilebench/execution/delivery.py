@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import tempfile
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.config.ids import is_id
@@ -13,10 +18,11 @@ from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.identity import digest_of_tags, from_tags
 from mobilebench.runs.journal import CellBusyError, Journal, JournalError
 from mobilebench.runs.records import read_result, result_path, write_result
+from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.layout import STATE
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from mobilebench.runs.records import Record
     from mobilebench.tracking import Tracker
@@ -36,20 +42,28 @@ class SyncReport:
     """Runs that could not be delivered, and why."""
 
 
+def journals_below(folder: Path) -> list[Journal]:
+    """Return the journals of a project folder, of its `.mobilebench`, of the `cells` in that, or of one cell."""
+    for cells in (folder / STATE, folder / STATE.name, folder):
+        if found := sorted(cells.glob("*/journal.jsonl")):
+            return [Journal(path.parent) for path in found]
+    return [Journal(folder)] if (folder / "journal.jsonl").is_file() else []
+
+
 def sync_journals(folder: Path, results: Path, tracker: Tracker, *, accept_redo: bool = True) -> SyncReport:
-    """Deliver every journal below `folder` (cells, or a project that has them) and write finished cells' result files.
+    """Deliver every journal below `folder` (see `journals_below`) and write finished cells' result files.
+
+    A folder that nothing can be written to (a stick mounted for reading, a snapshot) is delivered from a copy.
 
     accept_redo: whether a journal may put its run in the place of a finished one, as `train --redo` asks for; of a
     folder from elsewhere that is not a matter of course. What cannot be delivered is named in the answer and stops no
     other; those of living processes are left to them.
     """
-    cells = folder / STATE if (folder / STATE).is_dir() else folder
     done = SyncReport()
-    for path in sorted(cells.glob("*/journal.jsonl")):
-        journal = Journal(path.parent)
+    for found in journals_below(folder):
         try:
-            raise_if_foreign(journal)
-            with journal.locked():
+            raise_if_foreign(found)
+            with _held(found) as journal:
                 if not accept_redo:
                     _raise_if_it_replaces(journal, tracker)
                 done.delivered += _sync_one(journal, results, tracker)
@@ -57,8 +71,33 @@ def sync_journals(folder: Path, results: Path, tracker: Tracker, *, accept_redo:
         except CellBusyError:
             done.waiting += 1
         except UserError as error:
-            done.failed.append((path.parent.name, error))
+            done.failed.append((found.folder.name, error))
     return done
+
+
+@contextmanager
+def _held(journal: Journal) -> Iterator[Journal]:
+    """Hold a journal and yield it, or a copy of it where nothing can be written beside it."""
+    with ExitStack() as held:
+        writable = os.access(journal.folder, os.W_OK)
+        if writable:
+            try:
+                held.enter_context(journal.locked())
+            except StorageError:
+                writable = False
+        if not writable:
+            journal = _copied(journal, Path(held.enter_context(tempfile.TemporaryDirectory())))
+            held.enter_context(journal.locked())
+        yield journal
+
+
+def _copied(journal: Journal, place: Path) -> Journal:
+    folder = place / journal.folder.name
+    with disk_errors(folder):
+        shutil.copytree(journal.folder, folder, ignore=shutil.ignore_patterns("checkpoint*", "lock", "holder.txt"))
+        for path in (folder, *folder.rglob("*")):  # the copies are as read-only as what they are of
+            path.chmod(0o700 if path.is_dir() else 0o600)
+    return Journal(folder)
 
 
 def raise_if_foreign(journal: Journal) -> None:
@@ -106,11 +145,13 @@ def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
             tracker.deliver(journal)
         return not delivered
     if delivered and _has_result(start, results, tracker) and tracker.has_run(journal):
+        tracker.tidy(journal)
         return False
     if not delivered and not start.redo:
         theirs = tracker.finished(start.experiment, start.tags["identity"])
         if theirs is not None and theirs.run_id != journal.delivery.run_id:
             _keep(results, theirs)
+            tracker.give_way(journal, theirs)
             return False
     _keep(results, tracker.publish(journal))
     return True

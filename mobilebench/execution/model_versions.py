@@ -17,6 +17,8 @@ from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.execution.cell_run import build, train_data
+from mobilebench.runs.journal import Journal
+from mobilebench.system.layout import STATE
 from mobilebench.system.provenance import PACKAGES, packages
 from mobilebench.training import checkpoint
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from mobilebench.tracking import Tracker
     from mobilebench.tracking.model_registry import Version
 
+_WEIGHTS = "model.pt"
 BEST, PAPER, PAPER_SUITE = "best", "paper", "paper_v1"
 
 
@@ -112,10 +115,17 @@ def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Vers
 
 def _classifier(tracker: Tracker, packed: Packed, record: Record, recipe: Recipe) -> Classifier:
     with tempfile.TemporaryDirectory() as folder:
-        path = tracker.artifact(record.run_id, "model.pt", Path(folder))
+        path = tracker.artifact(record.run_id, _WEIGHTS, Path(folder))
+        kept = Journal(STATE / f"{record.cell.name}-{record.identity.digest}").artifacts
+        if path is None and (kept / _WEIGHTS).is_file():  # the store lost them, this folder did not
+            tracker.add_artifacts(record.run_id, kept)
+            path = tracker.artifact(record.run_id, _WEIGHTS, Path(folder))
         weights = checkpoint.load(path) if path else None
     if weights is None:
-        raise RegistryError(f"run {record.run_id} has no artifact model.pt; train the cell anew with --redo")
+        raise RegistryError(
+            f"run {record.run_id} has no artifact {_WEIGHTS} at {tracker.run(record.run_id).artifact_uri}, and this "
+            f"folder has no journal of it. Bring that place back, or register in the folder it was trained in"
+        )
     network = build(record.cell, len(packed.meta.classes), recipe)
     network.load_state_dict(weights)
     return Classifier(network, *train_data(packed).statistics(recipe.normalize)).eval()

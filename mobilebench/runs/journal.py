@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from filelock import FileLock, Timeout
 
 from mobilebench.errors import UserError
-from mobilebench.runs.events import Start, from_line, to_line
+from mobilebench.runs.events import Finish, Start, from_line, to_line
 from mobilebench.system.disk import disk_errors
 from mobilebench.system.files import sync_folder, write_bytes, write_text
 
@@ -176,6 +176,17 @@ class Journal:
         except JournalError:  # nothing to lose where the cell is finished; whoever goes on from it gets the error
             return False
         return start is not None and start.experiment != experiment
+
+    def waits_for(self, experiment: str) -> bool:
+        """Return whether a finished run is here that a store has not got in full, or not in the named experiment.
+
+        False for a damaged journal, as in `is_of_other`.
+        """
+        try:
+            ended = self.last(Finish) is not None
+        except JournalError:
+            return False
+        return self.is_of_other(experiment) or (ended and not self.is_delivered())
 
     def rewrite(self, events: Iterable[Event]) -> None:
         """Replace all events in one durable step; nothing of the new ones counts as delivered."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from mobilebench.config.suite import Cell
     from mobilebench.runs.identity import Identity
@@ -35,11 +35,28 @@ class Problem:
 
 @dataclass(frozen=True)
 class CheckedRecords:
-    """The outcome of a check: the records to score, what is wrong with other cells, and how many runs were left out."""
+    """The outcome of a check: the records to score, what is wrong with other cells, and the runs that were left out."""
 
     records: tuple[Record, ...]
     problems: tuple[Problem, ...]
-    ignored: int
+    left_out: Mapping[str, int]
+    """How many runs were left out, by the reason in words."""
+
+    @property
+    def ignored(self) -> int:
+        """How many runs were left out in all."""
+        return sum(self.left_out.values())
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a tracking store has a run."""
+
+    experiment: str
+    status: str
+    superseded: bool
+    restore: str = ""
+    """The command that brings it back from MLflow's trash; "" for a run that is not in it."""
 
 
 def check(
@@ -49,8 +66,8 @@ def check(
 
     recipes: each cell of the grid with the hash of its recipe. identities: what the cells would be trained with here,
     as far as that is known: a run of another identity is then superseded. Of a cell that is not among them the newest
-    identity counts. Runs of cells outside the grid, of other recipes, superseded ones, and unfinished ones beside a
-    finished one count as ignored.
+    identity counts. Runs of cells outside the grid, of other recipes, superseded ones, and unfinished ones are left
+    out.
     """
     by_cell: dict[Cell, list[Record]] = defaultdict(list)
     for record in records:
@@ -64,7 +81,21 @@ def check(
         else:
             accepted.append(outcome)
     problems += _mixed(accepted)
-    return CheckedRecords(tuple(accepted), tuple(problems), len(records) - len(accepted))
+    taken = {record.run_id for record in accepted}
+    unsound = {problem.cell for problem in problems if problem.kind in {"duplicate", "damaged"}}
+    reasons = [_left_out(record, recipes, unsound) for record in records if record.run_id not in taken]
+    return CheckedRecords(tuple(accepted), tuple(problems), {why: reasons.count(why) for why in sorted(set(reasons))})
+
+
+def _left_out(record: Record, recipes: Mapping[Cell, str], unsound: Container[Cell]) -> str:
+    """Return in words why a run is not scored. unsound: cells whose finished runs can't be used as they are."""
+    if record.cell not in recipes:
+        return "outside the grid"
+    if record.recipe_hash != recipes[record.cell]:
+        return "of another recipe"
+    if record.status != "FINISHED":
+        return "unfinished"
+    return "named above" if record.cell in unsound else "superseded"
 
 
 def _one(cell: Cell, runs: list[Record], recipe: str, wanted: Identity | None) -> Record | Problem:
@@ -95,19 +126,29 @@ def _of_one_identity(cell: Cell, finished: list[Record], wanted: Identity | None
             f"its runs were made under another identity ({why}); run `mobilebench train {cell.dataset}`",
         )
     if len(same) > 1:
+        first, *others = sorted(same, key=lambda run: (run.end_time or 0, run.run_id))
+        delete = ", ".join(f"`mlflow runs delete --run-id {run.run_id}`" for run in others)
         ids = ", ".join(run.run_id for run in same)
-        return Problem(cell, "duplicate", f"finished runs {ids} of one identity; delete all but one in MLflow")
+        advice = f"{delete} leaves the earliest, {first.run_id}"
+        return Problem(cell, "duplicate", f"finished runs {ids} of one identity; {advice}")
     return _sound(cell, same[0])
 
 
 def _sound(cell: Cell, record: Record) -> Record | Problem:
     if record.test_top1 is None or not 0 <= record.test_top1 <= 1 or not record.n_test:
         found = f"test_top1 {record.test_top1}, n_test {record.n_test}"
-        return Problem(cell, "damaged", f"run {record.run_id} is FINISHED with {found}; expected a fraction in [0, 1]")
+        delete = f"`mlflow runs delete --run-id {record.run_id}`"
+        return Problem(
+            cell,
+            "damaged",
+            f"run {record.run_id} is FINISHED with {found}; expected a fraction in [0, 1]. Its values were changed in "
+            f"the store, or it is no run of this program: after {delete}, `mobilebench score` says how to go on",
+        )
     if record.test_loss is not None and not math.isfinite(record.test_loss):  # of a version that let this pass
         detail = (
-            f"run {record.run_id} is FINISHED with test_loss {record.test_loss}, so its network diverged and its top-1 "
-            f"is a number of undefined outputs; run `mobilebench train {cell.dataset} --redo` with a smaller lr"
+            f"run {record.run_id} is FINISHED with test_loss {record.test_loss}: its network diverged, and its top-1 is "
+            "one of undefined outputs. Give its cell a smaller lr in params.yaml (an override), then run "
+            f"`mobilebench train {cell.dataset}`"
         )
         return Problem(cell, "damaged", detail)
     return record
@@ -128,7 +169,12 @@ def _mixed(records: Sequence[Record]) -> list[Problem]:
             values = [key(member) for member in members]
             usual = max(sorted(set(values)), key=values.count)
             problems += [
-                Problem(m.cell, "disagrees", f"{what} {key(m)} where most cells have {usual}; train it again")
+                Problem(
+                    m.cell,
+                    "disagrees",
+                    f"{what} {key(m)} where most cells have {usual}; `mobilebench data prepare {m.dataset}` and then "
+                    f"`mobilebench train {m.dataset}` make all cells of {m.dataset} as things are here",
+                )
                 for m in members
                 if key(m) != usual
             ]
@@ -153,13 +199,17 @@ def describe(problems: Sequence[Problem]) -> list[str]:
 
 
 def compare_files(
-    checked: CheckedRecords, on_server: Iterable[Record], files: Iterable[Record], has_journal: Callable[[Record], bool]
+    checked: CheckedRecords,
+    on_server: Iterable[Record],
+    files: Iterable[Record],
+    has_journal: Callable[[Record], bool],
+    find: Callable[[str], Whereabouts | None],
 ) -> CheckedRecords:
     """Return the check with its problems seen beside the result files of the same recipes.
 
     DVC sees the files, the score sees the server: a file restored from a cache, or a store swapped under the
     results, would otherwise mix two histories. on_server: all runs the server has; has_journal: whether this folder
-    can deliver a file's run once more.
+    can deliver a file's run once more; find: where the server has a run, if it has it.
     """
     known = {record.run_id for record in on_server}
     taken = {record.cell: record for record in checked.records}
@@ -169,23 +219,49 @@ def compare_files(
         if record is not None and (record.run_id, record.test_top1) != (file.run_id, file.test_top1):
             found.append(_contradiction(file, record))
         elif record is None and file.run_id not in known:
-            found.append(_lost(file, can_deliver=has_journal(file)))
+            found.append(_lost(file, find(file.run_id), can_deliver=has_journal(file)))
     replaced = {problem.cell for problem in found if problem.cell not in taken}
     kept = (problem for problem in checked.problems if problem.cell not in replaced)
     return replace(checked, problems=(*kept, *found))
 
 
-def _lost(file: Record, *, can_deliver: bool) -> Problem:
-    one = f"`mobilebench train {file.dataset} --model {file.model} --seed {file.seed} --redo`"
-    advice = "`mobilebench sync` delivers it again" if can_deliver else f"{one} trains it anew"
-    detail = f"its result file names run {file.run_id}, which the tracking server does not have"
-    return Problem(file.cell, "missing", f"{detail}; {advice}")
+def _lost(file: Record, place: Whereabouts | None, *, can_deliver: bool) -> Problem:
+    """Return the problem of a finished cell whose run is not among the experiment's; nothing is lost by the advice."""
+    if place is None:
+        what = "which this tracking store does not have"
+    elif place.restore:
+        what = "which was deleted in MLflow and is in its trash"
+    elif place.superseded:
+        what = "which is marked as superseded there"
+    else:
+        what = f"which is in the experiment {place.experiment!r}"
+    detail = f"its result file names run {file.run_id}, {what}"
+    return Problem(file.cell, "missing", f"{detail}; {_way_back(file, place, can_deliver=can_deliver)}")
+
+
+def _way_back(file: Record, place: Whereabouts | None, *, can_deliver: bool) -> str:
+    if can_deliver:
+        return "`mobilebench sync` delivers it again"
+    if place is None:
+        one = f"`mobilebench train {file.dataset} --model {file.model} --seed {file.seed} --redo`"
+        return (
+            "point MLFLOW_TRACKING_URI at the store that has it, or give `mobilebench sync` the folder that it was "
+            f"trained in. Only where both are lost: {one} trains it anew"
+        )
+    if place.restore:
+        return f"`{place.restore}` brings it back"
+    if place.superseded:
+        return "the run that takes its place is not finished: finish it where it is trained"
+    return f"name that experiment in params.yaml, and `mobilebench train {file.dataset}` brings the other cells to it"
 
 
 def _contradiction(file: Record, record: Record) -> Problem:
     detail = f"its result file names run {file.run_id}, the tracking server has {record.run_id}"
     if file.identity == record.identity:  # `train` would see a finished cell
-        advice = f"remove the file and run `mobilebench train {file.dataset}`, which takes the server's run"
+        advice = (
+            f"after `rm results/cells/{file.dataset}/{file.cell.name}.json`, `mobilebench train {file.dataset}` takes "
+            "the server's run"
+        )
     else:
         advice = f"run `mobilebench train {file.dataset}`"
     return Problem(file.cell, "disagrees", f"{detail}; {advice}")

@@ -88,10 +88,16 @@ def _known(suite: Suite, identity: Identity, record: Record | None) -> CellState
         if journal.is_of_other(suite.experiment):
             advice = f"`mobilebench train {cell.dataset}` delivers it to {suite.experiment!r} and trains nothing"
             return CellState("undelivered", "other experiment", f"finished under another experiment's name; {advice}")
+        if journal.waits_for(suite.experiment):
+            return _undelivered()
         top1 = "?" if record.test_top1 is None else f"{100 * record.test_top1:.1f} %"
         return CellState("finished", top1)
     epochs = suite.protocol.recipe_for(cell.model, cell.dataset).epochs
     return _unfinished(journal, epochs, cell.dataset) if journal.events() else None
+
+
+def _undelivered() -> CellState:
+    return CellState("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
 
 
 def _superseded(identity: Identity, record: Record | None, journals: list[Path]) -> CellState:
@@ -119,7 +125,7 @@ def _unfinished(journal: Journal, epochs: int, dataset: str) -> CellState:
             "undelivered", "no result file", f"trained and delivered; `mobilebench train {dataset}` writes its file"
         )
     if isinstance(last, Finish):
-        return CellState("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
+        return _undelivered()
     if isinstance(last, Fail):
         return CellState("failed", f"failed {done}/{epochs}", last.tags["reason"])
     return CellState("interrupted", f"interrupted {done}/{epochs}")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from filelock import FileLock
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
@@ -21,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mobilebench.errors import UserError
 from mobilebench.search.space import SETTINGS
 from mobilebench.search.trials import TrialRow, coordinates
+from mobilebench.system.locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,13 +71,13 @@ class Studies:
             if folder:
                 Path(folder).parent.mkdir(parents=True, exist_ok=True)
             raise_if_foreign(url)
-            with FileLock(LOCK):  # processes that create the tables at the same time break each other
+            with locked(LOCK):  # processes that create the tables at the same time break each other
                 self.storage = RDBStorage(url)
         self.url = url
 
     def open(self, identity: Identity, name: str) -> ProbeStudy:
         """Return the study of this name, made now if there is none. Raises StudyError for one of another identity."""
-        with _errors(self.url), FileLock(LOCK):
+        with _errors(self.url), locked(LOCK):
             study = optuna.create_study(
                 storage=self.storage, study_name=name, direction="maximize", load_if_exists=True,
                 sampler=optuna.samplers.RandomSampler(seed=0),
@@ -128,7 +128,7 @@ class ProbeStudy:
 
         A point whose trial failed counts as tried, unless `retry_failed`.
         """
-        with _errors(self.url), FileLock(LOCK):  # two processes that start together must not both add a point
+        with _errors(self.url), locked(LOCK):  # two processes that start together must not both add a point
             tried = [t for t in self._trials() if not (retry_failed and t.state == TrialState.FAIL)]
             known = {t.user_attrs.get("key") for t in tried}
             new = [point for point in points if point.key not in known]

@@ -6,8 +6,6 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,16 +37,3 @@ def disk_errors(what: Path) -> Iterator[None]:
             f"cannot write {what}: {error.strerror or error}. To go on, {do} and give the same command again; what was "
             "written before is kept"
         ) from error
-
-
-@contextmanager
-def folder_lock(lock: Path) -> Iterator[None]:
-    """Hold a lock file, whose folder is made, as long as it takes. Raises StorageError where that cannot be."""
-    held = FileLock(lock)
-    with disk_errors(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire()
-    try:
-        yield
-    finally:
-        held.release()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mobilebench.errors import TrackingError
+from mobilebench.runs.events import Finish
 from mobilebench.runs.journal import Delivery
-from mobilebench.tracking.address import first_contact, shown, sqlite_path, tagged, uri
-from mobilebench.tracking.errors import translated
+from mobilebench.runs.score_check import Whereabouts
+from mobilebench.tracking.address import first_contact, is_server, mlflow_command, shown, sqlite_path, tagged, uri
+from mobilebench.tracking.errors import opening, translated
 from mobilebench.tracking.model_registry import Registry
+from mobilebench.tracking.moved import follow_artifacts
+from mobilebench.tracking.reachable import raise_if_unreachable
 from mobilebench.tracking.reader import Details, details_of, record_of
 from mobilebench.tracking.writer import RunWriter, in_requests
 
@@ -40,10 +44,21 @@ class Tracker:
         self.uri = address or uri()
         self.store = shown(self.uri)
         self._retry_at = 0.0
-        with self._errors("open"), first_contact(self.uri):
+        with opening(self.uri), first_contact(self.uri):
+            raise_if_unreachable(self.uri)
             self._client = MlflowClient(self.uri)
             self._client.search_experiments(max_results=1)
+            follow_artifacts(self.uri)
             self._writer = RunWriter(self._client, self.uri)
+
+    def prepare(self, experiment: str) -> None:
+        """Make sure, before anything is trained, that runs can be written to an experiment, made now if there is none.
+
+        Raises TrackingError for one in MLflow's trash, and where its artifacts could not be kept with its runs.
+        """
+        with self._errors("write to"):
+            self._writer.raise_if_artifacts_scatter(experiment)
+            self._writer.experiment(experiment)
 
     def deliver(self, journal: Journal) -> str:
         """Write every event that the server does not have yet, in order, and return the run's id.
@@ -57,6 +72,7 @@ class Tracker:
             with self._errors("write to"):
                 return self._deliver(journal)
         except TrackingError:
+            self._writer.forget()  # it may have been deleted in MLflow meanwhile: the next try says so
             now = time.monotonic()
             self._retry_at = now + _BACK_OFF * (now - began)
             raise
@@ -71,10 +87,15 @@ class Tracker:
         try:
             return self._deliver_from(known, journal)
         except MlflowException as error:
-            if error.error_code != _GONE:
+            if error.error_code != _GONE and not self._is_deleted(known.run_id):
                 raise
-            self._writer.forget()  # the store was emptied: no run and no experiment is what it was
+            self._writer.forget()  # the store was emptied, or the run deleted: the journal still has it all
             return self._deliver_from(Delivery(store=self.store), journal)
+
+    def _is_deleted(self, run_id: str | None) -> bool:
+        with suppress(MlflowException):
+            return run_id is not None and self._client.get_run(run_id).info.lifecycle_stage != "active"
+        return False
 
     def _deliver_from(self, state: Delivery, journal: Journal) -> str:
         events = journal.events()
@@ -99,26 +120,83 @@ class Tracker:
         if journal.is_delivered(self.store) and not self.has_run(journal):
             journal.forget_delivery()
         run_id = self.deliver(journal)
-        record = self.keep_earliest(start.experiment, start.tags["identity"])
+        if not self.has_run(journal):  # begun in an experiment that was renamed meanwhile
+            journal.forget_delivery()
+            run_id = self.deliver(journal)
+        experiment, identity = start.experiment, start.tags["identity"]
+        record = self.keep_earliest(experiment, identity) or self._take_back(run_id, experiment, identity)
         if record is None:
+            delete = mlflow_command("runs", "delete", "--run-id", run_id)
             raise TrackingError(
                 f"{journal.folder.name} was delivered as run {run_id}, but {self.store} does not show it as finished: "
-                "it was superseded or changed there. Train it anew with `mobilebench train --redo`"
+                f"its tags were changed there. After `{delete}`, `mobilebench sync` delivers it again as it was"
             )
         return record
 
-    def has_run(self, journal: Journal) -> bool:
-        """Return whether this store still has the run that the journal was delivered to."""
+    def _take_back(self, run_id: str, experiment: str, identity: str) -> Record | None:
+        """Let a superseded run count again if the one that took its place was deleted, and return its record.
+
+        Raises TrackingError where that one is there and not finished; it is another machine's, trained with --redo.
+        """
+        with self._errors("write to"):
+            if self._client.get_run(run_id).data.tags.get("kind") != "superseded cell":
+                return None
+            run = next(self._writer.search(experiment, tagged(kind="cell", identity=identity)), None)
+            if run is not None:
+                delete = mlflow_command("runs", "delete", "--run-id", run.info.run_id)
+                raise TrackingError(
+                    f"run {run_id} of {self.store} is finished, but run {run.info.run_id} takes its place (it was "
+                    f"begun with --redo) and is {run.info.status}. Finish that one where it is trained; or, after "
+                    f"`{delete}`, `mobilebench sync` lets the finished one count again"
+                )
+            self._client.set_tag(run_id, "kind", "cell")
+        return self.keep_earliest(experiment, identity)
+
+    def tidy(self, journal: Journal) -> None:
+        """Close the stray runs that lost answers made beside the one a journal was delivered to."""
         run_id = journal.delivery.run_id
-        if run_id is None or journal.delivery.store != self.store:
+        if run_id is not None and journal.delivery.store == self.store:
+            with self._errors("write to"):
+                self._writer.tidy(journal, run_id)
+
+    def give_way(self, journal: Journal, record: Record) -> None:
+        """Let a journal's own run, if it has one, give way to a finished one of its identity: two would be counted.
+
+        A journal that was trained to its end then counts as delivered, as that run.
+        """
+        own = journal.delivery
+        with self._errors("write to"):
+            if own.run_id not in {None, record.run_id} and own.store == self.store:
+                with suppress(MlflowException):  # deleted by someone: nothing to close
+                    self._writer.close(self._client.get_run(own.run_id))
+        if journal.last(Finish) is not None:
+            journal.delivery = Delivery(record.run_id, len(journal.events()), self.store)
+
+    def has_run(self, journal: Journal) -> bool:
+        """Return whether this store has the run that the journal was delivered to, in its experiment and ended."""
+        delivery, start = journal.delivery, journal.start
+        if delivery.run_id is None or start is None or delivery.store != self.store:
             return False
+        found = self.whereabouts(delivery.run_id)
+        return found is not None and found == Whereabouts(start.experiment, "FINISHED", superseded=found.superseded)
+
+    def whereabouts(self, run_id: str) -> Whereabouts | None:
+        """Return where a run is, in MLflow's trash too, None when this store has no such run."""
         with self._errors("read"):
             try:
-                return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+                run = self._client.get_run(run_id)
             except MlflowException as error:
                 if error.error_code != _GONE:
                     raise
-                return False
+                return None
+            experiment = self._client.get_experiment(run.info.experiment_id)
+        restore = mlflow_command("runs", "restore", "--run-id", run_id)
+        return Whereabouts(
+            experiment.name,
+            str(run.info.status),
+            superseded=run.data.tags.get("kind", "").startswith("superseded"),
+            restore=restore if run.info.lifecycle_stage != "active" else "",
+        )
 
     @cached_property
     def registry(self) -> Registry:
@@ -147,13 +225,18 @@ class Tracker:
     def runs(self, experiment: str) -> list[Details]:
         """Return every run of a cell in an experiment, superseded ones left out; raises as `records` does."""
         with self._errors("read"):
-            if self._client.get_experiment_by_name(experiment) is None:
+            if self._writer.known_experiment(experiment) is None:
                 names = ", ".join(self.experiments())
                 raise TrackingError(
                     f"{self.store} has no experiment {experiment!r}; it has: {names or 'none'}. "
                     "Train first, or point MLFLOW_TRACKING_URI at the right store"
                 )
             return [details_of(run) for run in self._writer.search(experiment, tagged(kind="cell"))]
+
+    def has_experiment(self, name: str) -> bool:
+        """Return whether there is an experiment of this name. Raises TrackingError for one in MLflow's trash."""
+        with self._errors("read"):
+            return self._writer.known_experiment(name) is not None
 
     def experiments(self) -> list[str]:
         """Return the names of the experiments, sorted."""
@@ -196,7 +279,7 @@ class Tracker:
 
     def run_url(self, run_id: str) -> str | None:
         """Return the address of a run's page, None when the store is a file and no server has an address."""
-        if not self.uri.startswith(("http://", "https://")):
+        if not is_server(self.uri):
             return None
         with self._errors("read"):
             experiment = self._client.get_run(run_id).info.experiment_id
@@ -205,24 +288,25 @@ class Tracker:
     def log_artifacts(self, experiment: str, run_name: str, kind: str, folder: Path) -> str:
         """Keep a folder as artifacts of a new finished run of a kind (never `cell`), and return the run's id."""
         with self._errors("write to"):
-            run = self._client.create_run(self._writer.experiment(experiment), run_name=run_name, tags={"kind": kind})
-            self._client.log_artifacts(run.info.run_id, str(folder))
-            self._client.set_terminated(run.info.run_id)
-            return str(run.info.run_id)
+            run_id = self._writer.create_run(experiment, run_name, {"kind": kind})
+            self._writer.keep_artifacts(run_id, folder)
+            self._client.set_terminated(run_id)
+            return run_id
 
     def parent_run(self, experiment: str, run_name: str, tags: dict[str, str]) -> str:
         """Return the run of these tags that others stand under (`mlflow.parentRunId`), made now if there is none."""
         with self._errors("write to"):
             run = next(self._writer.search(experiment, tagged(**tags)), None)
-            if run is None:
-                run = self._client.create_run(self._writer.experiment(experiment), run_name=run_name, tags=tags)
-                self._client.set_terminated(run.info.run_id)  # it holds runs, and nothing of its own runs
-            return str(run.info.run_id)
+            if run is not None:
+                return str(run.info.run_id)
+            run_id = self._writer.create_run(experiment, run_name, tags)
+            self._client.set_terminated(run_id)  # it holds runs, and nothing of its own runs
+            return run_id
 
     def add_artifacts(self, run_id: str, folder: Path) -> None:
         """Keep a folder as artifacts of a run."""
         with self._errors("write to"):
-            self._client.log_artifacts(run_id, str(folder))
+            self._writer.keep_artifacts(run_id, folder)
 
     def analyze(self) -> None:
         """Give sqlite its statistics: without them it reads metric histories by the wrong index, 50 times slower."""

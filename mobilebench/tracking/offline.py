@@ -32,6 +32,9 @@ class CellTracker(Protocol):
         """Deliver a finished journal; return its cell's record, None where the journal waits. Raises TrackingError."""
         ...
 
+    def give_way(self, journal: Journal, record: Record) -> None:
+        """Let a journal's unfinished run give way to a finished one of its identity. Raises TrackingError."""
+
     def analyze(self) -> None:
         """Update the store's statistics after many writes. Raises TrackingError."""
 
@@ -53,6 +56,9 @@ class OfflineTracker:
 
     def publish(self, journal: Journal) -> None:
         """Return None: the journal waits."""
+
+    def give_way(self, journal: Journal, record: Record) -> None:
+        """Do nothing: no record was ever found here."""
 
     def analyze(self) -> None:
         """Do nothing."""

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,16 +18,18 @@ import urllib.request
 import webbrowser
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from mobilebench.errors import UserError
+from mobilebench.errors import TrackingError, UserError
 from mobilebench.system.files import write_text
-from mobilebench.system.layout import ARTIFACTS
+from mobilebench.tracking.address import DEFAULT_URI, artifact_root, first_contact, shown, sqlite_path
+from mobilebench.tracking.moved import follow_artifacts
 from mobilebench.tracking.postgres import Cluster, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 ADMIN = "admin"
 RUNS, ACCOUNTS = "mlflow", "mlflow_auth"  # the databases
@@ -39,25 +42,69 @@ class ServerError(UserError):
     """The server cannot be started; the message says why and what to do."""
 
 
-def serve_ui(port: int, *, browser: bool = True) -> None:
-    """Run MLflow's UI until it is stopped, or open the tracking server's own when runs go to one.
+@contextmanager
+def ui_running(address: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run MLflow's UI on a store of one's own for the block, ready when the block begins.
 
     One worker and no job runner: half the memory, and quick answers (several workers keep small replies waiting).
+    Raises ServerError, and TrackingError for a store whose file cannot be read.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    if uri.startswith(("http://", "https://")):
-        webbrowser.open(uri)
-        return
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
-    command += ["--default-artifact-root", ARTIFACTS.resolve().as_uri(), "--host", "127.0.0.1", "--port", str(port)]
-    if browser and sys.stdout.isatty():
-        webbrowser.open(f"http://127.0.0.1:{port}")
+    path, root = sqlite_path(address), artifact_root(address)
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
+    if path is None or root is None:
+        store, folder = address, Path()
+    else:
+        with first_contact(address):  # a folder that was moved is followed before MLflow looks
+            try:
+                follow_artifacts(address)
+            except sqlite3.Error as error:
+                raise TrackingError(f"cannot read the tracking store {shown(address)}: {error}") from None
+        # In its folder, and by its name alone: MLflow makes folders of an address's quoted characters.
+        store, folder = f"{DEFAULT_URI[: DEFAULT_URI.rindex('/') + 1]}{quote(path.name)}", path.resolve().parent
+        command += ["--default-artifact-root", root.as_uri()]
+    # The address goes by the environment: arguments are seen by everybody, and it may have a password in it.
+    environment = os.environ | _QUIET | {"MLFLOW_BACKEND_STORE_URI": store}
+    with _guarded(command, environment, folder) as child:
+        _wait(child, f"http://127.0.0.1:{port}", port)
+        yield child
+
+
+def open_in_browser(address: str) -> None:
+    """Show an address in the person's browser, where there is a person."""
+    if sys.stdout.isatty():
+        webbrowser.open(address)
+
+
+@contextmanager
+def _guarded(command: list[str], environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server for the block. It ends with the block, and with this process however that ends.
+
+    Between the two stands `tracking.guard`, which ends the server when its pipe from this process closes.
+    """
+    guard = [sys.executable, "-I", str(Path(__file__).with_name("guard.py")), *command]
+    # A session of its own: Ctrl-C reaches this process only, which then stops all of the server's.
+    child = subprocess.Popen(guard, env=environment, cwd=folder, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own words
     try:
-        code = subprocess.run(command, env=os.environ | _QUIET, check=False).returncode  # noqa: S603 - our own words
-    except KeyboardInterrupt:
-        return
-    if code:
-        raise ServerError(f"MLflow's server ended with {code}; is port {port} taken? Choose another with --port")
+        yield child
+    finally:
+        _stop(child)
+
+
+def _wait(child: subprocess.Popen[bytes], address: str, port: int) -> None:
+    """Wait until a server answers. Raises ServerError when it ends first, or does not answer for two minutes."""
+    deadline = time.monotonic() + _READY
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise ServerError(
+                f"MLflow's server ended with {child.returncode}, see above; is port {port} taken? "
+                "Choose another with --port"
+            )
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2):  # noqa: S310 - our own address
+                return
+        except OSError:
+            time.sleep(0.3)
+    raise ServerError(f"MLflow's server did not answer within {_READY} s at {address}")
 
 
 @dataclass(frozen=True)
@@ -136,13 +183,9 @@ class Server:
                 cluster.start()
                 cluster.create(RUNS, ACCOUNTS)
             base = self.database or (cluster.url("").rstrip("/") if cluster else "")
-            # A session of its own: Ctrl-C reaches this process only, which then stops all of the server's.
-            child = subprocess.Popen(self._command(), env=self._environment(secret, base), start_new_session=True)  # noqa: S603
-            try:
-                self._wait(child)
+            with _guarded(self._command(), self._environment(secret, base), Path()) as child:
+                _wait(child, self.address, self.port)
                 yield child
-            finally:
-                _stop(child)
         finally:
             if cluster:
                 cluster.stop()
@@ -180,24 +223,12 @@ class Server:
             }
         )
 
-    def _wait(self, child: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + _READY
-        while time.monotonic() < deadline:
-            if child.poll() is not None:
-                raise ServerError(
-                    f"MLflow's server ended with {child.returncode}, see above; is port {self.port} taken? "
-                    "Choose another with --port"
-                )
-            try:
-                with urllib.request.urlopen(f"{self.address}/health", timeout=2):  # noqa: S310 - our own address
-                    return
-            except OSError:
-                time.sleep(0.3)
-        raise ServerError(f"MLflow's server did not answer within {_READY} s at {self.address}")
-
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
     """End a process and those it started: politely, then not."""
+    if child.stdin:
+        with suppress(OSError):
+            child.stdin.close()
     for number, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
         with suppress(ProcessLookupError):
             os.killpg(child.pid, number)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
+from mobilebench.errors import TrackingError
 from mobilebench.runs.events import Epoch, Fail, Finish, Interrupt, Resume, Start
-from mobilebench.tracking.address import folder_name, sqlite_path, tagged
+from mobilebench.tracking.address import artifact_root, folder_name, is_server, mlflow_command, shown, tagged
+from mobilebench.tracking.errors import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from mlflow.tracking import MlflowClient
 
@@ -52,18 +56,29 @@ class RunWriter:
         self._experiments.clear()
 
     def experiment(self, name: str) -> str:
-        """Return the id of an experiment, made if there is none."""
+        """Return the id of an experiment, made if there is none. Raises TrackingError for one in MLflow's trash."""
+        return self.known_experiment(name) or self._experiments.setdefault(name, self._create_experiment(name))
+
+    def known_experiment(self, name: str) -> str | None:
+        """Return the id of an experiment, None if there is none. Raises TrackingError for one in MLflow's trash."""
         if name not in self._experiments:
             found = self.client.get_experiment_by_name(name)
-            self._experiments[name] = found.experiment_id if found else self._create_experiment(name)
+            if found is None:
+                return None
+            if found.lifecycle_stage != "active":
+                restore = mlflow_command("experiments", "restore", "--experiment-id", found.experiment_id)
+                raise TrackingError(
+                    f"experiment {name!r} of {shown(self._address)} was deleted in MLflow and is in its trash. "
+                    f"`{restore}` brings it and its runs back; or give params.yaml another experiment"
+                )
+            self._experiments[name] = str(found.experiment_id)
         return self._experiments[name]
 
     def search(self, experiment: str, query: str) -> Iterator[Run]:
-        """Yield the runs of an experiment that a filter finds, page after page."""
-        token = None
-        while True:
-            ids = [self.experiment(experiment)]
-            page = self.client.search_runs(ids, query, ViewType.ACTIVE_ONLY, _PAGE, page_token=token)
+        """Yield the runs of an experiment that a filter finds, page after page; none where there is no experiment."""
+        found, token = self.known_experiment(experiment), None
+        while found is not None:
+            page = self.client.search_runs([found], query, ViewType.ACTIVE_ONLY, _PAGE, page_token=token)
             yield from page
             token = page.token
             if not token:
@@ -74,12 +89,42 @@ class RunWriter:
         run = next(self.search(start.experiment, tagged(journal=start.tags["journal"])), None)
         return str(run.info.run_id) if run else None
 
+    def create_run(self, experiment: str, run_name: str, tags: Mapping[str, str], time: int | None = None) -> str:
+        """Make a run, once, and return its id.
+
+        The answer to a request can be lost on its way. MLflow's client then asks again, which makes a second run: all
+        but the one that is used are closed. The tag `journal` tells them; a run without one gets it here.
+        """
+        tags = {"journal": uuid.uuid4().hex, **tags}
+        run = self.client.create_run(self.experiment(experiment), start_time=time, tags=tags, run_name=run_name)
+        run_id = str(run.info.run_id)
+        self.close_strays(experiment, tags["journal"], run_id)
+        return run_id
+
+    def close_strays(self, experiment: str, journal: str, keep: str) -> None:
+        """End the other runs that were made for a journal, as superseded. Only a server's answers can be lost."""
+        if is_server(self._address):
+            for run in self.search(experiment, tagged(journal=journal)):
+                if run.info.run_id != keep:
+                    self.close(run)
+
+    def tidy(self, journal: Journal, run_id: str) -> None:
+        """Close a journal's stray runs again: a lost request may be carried out long after the one that replaced it."""
+        start = journal.start
+        if start is not None:
+            self.close_strays(start.experiment, start.tags["journal"], run_id)
+
+    def close(self, run: Run) -> None:
+        """End a run that nobody goes on with, so that it is neither running nor counted."""
+        kind = run.data.tags.get("kind", "")
+        if not kind.startswith("superseded"):
+            self.client.set_tag(run.info.run_id, "kind", f"superseded {kind}".strip())
+        if run.info.status in {"RUNNING", "SCHEDULED"}:
+            self.client.set_terminated(run.info.run_id, "KILLED")
+
     def _start(self, run_id: str | None, event: Start) -> str:
         if run_id is None:
-            run = self.client.create_run(
-                self.experiment(event.experiment), start_time=event.time, tags=event.tags, run_name=event.run_name
-            )
-            run_id = str(run.info.run_id)
+            run_id = self.create_run(event.experiment, event.run_name, event.tags, event.time)
         params = [Param(key, str(value)) for key, value in event.params.items()]
         self.client.log_batch(run_id, params=params)
         data = event.dataset
@@ -107,16 +152,51 @@ class RunWriter:
 
     def _end(self, run_id: str, event: Finish | Fail | Interrupt, journal: Journal) -> None:
         if journal.artifacts.exists():
-            self.client.log_artifacts(run_id, str(journal.artifacts))
+            self.keep_artifacts(run_id, journal.artifacts)
         finished = isinstance(event, Finish)
         tags = {"reason": "", **event.tags} if finished else event.tags  # an earlier failure is no longer the reason
         metrics = _points(event) if isinstance(event, Finish) else ()
         self.client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
         self.client.set_terminated(run_id, _ENDINGS[type(event)], end_time=event.time)
+        self.tidy(journal, run_id)
+
+    def keep_artifacts(self, run_id: str, folder: Path) -> None:
+        """Keep a folder as artifacts of a run. Raises TrackingError, naming their place, where it takes no more."""
+        try:
+            self.client.log_artifacts(run_id, str(folder))
+        except OSError as error:
+            place = "its artifact store"
+            with suppress(MlflowException, OSError):
+                place = shown(self.client.get_run(run_id).info.artifact_uri)
+            raise TrackingError(
+                f"cannot keep the artifacts of run {run_id} in {place} of {shown(self._address)}: "
+                f"{reason_of(error, self._address)}. See to the disk that the artifacts are on (is it full, may it be "
+                "written?); what waits is in the journals, and `mobilebench sync` delivers it then"
+            ) from error
+
+    def raise_if_artifacts_scatter(self, name: str) -> None:
+        """Raise TrackingError where an experiment's artifacts would not lie with its runs.
+
+        A database that is written to directly keeps runs only: each trainer's artifacts would stay in a folder of its
+        own machine. A tracking server on the database takes both.
+        """
+        if artifact_root(self._address) is not None or is_server(self._address) or "://" not in self._address:
+            return
+        found = self.client.get_experiment_by_name(name)
+        if found is None or found.artifact_location.startswith("mlflow-artifacts:"):
+            raise TrackingError(
+                f"{shown(self._address)} is a database, which keeps runs but no artifacts: the weights would stay in a "
+                "folder of this machine. Start a tracking server on it (`mobilebench server --help`, its --database) "
+                "and give MLFLOW_TRACKING_URI the server's address"
+            )
 
     def _create_experiment(self, name: str) -> str:
-        local = sqlite_path(self._address) is not None
-        place = (Path("mlartifacts") / folder_name(name)).resolve().as_uri() if local else None
+        self.raise_if_artifacts_scatter(name)
+        root = artifact_root(self._address)
+        place = None
+        if root is not None:  # made now, so that a folder that is moved before its first artifact is followed too
+            (root / folder_name(name)).mkdir(parents=True, exist_ok=True)
+            place = (root / folder_name(name)).as_uri()
         try:
             return str(self.client.create_experiment(name, artifact_location=place))
         except MlflowException:  # another worker was quicker

@@ -145,10 +145,14 @@ def _is_there(path: Path) -> bool:
 
 def test_workers_that_write_at_once_lose_and_double_nothing(hosted: Hosted, tmp_path: Path) -> None:
     """Two of them through the server, two on the database itself, which keeps no artifacts."""
+    from mobilebench.tracking import Tracker, TrackingError
+
     through, direct = ([tmp_path / name / kind for name in "ab"] for kind in ("through", "direct"))
     for number in range(6):
         journal(through[number % 2], number)
         journal(direct[number % 2], number, artifacts=False)
+    with account("admin", hosted.secret.admin):  # made by the server, which knows where artifacts go
+        Tracker(hosted.address).prepare("direct")
     database = hosted.server._cluster(hosted.secret).url(RUNS)
     addresses = [hosted.address] * 2 + [database] * 2
     environment = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": hosted.secret.admin}
@@ -161,6 +165,9 @@ def test_workers_that_write_at_once_lose_and_double_nothing(hosted: Hosted, tmp_
         assert_each_once(hosted.address, "through", 6)
         assert_each_once(hosted.address, "direct", 6)
     assert len(list((hosted.server.folder / "artifacts").glob("**/model.pt"))) == 6
+    for experiment in ("direct", "new"):  # through the database no artifact would reach the others
+        with pytest.raises(TrackingError, match="is a database, which keeps runs but no artifacts"):
+            Tracker(database).prepare(experiment)
 
 
 def test_a_server_killed_and_started_again_hears_the_rest_in_order(hosted: Hosted, tmp_path: Path) -> None:

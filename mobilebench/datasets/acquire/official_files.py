@@ -14,7 +14,8 @@ from mobilebench.datasets.acquire.archive import SUFFIXES, is_archive, unpack
 from mobilebench.datasets.acquire.fetch import SourceError, download
 from mobilebench.datasets.acquire.source_lock import note_digests
 from mobilebench.datasets.spec import DataError, DatasetSpec
-from mobilebench.system.disk import disk_errors, folder_lock
+from mobilebench.system.disk import disk_errors
+from mobilebench.system.locks import LONG, locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ def fetch(spec: DatasetSpec, raw_dir: Path, *, pause: float = 1.0) -> Path:
     Raises DataError, with the way by hand where there is one.
     """
     home = raw_dir / spec.raw_name
-    with folder_lock(home / ".lock"):
+    with locked(home / ".lock", patience=LONG):
         for ready in (home / "files", home / "local"):
             if ready.is_dir():
                 return ready
@@ -54,7 +55,7 @@ def local(spec: DatasetSpec, raw_dir: Path, source: Path, readable: Callable[[Pa
     if not parts:
         return source
     home = raw_dir / spec.raw_name
-    with folder_lock(home / ".lock"):
+    with locked(home / ".lock", patience=LONG):
         _unpack_all(parts, home / "local", on_damage=None)
     return home / "local"
 

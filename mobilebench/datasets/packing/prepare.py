@@ -20,7 +20,8 @@ from mobilebench.datasets.packing.packed import FORMAT, META, open_packed, read_
 from mobilebench.datasets.spec import DataError, DatasetSpec, Reading, same_source
 from mobilebench.datasets.splits import cut_val, manifest_digest
 from mobilebench.system.cpu import cores
-from mobilebench.system.disk import disk_errors, folder_lock
+from mobilebench.system.disk import disk_errors
+from mobilebench.system.locks import LONG, locked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,7 @@ def prepare(
     spec = find(dataset_id, own or {})
     identity = packing_identity(spec, policy)
     final = out_dir / spec.id
-    with folder_lock(out_dir / f".{spec.id}.lock"):
+    with locked(out_dir / f".{spec.id}.lock", patience=LONG):
         if _current(final, spec, identity):
             meta = read_meta(final)
             if meta.official:
@@ -163,7 +164,7 @@ def _check_split(spec: DatasetSpec, reading: Reading, policy: DataPolicy) -> Non
 
 def _hold(lock: Path | None, spec: DatasetSpec, files: Mapping[str, str], out_dir: Path) -> None:
     if lock is not None:
-        with folder_lock(out_dir / ".sources.lock"):  # other datasets' files may be added by other processes
+        with locked(out_dir / ".sources.lock", patience=LONG):  # other datasets' files may be added by other processes
             hold_to_lock(lock, spec, files)
 
 

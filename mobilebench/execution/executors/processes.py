@@ -6,6 +6,7 @@ more networks. A process that dies ends its own job and no other.
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import pickle
@@ -22,7 +23,7 @@ from mobilebench.execution.executors.base import Outcome, Result, StoppedError, 
 from mobilebench.system.signals import termination_as_interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext
     from multiprocessing.process import BaseProcess
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from mobilebench.execution.executors.base import Job
 
 _GRACE = 60.0  # seconds a stopped worker has to end its write
+_LAST_WORD = 5.0  # seconds to say where it hangs
 _PRELOADED = "mobilebench.execution.grid"  # brings PyTorch
 
 
@@ -57,10 +59,15 @@ class _Worker(Generic[Result]):
     outcome: Outcome[Result] | None = field(default=None)
 
     def receive(self, on_message: Callable[[Job[Result], object], None]) -> bool:
-        """Take one message, and return False when there will be no more."""
+        """Take one message, and return False when there will be no more.
+
+        A dead process leaves no more than what is in its pipe, though a process of its own may hold the pipe open.
+        """
         try:
+            if self.process.exitcode is not None and not self.inbox.poll():
+                return False
             received = self.inbox.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # closed, or killed in the middle of a message
             return False
         if isinstance(received, _Message):
             on_message(self.job, received.content)
@@ -96,11 +103,17 @@ class ProcessExecutor:
                     running[worker.inbox] = worker
                 if not running:
                     return
-                for inbox in wait(list(running)):
+                for inbox in _ready(running):
                     if not running[inbox].receive(on_message):
                         yield running.pop(inbox).end()
         finally:
             _stop([worker.process for worker in running.values()])
+
+
+def _ready(running: Mapping[Any, _Worker[Result]]) -> list[Any]:
+    """Wait until a worker has sent something or has ended, and return the inboxes of all that have."""
+    dead: dict[Any, Any] = {worker.process.sentinel: inbox for inbox, worker in running.items()}
+    return list({dead.get(what, what): None for what in wait([*running, *dead])})
 
 
 def _start(job: Job[Result]) -> _Worker[Result]:
@@ -114,6 +127,7 @@ def _start(job: Job[Result]) -> _Worker[Result]:
 
 def _work(job: Job[Any], outbox: Connection) -> None:
     """Run one job, in the worker."""
+    faulthandler.enable()  # so that one that hangs says where, see `_join`
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent passes it on as SIGTERM, once
     threading.Thread(target=_stop_with_parent, daemon=True).start()
 
@@ -159,13 +173,17 @@ def _stop(processes: list[BaseProcess]) -> None:
 
 
 def _join(processes: list[BaseProcess]) -> None:
-    """Wait for processes that are to end, and kill those that do not."""
+    """Wait for processes that are to end, and kill those that do not; what they were doing is printed."""
     until = time.monotonic() + _GRACE
     for process in processes:
         process.join(max(0.0, until - time.monotonic()))
+        if process.exitcode is None and process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGABRT)  # faulthandler prints every thread's stack
+            process.join(_LAST_WORD)
         if process.exitcode is None:
             process.kill()
-            process.join()
+            process.join(_GRACE)
 
 
 def _cause(code: int | None) -> str:
