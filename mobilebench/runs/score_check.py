@@ -146,8 +146,8 @@ def _sound(cell: Cell, record: Record) -> Record | Problem:
         )
     if record.test_loss is not None and not math.isfinite(record.test_loss):  # of a version that let this pass
         detail = (
-            f"run {record.run_id} is FINISHED with test_loss {record.test_loss}: its network diverged, and its top-1 is "
-            "one of undefined outputs. Give its cell a smaller lr in params.yaml (an override), then run "
+            f"run {record.run_id} is FINISHED with test_loss {record.test_loss}: its network diverged, and its top-1 "
+            "is one of undefined outputs. Give its cell a smaller lr in params.yaml (an override), then run "
             f"`mobilebench train {cell.dataset}`"
         )
         return Problem(cell, "damaged", detail)
