@@ -67,7 +67,7 @@ def test_a_top1_of_undefined_outputs_is_no_accuracy(loss: float) -> None:
     (problem,) = check([record(GRID[0], test_loss=loss), *FULL[1:]], RECIPES).problems
     assert (problem.cell, problem.kind) == (GRID[0], "damaged")
     assert f"test_loss {loss}" in problem.detail
-    assert "`mobilebench train a --redo`" in problem.detail
+    assert "smaller lr in params.yaml (an override), then run `mobilebench train a`" in problem.detail
 
 
 def test_a_finished_run_wins_over_broken_ones_of_its_cell() -> None:
