@@ -55,6 +55,8 @@ class ScoredExperiment:
     table: ScoreTable
     made_with: tuple[Origin, ...]
     """What the scored runs were made with, most frequent first."""
+    unbuilt: tuple[str, ...] = ()
+    """Models that cannot be built here: whether their runs are of the present code is not known."""
 
 
 def score_experiment(
@@ -80,7 +82,8 @@ def score_experiment(
     found = [run.record for run in runs]
     grid = _grid(experiment, found)
     identities = {} if results is None or grid.suite is None else _identities(grid.suite)
-    checked = check(found, grid.recipes, identities)
+    unbuilt = sorted({cell.model for cell, identity in identities.items() if identity.network == UNBUILT})
+    checked = check(found, grid.recipes, {c: identity for c, identity in identities.items() if c.model not in unbuilt})
     if results is not None:
         ours = [file for file in files if grid.recipes.get(file.cell) == file.recipe_hash]
         checked = compare_files(checked, found, ours, _has_journal, tracker.whereabouts)
@@ -89,7 +92,7 @@ def score_experiment(
     table = compute_scores(matrix, lam=lam, anchors=paper_anchors() if anchors == "paper" else None)
     taken = {record.run_id for record in checked.records}
     made_with = origins(run.tags for run in runs if run.record.run_id in taken)
-    return ScoredExperiment(experiment, grid.protocol, checked, matrix, noted(table), made_with)
+    return ScoredExperiment(experiment, grid.protocol, checked, matrix, noted(table), made_with, tuple(unbuilt))
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,7 @@ def _identities(suite: Suite) -> dict[Cell, Identity]:
         except UserError:  # not packed here: the newest runs count
             continue
         for cell in suite.cells(dataset):
-            identity = wanted(suite, cell, meta)
-            if identity.network != UNBUILT:
-                found[cell] = identity
+            found[cell] = wanted(suite, cell, meta)
     return found
 
 

@@ -53,6 +53,13 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
     if left_out := scored.checked.left_out:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         console.print(f"{scored.checked.ignored} other runs of the experiment left out: {reasons}")
+    if scored.unbuilt:
+        names = ", ".join(scored.unbuilt)
+        console.print(
+            f"[yellow]{names} cannot be built here, so their runs may be of other code; `mobilebench models check` says "
+            "why[/yellow]",
+            soft_wrap=True,
+        )
     if differences := mixture(scored.made_with):
         console.print(f"[yellow]{differences}[/yellow]", soft_wrap=True)
     paths = write_scores(scored, RESULTS)

@@ -6,6 +6,7 @@ params.yaml. These files hold their present state, so that a stage runs again ex
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
 from dataclasses import asdict
@@ -48,11 +49,16 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
         "experiment": suite.experiment,
         "protocol": canonical(suite.protocol),
         "score": asdict(suite.score),
+        "costs": _digest(folder.parent / "cost.csv"),  # `models profile` writes it, no stage does
     }
     return [
         write_text(folder / f"{name}.json", json.dumps(value, indent=1, sort_keys=True) + "\n")
         for name, value in files.items()
     ]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _packing(suite: Suite, dataset: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ from mobilebench import models
 from mobilebench.config.parsing import digest
 from mobilebench.models.source import Place, source_digest
 from mobilebench.system.files import write_text
+from mobilebench.system.layout import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,7 +44,7 @@ UNBUILT = "unbuilt"
 
 def fingerprint(model_id: str, network: nn.Module) -> str:
     """Return the hex digest of a network that was just built by `models.create(model_id, ...)`."""
-    return _fingerprint(models.get(model_id), network, _packages(models.get(model_id), network))
+    return _fingerprint(models.get(model_id), network)[0]
 
 
 def known_fingerprint(model_id: str, num_classes: int, options: Mapping[str, object], folder: Path) -> str:
@@ -60,7 +61,7 @@ def known_fingerprint(model_id: str, num_classes: int, options: Mapping[str, obj
 def _known(model_id: str, num_classes: int, options: str, folder: Path) -> str:
     path = folder / f"{digest([model_id, num_classes, options])}.json"
     kept = _read(path)
-    if kept is not None and kept.state == _state(kept.packages):
+    if kept is not None and kept.state == _state(models.get(model_id), kept.packages):
         return kept.fingerprint
     try:
         return _take(model_id, num_classes, options, path)
@@ -93,20 +94,21 @@ def _take(model_id: str, num_classes: int, options: str, path: Path) -> str:
     spec = models.get(model_id)
     with torch.random.fork_rng(devices=[]):
         network = models.create(model_id, num_classes, **json.loads(options))
-    packages = _packages(spec, network)
-    state = _state(packages)
-    found = _fingerprint(spec, network, packages)
+    found, packages = _fingerprint(spec, network)
+    state = _state(spec, packages)
     kept = {"model": model_id, "fingerprint": found, "packages": packages, "state": state}
     with suppress(OSError):  # only speed is lost
         write_text(path, json.dumps(kept, indent=1) + "\n")
     return found
 
 
-def _fingerprint(spec: ModelSpec, network: nn.Module, packages: tuple[str, ...]) -> str:
+def _fingerprint(spec: ModelSpec, network: nn.Module) -> tuple[str, tuple[str, ...]]:
+    """Return the fingerprint, and the packages whose files it was taken of."""
     classes = {type(module) for module in network.modules()}
     roots = [Place(kind.__module__, kind.__qualname__.partition(".")[0]) for kind in classes]
     roots += [Place(*spec.source)] if spec.source else []
-    return digest(
+    source, packages = source_digest(roots, _packages(spec, network))
+    found = digest(
         {
             "package": spec.package,
             "modules": [
@@ -116,9 +118,11 @@ def _fingerprint(spec: ModelSpec, network: nn.Module, packages: tuple[str, ...])
                 [name, list(p.shape), str(p.dtype), p.requires_grad] for name, p in network.named_parameters()
             ],
             "buffers": [[name, list(b.shape), str(b.dtype)] for name, b in network.named_buffers()],
-            "source": source_digest(roots, packages),
+            "source": source,
+            "files": [_data_files(name) for name in packages if name != OWN],
         }
     )
+    return found, packages
 
 
 def _packages(spec: ModelSpec, network: nn.Module) -> tuple[str, ...]:
@@ -130,10 +134,18 @@ def _packages(spec: ModelSpec, network: nn.Module) -> tuple[str, ...]:
     return tuple(sorted(tops - {*LIBRARIES, "mobilebench"}))
 
 
-def _state(packages: Iterable[str]) -> str:
-    """Return a digest of all files of some packages, by name, size and time, and of the libraries' versions."""
+def _state(spec: ModelSpec, packages: Iterable[str]) -> str:
+    """Return a digest of what a fingerprint is taken of: files by name, size and time, versions, the entry point."""
     versions = {name: metadata.version(name) for name in LIBRARIES}
-    return digest([versions, sys.version_info[:2], {name: _files(name) for name in packages}])
+    files = {name: _files(name) for name in packages}
+    return digest([versions, sys.version_info[:2], spec.package, spec.source, files])
+
+
+def _data_files(package: str) -> list[tuple[str, str]]:
+    """Return the other files of a package by name and content: settings, tables or weights that its code may read."""
+    paths = [Path(name) for name, _, _ in _files(package)]
+    kept = [path for path in paths if path.suffix not in {".py", ".pyc", ".md", ".rst", ".log", ".ipynb"}]
+    return sorted((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in kept)
 
 
 def _files(package: str) -> list[tuple[str, int, int]]:
@@ -150,15 +162,18 @@ def _files(package: str) -> list[tuple[str, int, int]]:
     return sorted((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
 
-def code_digest(model_id: str) -> str:
+def code_digest(model_id: str, folder: Path = NETWORKS) -> str:
     """Return a hex digest of the code of a model from outside, by content, without building it; "" for a packaged one.
 
     Coarser than the fingerprint, whose network needs to be built with the classes of its data: a pipeline asks by it
-    whether there may be something to train. It covers every file of the model's package.
+    whether there may be something to train. It covers every file of the model's package, and of the other packages
+    that `folder` knows its network to be made of.
     """
     spec = models.get(model_id)
     if spec.zoo in {"paper", "canonical"}:
         return ""
-    top = spec.source[0].partition(".")[0] if spec.source else ""
-    files = [Path(name) for name, _, _ in _files(top)] if top else []
-    return digest([spec.package, [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]])
+    kept = [known for path in folder.glob("*.json") if (known := _read(path)) is not None and known.model == model_id]
+    packages = {name for known in kept for name in known.packages if name != OWN}
+    packages |= {spec.source[0].partition(".")[0]} if spec.source else set()
+    files = [Path(name) for package in sorted(packages) for name, _, _ in _files(package)]
+    return digest([spec.package, spec.source, [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]])

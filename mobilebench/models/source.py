@@ -10,6 +10,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import sysconfig
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 WHOLE = "*"
+_AT_RUN_TIME = {"globals", "vars", "locals", "eval", "exec"}
+_MODULES_AT_RUN_TIME = {"import_module", "__import__"}
 
 
 class Place(NamedTuple):
@@ -26,10 +31,13 @@ class Place(NamedTuple):
     name: str
 
 
-def source_digest(roots: Iterable[Place], packages: Iterable[str]) -> str:
-    """Return the sha256 (hex) of all code within `packages` that the roots reach, in a form free of its layout.
+def source_digest(roots: Iterable[Place], packages: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the sha256 (hex) of all own code that the roots reach, free of its layout, and the packages it lies in.
 
-    packages: dotted names; what lies outside of them is not followed. Comments, docstrings and line breaks don't
+    packages: dotted names whose code is own. So is that of any other package that is not installed among the site's
+    packages; what lies outside is not followed. What a reached module imports runs too, so its decorated definitions
+    (registries) and whatever else it does count. Code that looks names up at run time counts with its whole module, or
+    package. Comments, docstrings and line breaks don't
     count. Of a module without Python source its file counts; one that cannot be found (typed in at a prompt) counts
     for nothing.
     """
@@ -37,7 +45,24 @@ def source_digest(roots: Iterable[Place], packages: Iterable[str]) -> str:
     for root in roots:
         closure.reach(root)
     lines = sorted(f"{place.module}:{place.name}:{text}" for place, text in closure.finish().items())
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest(), closure.packages()
+
+
+@cache
+def _is_own(top: str) -> bool:
+    """Return whether a package is neither Python's nor installed among the site's packages."""
+    try:
+        found = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    if found is None or top == "mobilebench":
+        return False
+    places = [
+        *(found.submodule_search_locations or ()),
+        *([found.origin] if found.has_location and found.origin else []),
+    ]
+    library = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return bool(places) and not any(Path(place).resolve().is_relative_to(part) for place in places for part in library)
 
 
 class _Closure:
@@ -64,9 +89,12 @@ class _Closure:
 
     def _module(self, name: str) -> _Module | None:
         if name not in self._modules:
-            self._modules[name] = _open(name)
+            self._modules[name] = module = _open(name)
             if "." in name:  # importing a module runs its packages first
                 self.reach(Place(name.rpartition(".")[0], ""))
+            for origin in module.origins() if module else ():  # and what it imports
+                self.reach(Place(origin.module, ""))
+                self.reach(Place(f"{origin.module}.{origin.name}", ""))
         return self._modules[name]
 
     def _take(self, module: _Module, place: Place) -> None:
@@ -81,20 +109,32 @@ class _Closure:
                 self._follow(origin)
             return
         self._found[place] = "".join(_form(node) for node in nodes)
-        for name in {name for node in nodes for name in _names(node)}:
+        names = {name for node in nodes for name in _names(node)}
+        for name in names:
             self.reach(Place(place.module, name))
+        if names & _AT_RUN_TIME:
+            self.reach(Place(place.module, WHOLE))
+        if names & _MODULES_AT_RUN_TIME:
+            self._found[Place(place.module.partition(".")[0], "files")] = _all_of(place.module.partition(".")[0])
 
     def _follow(self, origin: Place) -> None:
         """Reach an imported name: a definition, a module of the package, or whatever else the module makes of it."""
-        if origin.name != WHOLE and _exists(f"{origin.module}.{origin.name}", self._packages):
+        if origin.name != WHOLE and self._is_inside(origin.module) and _locate(f"{origin.module}.{origin.name}"):
             origin = Place(f"{origin.module}.{origin.name}", WHOLE)
         module = self._module(origin.module) if self._is_inside(origin.module) else None
         if module is not None and not module.has(origin.name):
             origin = Place(origin.module, WHOLE)
         self.reach(origin)
 
+    def packages(self) -> tuple[str, ...]:
+        """Return the packages that code was found in, and those given."""
+        tops = {name.partition(".")[0] for name, module in self._modules.items() if module is not None}
+        given = {name.partition(".")[0] for name in self._packages}
+        return tuple(sorted({*self._packages, *(tops - given)}))
+
     def _is_inside(self, module: str) -> bool:
-        return any(module == name or module.startswith(f"{name}.") for name in self._packages)
+        given = any(module == name or module.startswith(f"{name}.") for name in self._packages)
+        return given or _is_own(module.partition(".")[0])
 
 
 class _Module:
@@ -112,8 +152,15 @@ class _Module:
             return
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         for statement in tree.body:
-            if not (_is_for_types(statement) or isinstance(statement, ast.Pass)):
-                self._read(statement, package)
+            # What is imported for types alone never runs; its other branch does.
+            parts = statement.orelse if isinstance(statement, ast.If) and _is_for_types(statement) else [statement]
+            for part in parts:
+                if not isinstance(part, ast.Pass):
+                    self._read(part, package)
+
+    def origins(self) -> list[Place]:
+        """Return what is imported here, wherever in the module."""
+        return [origin for origins in self.imports.values() for origin in origins]
 
     def has(self, name: str) -> bool:
         """Return whether a name is defined or imported here."""
@@ -130,7 +177,7 @@ class _Module:
             for name, origin in _imported(statement, package):
                 self.imports.setdefault(name, []).append(origin)
         else:
-            for name in _defined(statement) or [""]:
+            for name in (*_defined(statement), *([""] if _runs(statement) else [])):
                 self.definitions.setdefault(name, []).append(statement)
             for inner in ast.walk(statement):  # imports within functions and conditions
                 if isinstance(inner, ast.Import | ast.ImportFrom):
@@ -138,21 +185,26 @@ class _Module:
 
 
 def _open(name: str) -> _Module | None:
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, AttributeError, ValueError):  # no such module, or one that has no spec: __main__
-        return None
-    if found is None or found.origin is None or not Path(found.origin).is_file():
-        return None
-    return _Module(name, Path(found.origin))
+    path = _locate(name)
+    return None if path is None else _Module(name, path)
 
 
-def _exists(name: str, packages: tuple[str, ...]) -> bool:
-    inside = any(name.startswith(f"{package}.") for package in packages)
+def _locate(name: str) -> Path | None:
+    """Return a module's file without importing anything, None where there is none."""
+    top, *rest = name.split(".")
     try:
-        return inside and importlib.util.find_spec(name) is not None
-    except (ImportError, AttributeError, ValueError):
-        return False
+        found = importlib.util.find_spec(top)
+    except (ImportError, ValueError):  # no such module, or one that has no spec: __main__
+        return None
+    if found is None:
+        return None
+    folders, path = [Path(folder) for folder in found.submodule_search_locations or ()], found.origin
+    for part in rest:
+        files = [folder / f"{part}{suffix}" for folder in folders for suffix in (".py", *EXTENSION_SUFFIXES)]
+        folders = [folder / part for folder in folders if (folder / part).is_dir()]
+        places = [*(folder / "__init__.py" for folder in folders), *files]
+        path = next((str(place) for place in places if place.is_file()), None)
+    return Path(path) if path is not None and Path(path).is_file() else None
 
 
 def _defined(statement: ast.stmt) -> list[str]:
@@ -167,6 +219,19 @@ def _defined(statement: ast.stmt) -> list[str]:
     names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
     plain = all(isinstance(t, ast.Name | ast.Tuple | ast.List) for t in targets)
     return names if plain else []  # TABLE["a"] = ... changes what was defined before: it always counts
+
+
+def _runs(statement: ast.stmt) -> bool:
+    """Return whether a statement does something when its module is imported, besides giving names."""
+    return not _defined(statement) or bool(getattr(statement, "decorator_list", ()))
+
+
+def _all_of(package: str) -> str:
+    """Return a digest of all of a package's Python files."""
+    found = importlib.util.find_spec(package)
+    folders = [Path(folder) for folder in (found.submodule_search_locations or ())] if found else []
+    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _imported(statement: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Place]]:
@@ -185,6 +250,8 @@ def _names(node: ast.AST) -> Iterator[str]:
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name):
             yield inner.id
+        elif isinstance(inner, ast.Attribute) and inner.attr in _MODULES_AT_RUN_TIME:
+            yield inner.attr
         elif isinstance(inner, ast.Import | ast.ImportFrom):
             yield from (name for name, _ in _imported(inner, ""))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mobilebench.config.parsing import digest
 from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell
-from mobilebench.models.fingerprint import known_fingerprint
+from mobilebench.models.fingerprint import UNBUILT, known_fingerprint
 from mobilebench.system.layout import NETWORKS
 from mobilebench.training import VERSION
 
@@ -47,6 +47,8 @@ class Identity:
 
     def differences(self, other: Identity) -> list[str]:
         """Return in words what an identity of the same cell has different."""
+        if self.network == UNBUILT:
+            return ["its network cannot be built here; `mobilebench models check` says why"]
         if not other.recipe or not other.network:
             return ["made by an earlier version of mobilebench"]
         parts = {"recipe": "recipe", "data": "data", "network": "network's code", "numerics": "numerics version"}

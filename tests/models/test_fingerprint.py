@@ -14,7 +14,7 @@ from torch import nn
 
 from mobilebench import models
 from mobilebench.models import fingerprint as module
-from mobilebench.models.fingerprint import UNBUILT, fingerprint, known_fingerprint
+from mobilebench.models.fingerprint import UNBUILT, code_digest, fingerprint, known_fingerprint
 from mobilebench.models.registry import MODELS
 from mobilebench.models.source import Place, source_digest
 from mobilebench.models.spec import ModelSpec
@@ -261,18 +261,76 @@ def test_code_is_found_behind_what_a_package_hands_on(package: Path, init: str) 
     def found() -> str:
         sys.modules.pop("outer_pkg", None)
         forget()
-        return source_digest([Place("outer_pkg", "build")], ["outer_pkg", "ownnet_pkg"])
+        return source_digest([Place("outer_pkg", "build")], ["outer_pkg", "ownnet_pkg"])[0]
 
     before = found()
     edit(package / "net.py", "WIDTH = 8", "WIDTH = 9")
     assert found() != before
 
 
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        (
+            "ACTS = {}\ndef reg(f):\n    ACTS[f.__name__] = f\n    return f\n\n@reg\ndef hs(x): return x + 1\n",
+            "+ 1", "+ 2",
+        ),
+        ("import typing\nif typing.TYPE_CHECKING:\n    W = 3\nelse:\n    W = 1\n", "= 1", "= 2"),
+    ],
+    ids=["registry", "not for types"],
+)  # fmt: skip
+def test_what_an_import_runs_counts(package: Path, text: str, old: str, new: str) -> None:
+    (package / "acts.py").write_text(text)
+    edit(package / "net.py", "from ownnet_pkg import extra", "from ownnet_pkg import acts, extra")
+    edit(package / "net.py", "self.scale = 0.5", "self.scale = len(acts.__name__)")
+    before = taken()
+    edit(package / "acts.py", old, new)
+    assert taken() != before
+
+
+def test_code_looked_up_at_run_time_counts_with_its_package(package: Path) -> None:
+    edit(package / "net.py", "extra.pool", "__import__('importlib').import_module('ownnet_pkg.late').pool")
+    (package / "late.py").write_text("def pool(maps):\n    return maps.mean((2, 3))\n")
+    before = taken()
+    edit(package / "late.py", "mean", "amax")
+    assert taken() != before
+
+
+def test_files_beside_the_code_count(package: Path, tmp_path: Path) -> None:
+    (package / "scale.json").write_text("1")
+    before, kept = taken(), known_fingerprint("ownnet", 4, {}, tmp_path / "kept")
+    (package / "scale.json").write_text("2")
+    assert taken() != before
+    assert known_fingerprint("ownnet", 4, {}, tmp_path / "kept") != kept
+
+
+def test_functions_of_a_second_own_package_count(package: Path, tmp_path: Path) -> None:
+    helper = package.parent / "ownhelper.py"
+    helper.write_text("def pool(maps):\n    return maps.mean((2, 3))\n")
+    edit(package / "net.py", "from ownnet_pkg import extra", "import ownhelper as extra")
+    before, kept = taken(), known_fingerprint("ownnet", 4, {}, tmp_path / "kept")
+    outside = code_digest("ownnet", tmp_path / "kept")
+    edit(helper, "mean", "amax")
+    sys.modules.pop("ownhelper")
+    assert taken() != before
+    assert known_fingerprint("ownnet", 4, {}, tmp_path / "kept") != kept
+    assert code_digest("ownnet", tmp_path / "kept") != outside
+
+
+def test_another_version_is_seen_through_what_was_kept(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = known_fingerprint("ownnet", 4, {}, tmp_path / "kept")
+    offer(monkeypatch, "2.0")
+    forget()
+    assert known_fingerprint("ownnet", 4, {}, tmp_path / "kept") != first
+
+
 def _digest(folder: Path, text: str, name: str = "build") -> str:
     (folder / "probe_src.py").write_text(text)
     sys.modules.pop("probe_src", None)
     importlib.invalidate_caches()
-    return source_digest([Place("probe_src", name)], ["probe_src"])
+    return source_digest([Place("probe_src", name)], ["probe_src"])[0]
 
 
 @pytest.mark.parametrize(
