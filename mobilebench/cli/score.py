@@ -56,8 +56,8 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
     if scored.unbuilt:
         names = ", ".join(scored.unbuilt)
         console.print(
-            f"[yellow]{names} cannot be built here, so their runs may be of other code; `mobilebench models check` says "
-            "why[/yellow]",
+            f"[yellow]{names} cannot be built here, so their runs may be of other code; "
+            "`mobilebench models check` says why[/yellow]",
             soft_wrap=True,
         )
     if differences := mixture(scored.made_with):
