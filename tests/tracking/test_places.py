@@ -250,4 +250,5 @@ def test_the_ui_ends_with_its_command_and_shows_moved_artifacts(number: signal.S
     _, alive = psutil.wait_procs(started, timeout=30)
     assert alive == []
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed connection may rest there for a minute
         probe.bind(("127.0.0.1", port))
