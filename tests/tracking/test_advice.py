@@ -75,9 +75,7 @@ def follow(lines: Iterable[str]) -> str:
             # In one process MLflow keeps the store of a relative address, whatever the folder is by then.
             assert given in ({}, {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
             patched.setenv("MLFLOW_TRACKING_URI", uri())
-            mlflow.set_tracking_uri(
-                uri()
-            )  # one that another test here set would win over the variable
+            mlflow.set_tracking_uri(uri())  # one that another test here set would win over the variable
             said += CliRunner().invoke({"mobilebench": main, "mlflow": mlflow_main}[name], rest).output
     return said
 
