@@ -12,7 +12,6 @@ import numpy as np
 
 from mobilebench.analysis.origins import Origin, origins
 from mobilebench.config.parsing import parse
-from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell, ScoreSettings
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
@@ -112,7 +111,7 @@ def _grid(experiment: str, found: list[Record]) -> _Grid:
     """
     suite = suite_of_experiment(experiment)
     if suite is not None:
-        recipes = {cell: recipe_hash(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in suite.cells()}
+        recipes = {cell: suite.protocol.recipe_hash_for(cell.model, cell.dataset) for cell in suite.cells()}
         return _Grid(suite.protocol.hash, recipes, suite)
     ours = [record for record in found if record.recipe_hash]  # without one, it is of an earlier version
     finished = {(record.cell, record.recipe_hash) for record in ours if record.status == "FINISHED"}
@@ -144,14 +143,14 @@ def _identities(suite: Suite) -> dict[Cell, Identity]:
 def _has_journal(file: Record) -> bool:
     """Return whether this folder's journal of a file's cell goes to its end, so that it can be delivered again."""
     try:
-        return Journal(STATE / f"{file.cell.name}-{file.identity.digest}").last(Finish) is not None
+        return Journal(STATE / file.identity.name).last(Finish) is not None
     except JournalError:
         return False
 
 
 def raise_if_stale(records: Iterable[Record], suite: Suite) -> None:
     """Raise RecordsError when scored runs are of other recipes than the suite's: params.yaml has changed since."""
-    others = [r for r in records if r.recipe_hash != recipe_hash(suite.protocol.recipe_for(r.model, r.dataset))]
+    others = [r for r in records if r.recipe_hash != suite.protocol.recipe_hash_for(r.model, r.dataset)]
     if others:
         names = ", ".join(sorted(record.cell.name for record in others)[:5])
         raise RecordsError(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mobilebench.config.parsing import flatten
-from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell, parse_suite
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import suite_of_experiment
@@ -157,7 +156,7 @@ def _recipes(name: str, finished: list[Record], chosen: str) -> dict[Cell, str]:
         raise RunSetError(f"experiment {name!r} has no finished cell")
     suite = None if chosen else suite_of_experiment(name)
     if suite is not None:
-        ours = {r.cell: recipe_hash(suite.protocol.recipe_for(r.model, r.dataset)) for r in finished}
+        ours = {r.cell: suite.protocol.recipe_hash_for(r.model, r.dataset) for r in finished}
         if any(record.recipe_hash == ours[record.cell] for record in finished):
             return ours
     of_protocol = [record for record in finished if chosen in {"", record.protocol_hash}]

@@ -122,7 +122,6 @@ def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
 def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> None:
     """Make the finished cells of params.yaml on DATASET versions of registered models, with aliases."""
     from mobilebench.cli.console import console
-    from mobilebench.config.protocol import recipe_hash
     from mobilebench.config.suite import select_cells
     from mobilebench.execution.suites import open_suite
     from mobilebench.runs.score_check import check
@@ -136,7 +135,7 @@ def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> N
         from mobilebench.tracking import Tracker
 
     tracker = Tracker()
-    recipes = {cell: recipe_hash(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in wanted}
+    recipes = {cell: suite.protocol.recipe_hash_for(cell.model, cell.dataset) for cell in wanted}
     finished = check(tracker.records(suite.experiment), recipes).records
     if not finished:
         raise click.ClickException(f"no finished cell of params.yaml on {dataset}; `mobilebench train {dataset}` first")

@@ -62,6 +62,10 @@ class Protocol(Recipe):
                 merged = _deep_merge(merged, override.set)
         return self._with(merged, f"{model} on {dataset}: ")
 
+    def recipe_hash_for(self, model: str, dataset: str) -> str:
+        """Return the hash of one cell's recipe, by which its runs are known."""
+        return recipe_hash(self.recipe_for(model, dataset))
+
     def _with(self, changes: Mapping[str, Any], where: str) -> Recipe:
         common = {f.name: getattr(self, f.name) for f in fields(Recipe)}
         return parse(Recipe, _deep_merge(_plain(common), changes), where)

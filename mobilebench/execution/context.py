@@ -45,7 +45,7 @@ class RunContext:
 
     def journal_of(self, identity: Identity) -> Journal:
         """Return the journal of an identity."""
-        return Journal(self.root / STATE / f"{identity.cell.name}-{identity.digest}")
+        return Journal(self.root / STATE / identity.name)
 
     def identity(self, cell: Cell) -> Identity:
         """Return all that gives the cell's accuracy its meaning. Builds the network where it is new or was edited."""

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from mobilebench.config.ids import slug
-from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.execution.cell_run import build, train_data
@@ -116,7 +115,7 @@ def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Vers
 def _classifier(tracker: Tracker, packed: Packed, record: Record, recipe: Recipe) -> Classifier:
     with tempfile.TemporaryDirectory() as folder:
         path = tracker.artifact(record.run_id, _WEIGHTS, Path(folder))
-        kept = Journal(STATE / f"{record.cell.name}-{record.identity.digest}").artifacts
+        kept = Journal(STATE / record.identity.name).artifacts
         if path is None and (kept / _WEIGHTS).is_file():  # the store lost them, this folder did not
             tracker.add_artifacts(record.run_id, kept)
             path = tracker.artifact(record.run_id, _WEIGHTS, Path(folder))
@@ -154,6 +153,6 @@ def _set_aliases(tracker: Tracker, name: str, data: str) -> None:
     paper = parse_suite(preset_text(PAPER_SUITE), PAPER_SUITE)
     for version in versions:
         tags = version.tags
-        recipe = recipe_hash(paper.protocol.recipe_for(tags["model"], tags["dataset"]))
+        recipe = paper.protocol.recipe_hash_for(tags["model"], tags["dataset"])
         if (tags.get("recipe_hash"), tags["seed"]) == (recipe, str(paper.seeds[0])):
             tracker.registry.alias(version, PAPER)

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mobilebench.config.parsing import canonical
-from mobilebench.config.protocol import recipe_hash
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.datasets.packing.prepare import find, packing_identity
 from mobilebench.datasets.spec import same_source
@@ -33,7 +32,7 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
 
     They are `prepare/<dataset>.json`, `train/<dataset>.json`, `score.json` and `report.json`.
     """
-    recipes = {cell.name: recipe_hash(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in suite.cells()}
+    recipes = {cell.name: suite.protocol.recipe_hash_for(cell.model, cell.dataset) for cell in suite.cells()}
     files: dict[str, Any] = {}
     code = {model: digest for model in suite.models if (digest := code_digest(model))}
     for dataset in suite.datasets:

@@ -45,6 +45,11 @@ class Identity:
         cell = self.cell
         return digest([cell.model, cell.dataset, cell.seed, self.recipe, self.data, self.network, self.numerics])
 
+    @property
+    def name(self) -> str:
+        """The cell's name with the digest: the name of the folder of its journal."""
+        return f"{self.cell.name}-{self.digest}"
+
     def differences(self, other: Identity) -> list[str]:
         """Return in words what an identity of the same cell has different."""
         if self.network == UNBUILT:

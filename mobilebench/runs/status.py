@@ -83,7 +83,7 @@ def _state(suite: Suite, cell: Cell, meta: Meta | CellState) -> CellState:
 def _known(suite: Suite, identity: Identity, record: Record | None) -> CellState | None:
     """Return the state of the cell's wanted identity, None when there is nothing of it."""
     cell = identity.cell
-    journal = Journal(STATE / f"{cell.name}-{identity.digest}")
+    journal = Journal(STATE / identity.name)
     if record is not None and record.identity == identity:
         if journal.is_of_other(suite.experiment):
             advice = f"`mobilebench train {cell.dataset}` delivers it to {suite.experiment!r} and trains nothing"

@@ -45,15 +45,6 @@ def _tied(values: Floats) -> Floats:
     return np.asarray(np.round(values, 12))
 
 
-def kendall(x: Floats, y: Floats) -> Floats:
-    """Kendall's tau-b along the last axis of [..., M]; NaN where one of them is constant."""
-    x, y = _tied(x), _tied(y)
-    a = np.sign(x[..., :, None] - x[..., None, :])
-    b = np.sign(y[..., :, None] - y[..., None, :])
-    scale = np.sqrt((a * a).sum(axis=(-2, -1)) * (b * b).sum(axis=(-2, -1)))
-    return np.asarray((a * b).sum(axis=(-2, -1)) / np.where(scale > 0, scale, np.nan))
-
-
 def relatedness_p(values: Floats) -> float:
     """Return the p-value of "the columns of [M, D] order the rows independently of each other".
 

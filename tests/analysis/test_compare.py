@@ -13,7 +13,6 @@ from scipy.stats import ttest_rel
 
 from mobilebench.analysis.compare import compare, jackknife
 from mobilebench.analysis.run_sets import RunSet, _of_revision, _resolve, changes, load_run_set, match_models, unknown
-from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell, preset_text
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import open_suite
@@ -188,7 +187,7 @@ def test_a_protocol_of_params_yaml_that_has_no_run_is_no_answer_either(project: 
     with pytest.raises(UserError, match=f"none of params.yaml's, {suite.protocol.hash}"):
         load_run_set("experiment:mine", Store())
     one = Store()
-    ours = recipe_hash(suite.protocol.recipe_for("m", "d"))
+    ours = suite.protocol.recipe_hash_for("m", "d")
     one.runs = lambda name: [*finished("aaa", 1), *finished("bbb", 2, ours)]  # type: ignore[method-assign]
     assert len(load_run_set("mine", one).cells) == 2
 

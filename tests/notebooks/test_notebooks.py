@@ -24,7 +24,6 @@ def made_project(store: Path) -> Path:
     from mlflow.tracking import MlflowClient
 
     from mobilebench.analysis.collect import score_experiment, write_scores
-    from mobilebench.config.protocol import recipe_hash
     from mobilebench.execution.suites import open_suite
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
@@ -37,7 +36,7 @@ def made_project(store: Path) -> Path:
     rng = np.random.default_rng(1)
     for model in suite.models:
         for dataset in suite.datasets:
-            recipe = recipe_hash(suite.protocol.recipe_for(model, dataset))
+            recipe = suite.protocol.recipe_hash_for(model, dataset)
             make_run(client, experiment, model, dataset, recipe, float(rng.uniform(0.3, 0.9)))
     tracker = Tracker()
     write_scores(score_experiment(tracker, suite.experiment, lam=0.5, anchors="grid", allow_partial=False), RESULTS)

@@ -217,7 +217,7 @@ def recipes(name: str) -> str:
     """Return a digest of the recipe of every cell of a packaged suite."""
     suite = parse_suite(preset_text(name), name)
     pairs = sorted({(c.model, c.dataset) for c in suite.cells()})
-    return digest([[*pair, recipe_hash(suite.protocol.recipe_for(*pair))] for pair in pairs])
+    return digest([[*pair, suite.protocol.recipe_hash_for(*pair)] for pair in pairs])
 
 
 @pytest.mark.parametrize("name", presets())

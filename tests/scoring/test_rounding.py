@@ -12,7 +12,7 @@ from mobilebench.config.parsing import digest
 from mobilebench.errors import UserError
 from mobilebench.report.analysis import prediction_table, subset_findings
 from mobilebench.scoring import Matrix, compute_scores
-from mobilebench.scoring.correlation import fit, kendall, pearson, spearman
+from mobilebench.scoring.correlation import fit, pearson, spearman
 from mobilebench.scoring.effects import element_effects, lambda_swaps, pareto_front
 from mobilebench.scoring.proxy import all_proxies, proxy_fit
 from mobilebench.scoring.subsets import Subset, all_subsets, place, predict_new
@@ -46,7 +46,7 @@ def test_a_span_of_rounding_is_no_scale() -> None:
 
 def test_a_correlation_with_a_constant_is_undefined() -> None:
     other = np.array([1.0, 2, 3, 4, 6])
-    for statistic in (pearson, spearman, kendall):
+    for statistic in (pearson, spearman):
         assert math.isnan(statistic(FLAT, other)), statistic
         assert math.isnan(statistic(other, FLAT)), statistic
     with pytest.raises(UserError, match="models that differ"):
