@@ -107,7 +107,7 @@ class ProcessExecutor:
                     if not running[inbox].receive(on_message):
                         yield running.pop(inbox).end()
         finally:
-            _stop([worker.process for worker in running.values()])
+            _stop(running.values())
 
 
 def _ready(running: Mapping[Any, _Worker[Result]]) -> list[Any]:
@@ -166,10 +166,11 @@ def _picklable(error: Exception) -> Exception:
     return error
 
 
-def _stop(processes: list[BaseProcess]) -> None:
-    for process in processes:
-        process.terminate()
-    _join(processes)
+def _stop(workers: Iterable[_Worker[Any]]) -> None:
+    for worker in workers:
+        worker.inbox.close()  # or its last words would wait for somebody to read those before them
+        worker.process.terminate()
+    _join([worker.process for worker in workers])
 
 
 def _join(processes: list[BaseProcess]) -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from mobilebench.errors import UserError
-from mobilebench.execution.executors import EXECUTORS, StoppedError, WorkerDiedError
+from mobilebench.execution.executors import EXECUTORS, StoppedError, WorkerDiedError, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +51,8 @@ class Work:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.act == "stop":
             os.kill(os.getpid(), signal.SIGTERM)
+        while self.act == "talk":
+            send("x" * 10_000)
         if self.act in {"stop", "wait"}:
             time.sleep(60)
         return 2 * self.number
@@ -134,6 +136,20 @@ if __name__ == "__main__":
         print(*(p.pid for p in active_children()), flush=True)
     list(EXECUTORS["processes"](1).run([Work(1, "wait")], say))
 """
+
+
+def test_a_worker_whose_words_nobody_reads_any_more_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_GRACE", 10.0)
+    workers: list[object] = []
+
+    def full(_: object, __: object) -> None:
+        workers.extend(multiprocessing.active_children())
+        time.sleep(1)  # by now its pipe is full
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(EXECUTORS["processes"](1).run([Work(1, "talk")], full))
+    assert [worker.exitcode for worker in workers] == [0]  # type: ignore[attr-defined]
 
 
 def test_workers_end_with_a_parent_that_is_killed() -> None:
