@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,9 +69,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _no_store_of_an_earlier_test() -> Iterator[None]:
     """MLflow's own functions set the address for the whole process, and for the processes it starts."""
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    _forget_addresses()
     yield
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    _forget_addresses()
+
+
+def _forget_addresses() -> None:
+    if "mlflow.tracking" in sys.modules:
+        import mlflow
+
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as before the first call
+        mlflow.set_registry_uri(None)  # type: ignore[arg-type]
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture

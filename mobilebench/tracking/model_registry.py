@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -104,17 +105,26 @@ class Registry:
 
 @contextmanager
 def _fluent(address: str) -> Iterator[None]:
-    """Point MLflow's fluent functions, which know one global address, at a store for the block."""
+    """Point MLflow's fluent functions, which know one global address, at a store for the block.
+
+    What was not set before is not set after it: a registry that follows the tracking address goes on following it.
+    """
     import mlflow
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    variables = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    tracking = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]
+    registry = mlflow.get_registry_uri()
+    follows = registry == mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(address)
     mlflow.set_registry_uri(address)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        mlflow.set_tracking_uri(tracking)  # type: ignore[arg-type]  # None: as before the first call
+        mlflow.set_registry_uri(None if follows else registry)  # type: ignore[arg-type]
+        for name, value in variables.items():
+            os.environ.pop(name, None)
+            os.environ.update({name: value} if value is not None else {})
 
 
 def _logits(model: nn.Module, example: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 from contextlib import closing
@@ -23,6 +24,7 @@ from mobilebench.runs.journal import Delivery, Journal
 from mobilebench.runs.records import Record, read_results, write_result
 from mobilebench.tracking import Tracker, TrackingError, shown
 from mobilebench.tracking.address import folder_name, tagged
+from mobilebench.tracking.model_registry import _fluent
 from mobilebench.tracking.writer import in_requests
 
 TAGS = {
@@ -274,3 +276,18 @@ def test_an_address_is_shown_without_its_password() -> None:
 def test_a_record_of_a_journal_is_json(tmp_path: Path) -> None:
     lines = journal(tmp_path / "j").path.read_text().splitlines()
     assert [json.loads(line)["type"] for line in lines] == ["start", *["epoch"] * 3, "finish"]
+
+
+def test_mlflows_global_addresses_are_as_before_a_registration(project: Path) -> None:
+    """What a notebook does with MLflow after `register` goes where it went before."""
+    import mlflow
+
+    addresses = [f"sqlite:///{project}/{name}.db" for name in ("one", "two")]
+    for tracking in (None, addresses[0]):
+        mlflow.set_tracking_uri(tracking)  # type: ignore[arg-type]
+        before = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), dict(os.environ)
+        with _fluent(addresses[1]):
+            assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == (addresses[1], addresses[1])
+        assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri(), dict(os.environ)) == before
+        mlflow.set_tracking_uri(addresses[1])
+        assert mlflow.get_registry_uri() == addresses[1]
