@@ -8,7 +8,7 @@ READY := .venv/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo check test coverage lint lock server ui
+.PHONY: setup demo check test fuzz coverage lint lock server ui
 
 setup: $(READY)
 
@@ -43,6 +43,10 @@ test: $(READY)
 	mypy
 	lint-imports --no-cache --no-logo
 	pytest -n $(or $(JOBS),2)
+
+# The tests over random input with new examples (`make test` repeats its own); says how to repeat what it finds.
+fuzz: $(READY)
+	pytest -n $(or $(JOBS),2) -m hypothesis --hypothesis-profile=explore
 
 # All tests, and which branches of the code they pass through. What runs in other processes is not counted.
 coverage: $(READY)

@@ -26,8 +26,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 
 # How long an example takes says how busy the machine is, not whether the code is right; pytest-timeout ends what hangs.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples each time, so that a change is judged by what it changed; `make fuzz` draws new ones.
+settings.register_profile("repeatable", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("repeatable")
 
 
 # Folders and modules that take more than about three seconds: `make check` leaves them out, `make test` does not.

@@ -161,8 +161,9 @@ def test_any_accuracies_are_scores_or_a_sentence(tmp_path: Path, data: st.DataOb
         compute_scores(matrix, draws=20)
         proxies_table(matrix, 0.5)
         words, found = subset_findings(matrix, 2, lam=0.5)
-        assert "nan" not in words
-        assert not [field for table in found for row in table.rows for field in row if "nan" in field.text.split()]
+        if "nan" not in {*matrix.models, *matrix.datasets}:  # a name like any other
+            assert "nan" not in words.split()
+            assert not [field for table in found for row in table.rows for field in row if "nan" in field.text.split()]
 
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
