@@ -78,7 +78,7 @@ def _v2(size: int) -> Callable[[torch.Tensor], Any]:
 def _ours(images: Any, size: int, *, compiled: bool) -> Callable[[], object]:
     split = Split(images, np.arange(_BATCH) % CLASSES, np.arange(_BATCH))
     recipe = replace(Recipe(resolution=size, batch_size=_BATCH), augment=Augment(cutmix_alpha=0))
-    augmenter = Augmenter(recipe, TrainData(split, split, *IMAGENET, CLASSES), torch.device("cpu"))
+    augmenter = Augmenter(recipe, TrainData(split, None, split, *IMAGENET, CLASSES), torch.device("cpu"))
     augmenter.compile_colour(_BATCH if compiled else None)
     stored = torch.from_numpy(images)
     return lambda: augmenter.images(stored, augmenter.draw(0, 0, [_BATCH]))

@@ -87,7 +87,7 @@ def paper_transform(resolution: int) -> Callable[[Image.Image], Any]:
 def _ours(model: nn.Module, images: Any, labels: Any, recipe: Recipe, runtime: Runtime) -> Iterator[None]:
     rows = np.arange(len(images))
     split = Split(images, labels, rows)
-    trainer = Trainer(model, TrainData(split, split, *IMAGENET, CLASSES), recipe, 0, runtime)
+    trainer = Trainer(model, TrainData(split, None, split, *IMAGENET, CLASSES), recipe, 0, runtime)
     while True:
         for _ in trainer.steps():
             _sync()

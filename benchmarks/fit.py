@@ -60,7 +60,7 @@ def call(folder: Path, *arguments: str) -> None:
 def read(folder: Path) -> dict[tuple[str, int], float]:
     """Return the finished test top-1 of a project, a fraction, by model and seed."""
     records = read_results(folder / "results")
-    return {(r.model, r.seed): r.test_top1 for r in records if r.test_top1 is not None}
+    return {(r.model, r.seed): r.metrics["top1"] for r in records if r.value is not None}
 
 
 def table(found: dict[str, dict[tuple[str, int], float]]) -> list[str]:

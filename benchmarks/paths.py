@@ -50,7 +50,7 @@ def curves(packed: Packed, settings: argparse.Namespace) -> Curves:
     """Every model on both paths, epoch by epoch."""
     meta = packed.meta
     train, test = part(packed, "train", settings.train), part(packed, "test", settings.test)
-    data = TrainData(train, test, meta.mean, meta.std, len(meta.classes), meta.hflip)
+    data = TrainData(train, None, test, meta.mean, meta.std, len(meta.classes), meta.hflip)
     recipe = Recipe(epochs=settings.epochs, warmup_epochs=1, resolution=settings.resolution)
     found: Curves = {}
     for model_id in settings.models:
@@ -77,8 +77,8 @@ def table(found: Curves, settings: argparse.Namespace) -> list[str]:
         end = epochs[-1]
         rate = median(e.images_per_second for e in epochs)
         rows.append(
-            f"| {model_id} | {path} | {epochs[0].train_loss:.4f} | {end.train_loss:.4f} | {end.test_loss or 0:.4f} "
-            f"| {100 * (end.test_top1 or 0):.1f} % | {rate:.0f} |"
+            f"| {model_id} | {path} | {epochs[0].train_loss:.4f} | {end.train_loss:.4f} | {end.test['loss']:.4f} "
+            f"| {100 * end.test['top1']:.1f} % | {rate:.0f} |"
         )
     note = f"{settings.epochs} epochs, {settings.resolution} px, seed 0, n = 1 each; images/s: median over the epochs."
     return [*rows, "", note]
@@ -100,7 +100,7 @@ def plot(found: Curves, dataset: str, settings: argparse.Namespace) -> None:
         style["color"] = f"C{models.index(model_id)}"
         for panel, key in zip(panels, ("train_loss", "test_loss", "test_top1"), strict=True):
             panel.plot(
-                [e.epoch for e in epochs], [getattr(e, key) for e in epochs], label=f"{model_id} {path}", **style
+                [e.epoch for e in epochs], [e.readings()[key] for e in epochs], label=f"{model_id} {path}", **style
             )
             panel.set(title=key.replace("_", " "), xlabel="epoch")
     panels[0].legend(frameon=False)

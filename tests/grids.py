@@ -25,16 +25,19 @@ protocol:
   batch_size: 16
   resolution: 32
   normalize: dataset
-  data: {{short_side: 16}}
+  data: {{short_side: 16, val_fraction: {val}}}
+  selection: {selection}
 runtime: {{device: cpu, threads: 1, eval_batch_size: 64}}
 data_sources:
   blobs: {{folder: source}}
 """
 
 
-def write(folder: Path, *, epochs: int = 2, per_class: int = 16) -> Suite:
+def write(
+    folder: Path, *, epochs: int = 2, per_class: int = 16, val: float = 0.0, selection: str = "last_epoch"
+) -> Suite:
     """Write params.yaml and packed data of two easily told classes into a project folder, and return its suite."""
-    (folder / "params.yaml").write_text(PARAMS.format(epochs=epochs))
+    (folder / "params.yaml").write_text(PARAMS.format(epochs=epochs, val=val, selection=selection))
     _images(folder / "source", per_class)
     suite = open_suite(folder / "params.yaml")
     from mobilebench.datasets.packing.prepare import prepare

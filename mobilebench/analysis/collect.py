@@ -292,7 +292,9 @@ def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:
     seeds = tuple(sorted({cell.seed for cell in cells}))
     top1 = np.full((len(models), len(datasets), len(seeds)), np.nan)
     for r in records:
-        top1[models.index(r.model), datasets.index(r.dataset), seeds.index(r.seed)] = r.test_top1
+        top1[models.index(r.model), datasets.index(r.dataset), seeds.index(r.seed)] = (
+            np.nan if r.value is None else r.value
+        )
     return Matrix(models, datasets, seeds, top1, np.array([sizes.get(d, 0) for d in datasets], dtype=np.int64))
 
 

@@ -184,9 +184,9 @@ def _of_runs(name: str, found: Iterable[Details]) -> RunSet:
     parts: dict[str, dict[Cell, dict[str, str]]] = defaultdict(dict)
     for run in found:
         record, cell = run.record, run.record.cell
-        if record.test_top1 is None:
-            raise RunSetError(f"run {record.run_id} is {record.status}: it has no final test_top1 to compare")
-        cells[cell], sizes[cell.dataset] = record.test_top1, record.n_test or 0
+        if record.value is None:
+            raise RunSetError(f"run {record.run_id} is {record.status}: it has no final {record.metric} to compare")
+        cells[cell], sizes[cell.dataset] = record.value, record.n_test or 0
         parts["settings"][cell] = {key: value for key, value in run.params.items() if key not in _NOT_SETTINGS}
         parts["data"][cell] = {f"{cell.dataset} digest": record.data_digest}
         if "dvc_data" in run.tags:

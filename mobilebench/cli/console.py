@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mobilebench.evaluation.metrics import get_metric
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from mobilebench.config.suite import Cell
     from mobilebench.report.table import Table as ReportTable
@@ -47,8 +49,8 @@ class GridProgress:
 
     def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
         """Show that an epoch of a cell is done."""
-        top1 = "" if result.test_top1 is None else f"  test top-1 {100 * result.test_top1:.1f} %"
-        line = f"{cell.name}  epoch {result.epoch}/{epochs}  loss {result.train_loss:.3f}{top1}"
+        read = "".join(f"  {split} {_shown(values)}" for split, values in result.curves().items())
+        line = f"{cell.name}  epoch {result.epoch}/{epochs}  loss {result.train_loss:.3f}{read}"
         self._progress.update(self._grid, advance=1, detail=f"{line}  {result.images_per_second:,.0f} images/s")
         if not self._progress.console.is_terminal and result.epoch == epochs:
             self._progress.console.print(f"{line}  {result.images_per_second:,.0f} images/s", soft_wrap=True)
@@ -59,6 +61,13 @@ class GridProgress:
             return
         self._shown.add(message)
         self._progress.console.print(f"[bold]{cell.name}[/bold]: {message}", soft_wrap=True)
+
+
+def _shown(values: Mapping[str, float]) -> str:
+    """Return the first metric of an epoch's readings of a split, as people read it."""
+    name, value = next(item for item in values.items() if item[0] != "loss")
+    metric = get_metric(name)
+    return f"{metric.title.lower()} {metric.show(value)}{' %' if metric.percent else ''}"
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,10 +15,11 @@ from mobilebench.errors import UserError
 from mobilebench.system.names import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from dataclasses import Field
 
 T = TypeVar("T")
+_FORM = re.compile(r"literal\[.*\]|[A-Z][A-Za-z]+")  # how pydantic names the forms of a setting that has several
 _DEEPEST = 1000  # characters of a key, beyond any that is read: an alias may lead back to its own parent
 
 
@@ -78,9 +80,30 @@ def parse(kind: type[T], data: Any, where: str = "") -> T:
         # By way of JSON, where a list is the only way to write a tuple; strict types otherwise.
         return TypeAdapter(kind).validate_json(json.dumps(data))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(kind, problem, where) for problem in error.errors())) from None
+        raise ConfigError("\n".join(_explain(kind, problem, where) for problem in _meant(error.errors()))) from None
     except (TypeError, ValueError, RecursionError) as error:  # no JSON: a date, a list in itself
         raise ConfigError(f"{where.rstrip('. ') or kind.__name__}: {error}") from None
+
+
+def _meant(problems: Sequence[Any]) -> list[Any]:
+    """Return the problems of the form that was meant where a setting has two, a word or a mapping; pydantic has both.
+
+    What it calls the form it tried is no part of the key and is taken out of `loc`.
+    """
+    others = {
+        problem["loc"][:-1] for problem in problems if problem["type"] == "dataclass_type"
+    }  # no mapping was given
+    kept = []
+    for problem in problems:
+        *above, last = problem["loc"] or ("",)
+        is_word, message = problem["type"] == "literal_error", problem["msg"]
+        if _FORM.fullmatch(str(last)):
+            if is_word != (tuple(above) in others):
+                continue
+            message += " or a mapping" if is_word else ""
+        where = tuple(part for part in problem["loc"] if not _FORM.fullmatch(str(part)))
+        kept.append({**problem, "loc": where, "msg": message})
+    return kept
 
 
 def _explain(kind: type, problem: Any, where: str) -> str:

@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
+from mobilebench.evaluation.selection import BestVal
+
 # Read by pydantic on standard dataclasses; a plain dict, so nothing needs pydantic to import this module.
 _STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 
@@ -141,6 +143,15 @@ class Augment:
 
 
 @dataclass(frozen=True)
+class OnVal:
+    """A choice of the epoch that is made on validation images."""
+
+    best_val: BestVal = field(default_factory=BestVal)
+    """How the best epoch is told."""
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How one network is trained and read on one dataset.
 
@@ -187,8 +198,11 @@ class Recipe:
     """fp32, or bf16 under autocast."""
     init: Literal["scratch"] = "scratch"
     """Where the weights start."""
-    selection: Literal["last_epoch"] = "last_epoch"
-    """Which epoch is reported: only the last, because choosing on test data is not honest."""
+    selection: Literal["last_epoch"] | OnVal = "last_epoch"
+    """Which epoch's weights are kept and read on test: the last, or the best on the val split.
+
+    {best_val: {metric: top1, patience: 0, min_epochs: 1}} needs `data.val_fraction` or a dataset with a val split.
+    """
     model_options: dict[str, Scalar] = field(default_factory=dict)
     """Options given to the network's builder."""
     data: DataPolicy = field(default_factory=DataPolicy)
@@ -212,7 +226,19 @@ class Recipe:
             self.eval_resize,
             f"null or at least resolution ({self.resolution})",
         )
+        rule = self.best_val
+        _require(
+            rule is None or rule.min_epochs <= self.epochs,
+            "selection.best_val.min_epochs",
+            rule and rule.min_epochs,
+            f"at most epochs ({self.epochs})",
+        )
         _require(self.lr > 0, "lr", self.lr, "more than 0")
         _require(0 <= self.min_lr <= self.lr, "min_lr", self.min_lr, f"0 or more and at most lr ({self.lr})")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 <= value < 1")
+
+    @property
+    def best_val(self) -> BestVal | None:
+        """The rule by which an epoch is chosen on val, None where the last is kept."""
+        return self.selection.best_val if isinstance(self.selection, OnVal) else None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mobilebench.system.cpu import cores
+
+if TYPE_CHECKING:
+    from mobilebench.config.recipe import Recipe
 
 MOST_PROCESSES, LARGEST_BATCH = 4096, 1_000_000
 
@@ -24,9 +27,15 @@ class Runtime:
     acceleration: Literal["auto", "on", "off"] = "auto"
     """The techniques of training/accel: where they pay (auto), always (on), none of them (off, and on path plain)."""
     eval_every: int = 1
-    """Epochs between readings of the test curve, 0 for the last epoch only, whose value is always the reported one.
+    """Epochs between readings of the val and test curves, 0 for the last epoch only. Val is read each epoch where the
+    protocol's selection chooses by it.
 
     A reading of undefined outputs ends the cell as diverged, so one that is read often may end sooner.
+    """
+    test_curve: bool | None = None
+    """Whether test is read along the way, a curve that chooses nothing: what choosing on it would have gained shows
+    beside the result. False reads test once, with the kept weights. Null: true where the last epoch is kept, false
+    where one is chosen on val.
     """
     eval_batch_size: int = 256
     """Images per evaluation batch."""
@@ -57,6 +66,10 @@ class Runtime:
         if self.threads is not None or (self.cells_per_device or 1) == 1:
             return self.threads
         return max(1, cores() // (self.cells_per_device or 1))
+
+    def reads_test_curve(self, recipe: Recipe) -> bool:
+        """Return whether test is read along the way under a recipe."""
+        return recipe.best_val is None if self.test_curve is None else self.test_curve
 
     def workers(self, cells: int) -> int:
         """Return how many processes train this many cells, 1 for none beside this one."""

@@ -257,6 +257,11 @@ def default_metric(target: Target) -> Metric:
     return METRICS[DEFAULT_METRIC[target]]
 
 
+def metric_of(name: str, target: Target) -> Metric:
+    """Return the metric of a dataset: the one it names, or with "" its target's default. Raises as `get_metric`."""
+    return get_metric(name) if name else default_metric(target)
+
+
 def readings(predictions: Predictions, wanted: Iterable[Metric] | None = None) -> dict[str, float]:
     """Return {id: value} of these metrics, or of every packaged one for the target; undefined ones are left out.
 

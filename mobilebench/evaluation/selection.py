@@ -32,11 +32,11 @@ class BestVal:
         try:
             get_metric(self.metric)
         except MetricError as error:
-            raise ValueError(f"selection.metric: {error}") from None
+            raise ValueError(f"selection.best_val.metric: {error}") from None
         if self.patience < 0:
-            raise ValueError(f"selection.patience is {self.patience}; allowed: 0 (train all epochs) or more")
+            raise ValueError(f"selection.best_val.patience is {self.patience}; allowed: 0 (train all epochs) or more")
         if self.min_epochs < 1:
-            raise ValueError(f"selection.min_epochs is {self.min_epochs}; allowed: 1 or more")
+            raise ValueError(f"selection.best_val.min_epochs is {self.min_epochs}; allowed: 1 or more")
 
 
 @dataclass(frozen=True)

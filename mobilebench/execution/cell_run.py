@@ -10,18 +10,21 @@ import uuid
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from mobilebench import models
 from mobilebench.errors import TrackingError, UserError
+from mobilebench.evaluation.metrics import get_metric, metric_of, readings
 from mobilebench.execution.describe import start_event
+from mobilebench.execution.kept import keep_predictions, place_name
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
 from mobilebench.models.fingerprint import fingerprint
 from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.journal import CellBusyError
-from mobilebench.runs.records import result_path, write_result
+from mobilebench.runs.records import PREDICTIONS, PREDICTIONS_TAG, read_result, result_path, write_result
 from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.energy import meter_of
 from mobilebench.system.provenance import device_tags, write_files
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Cell
     from mobilebench.datasets.packing.packed import Packed
+    from mobilebench.evaluation.metrics import Metric
     from mobilebench.execution.context import RunContext
     from mobilebench.execution.training_run import Readings
     from mobilebench.runs.identity import Identity
@@ -69,6 +73,9 @@ class CellRun(TrainingRun):
         """Return whether there is nothing to train or record: the result is here, or was taken over just now."""
         if self.context.is_finished(self.cell):
             checkpoint.remove(self.checkpoint)  # killed after the result was written
+            record = read_result(result_path(self.context.results, self.cell))
+            if record is not None:
+                self._keep_predictions(record)
             return True
         return self.adopt()
 
@@ -148,8 +155,19 @@ class CellRun(TrainingRun):
         return record
 
     def _record(self, record: Record) -> None:
+        self._keep_predictions(record)
         write_result(self.context.results, record)
         checkpoint.remove(self.checkpoint)  # the weights are an artifact of the run now
+
+    def _keep_predictions(self, record: Record) -> None:
+        """Lay the run's predictions beside its result file: this journal's, or those of the tracking store.
+
+        A result without them is a result; what needs them says how to get them.
+        """
+        try:
+            keep_predictions(self.context.results, record, self.journal, self.context.tracker)
+        except TrackingError as error:
+            self.note(f"its predictions stay on the tracking server: {error}")
 
     def _move(self) -> None:
         """Make the journal that of a new run in this experiment; the old run stays as it was delivered.
@@ -200,10 +218,6 @@ class CellRun(TrainingRun):
                 "cell as things are now"
             )
 
-    def readings(self, result: EpochResult, joules: float | None) -> dict[str, float | None]:
-        """Return the epoch's losses, accuracy, rate, seconds and energy."""
-        return asdict(result) | {"energy_joules": joules}
-
     def epoch_done(self, result: EpochResult) -> None:
         """Show the epoch."""
         self.context.listener.epoch(self.cell, result, self.recipe.epochs)
@@ -212,23 +226,62 @@ class CellRun(TrainingRun):
         """Deliver what is new."""
         self.deliver()
 
-    def finish_event(self, trainer: Trainer, epochs: dict[int, Readings], last: Readings) -> Finish:
-        """Keep the weights as an artifact and return the final values, the cost and where they were computed."""
+    def finish_event(self, trainer: Trainer, epochs: dict[int, Readings]) -> Finish:
+        """Read test with the weights of the epoch that counts; keep these weights and the predictions as artifacts.
+
+        Returns the final values, the cost and where they were computed.
+        """
+        kept = self.load_chosen(trainer)
+        metrics, tags = self._final(trainer)
         with disk_errors(self.journal.artifacts):
             self.journal.artifacts.mkdir(exist_ok=True)
             checkpoint.save(self.journal.artifacts / "model.pt", trainer.model.state_dict())
-        metrics = self._cost | {
-            "final_test_top1": last["test_top1"],
-            "final_test_loss": last["test_loss"],
-            "n_test": float(len(self.context.packed.rows("test"))),
-            "train_seconds": sum(values["epoch_seconds"] for values in epochs.values()),
-        }
+        metrics |= self._cost | self._optimism(epochs, metrics)
+        metrics["train_seconds"] = sum(values["epoch_seconds"] for values in epochs.values())
         if all("energy_joules" in values for values in epochs.values()):
             metrics["train_energy_joules"] = sum(values["energy_joules"] for values in epochs.values())
-        tags = device_tags(trainer.device) | {"decisions": "; ".join(trainer.decisions)}
+        if trainer.recipe.best_val is not None:
+            metrics["kept_epoch"] = float(kept)
+        tags |= device_tags(trainer.device) | {"decisions": "; ".join(trainer.decisions)}
         return Finish(
-            step=trainer.recipe.epochs, metrics=metrics, tags=tags | {"energy_source": meter_of(trainer.device).source}
+            step=trainer.epoch, metrics=metrics, tags=tags | {"energy_source": meter_of(trainer.device).source}
         )
+
+    def _final(self, trainer: Trainer) -> tuple[Readings, dict[str, str]]:
+        """Return every metric of the present weights on test, and on val where there is one, and the predictions' tags.
+
+        The predictions are kept. Readings come from logits of full precision, the file has them in half.
+        """
+        metrics: Readings = {}
+        tags: dict[str, str] = {}
+        packed = self.context.packed
+        for split in ("val", "test"):
+            rows = packed.rows(split)
+            if not len(rows):
+                continue
+            loss, found = trainer.predict(split)
+            named = replace(found, ids=np.array([packed.index[row].path for row in rows], dtype=np.str_))
+            own = get_metric(self._metric().id)
+            read = {own.id: own.value(named)} | readings(named) | {"loss": loss}
+            metrics |= {f"final_{split}_{name}": value for name, value in read.items() if name != "nll"}
+            metrics[f"n_{split}"] = float(len(rows))
+            with disk_errors(self.journal.artifacts):
+                digest = named.save(self.journal.artifacts / PREDICTIONS / place_name(split))
+            tags[PREDICTIONS_TAG + split] = digest
+        return metrics, tags
+
+    def _metric(self) -> Metric:
+        meta = self.context.packed.meta
+        return metric_of(meta.metric, meta.target)
+
+    def _optimism(self, epochs: dict[int, Readings], final: Readings) -> Readings:
+        """Return what choosing the epoch on test would have added to the reported value, where test was read along."""
+        metric = self._metric()
+        curve = [values[f"test_{metric.id}"] for values in epochs.values() if f"test_{metric.id}" in values]
+        if len(curve) < 2:
+            return {}
+        best = max(curve) if metric.higher_is_better else min(curve)
+        return {"optimism_of_choosing_on_test": abs(best - final[f"final_test_{metric.id}"])}
 
     def note(self, message: str) -> None:
         """Pass on something a person should know about the cell."""
@@ -263,10 +316,13 @@ def count(model: torch.nn.Module, resolution: int) -> Readings:
 
 
 def train_data(packed: Packed) -> TrainData:
-    """Return the packed dataset as the training loop wants it: rows to learn from, rows to read at the end."""
+    """Return the packed dataset as the training loop wants it: rows to learn from, to choose on, to read at the end."""
 
     def split(name: str) -> Split:
         return Split(packed.images, packed.labels, packed.rows(name))
 
     meta = packed.meta
-    return TrainData(split("train"), split("test"), meta.mean, meta.std, len(meta.classes), meta.hflip)
+    val = split("val") if len(packed.rows("val")) else None
+    return TrainData(
+        split("train"), val, split("test"), meta.mean, meta.std, len(meta.classes), meta.hflip, meta.target
+    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mobilebench.config.ids import is_id
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
+from mobilebench.execution.kept import keep_predictions
 from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.identity import digest_of_tags, from_tags
 from mobilebench.runs.journal import CellBusyError, Journal, JournalError
@@ -94,7 +95,9 @@ def _held(journal: Journal) -> Iterator[Journal]:
 def _copied(journal: Journal, place: Path) -> Journal:
     folder = place / journal.folder.name
     with disk_errors(folder):
-        shutil.copytree(journal.folder, folder, ignore=shutil.ignore_patterns("checkpoint*", "lock", "holder.txt"))
+        shutil.copytree(
+            journal.folder, folder, ignore=shutil.ignore_patterns("checkpoint*", "chosen-*", "lock", "holder.txt")
+        )
         for path in (folder, *folder.rglob("*")):  # the copies are as read-only as what they are of
             path.chmod(0o700 if path.is_dir() else 0o600)
     return Journal(folder)
@@ -150,15 +153,15 @@ def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
     if not delivered and not start.redo:
         theirs = tracker.finished(start.experiment, start.tags["identity"])
         if theirs is not None and theirs.run_id != journal.delivery.run_id:
-            _keep(results, theirs)
+            _keep(results, theirs, journal, tracker)
             tracker.give_way(journal, theirs)
             return False
-    _keep(results, tracker.publish(journal))
+    _keep(results, tracker.publish(journal), journal, tracker)
     return True
 
 
-def _keep(results: Path, record: Record) -> None:
-    """Write the cell's result file, unless one of another identity is there.
+def _keep(results: Path, record: Record, journal: Journal, tracker: Tracker) -> None:
+    """Write the cell's result file and its predictions, unless one of another identity is there.
 
     Which of the two counts is for params.yaml to say; `mobilebench train` takes the right one from the server.
     """
@@ -167,6 +170,7 @@ def _keep(results: Path, record: Record) -> None:
     except UserError:  # damaged: it is written again
         present = None
     if present is None or present.identity == record.identity:
+        keep_predictions(results, record, journal, tracker)
         write_result(results, record)
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mobilebench.config.parsing import flatten
+from mobilebench.datasets.spec import SPLITS
+from mobilebench.evaluation.metrics import metric_of
 from mobilebench.runs.events import DatasetInput, Start
 from mobilebench.system.layout import PACKED
 from mobilebench.system.provenance import dvc_digest, environment
@@ -38,6 +40,8 @@ def start_event(context: RunContext, identity: Identity) -> Start:
         "kind": "cell",
         "cell": cell.name,
         "identity": identity.digest,
+        "target": packed.meta.target,
+        "metric": metric_of(packed.meta.metric, packed.meta.target).id,
     }
     data = dvc_digest(f"{PACKED}/{cell.dataset}")
     return Start(
@@ -46,7 +50,7 @@ def start_event(context: RunContext, identity: Identity) -> Start:
         tags=with_surroundings(tags | ({"dvc_data": data} if data else {})),
         params=parameters(cell, suite.protocol.recipe_for(cell.model, cell.dataset))
         | {"num_classes": len(packed.meta.classes)},
-        dataset=dataset_input(packed, {split: len(packed.rows(split)) for split in ("train", "test")}),
+        dataset=dataset_input(packed, {split: len(rows) for split in SPLITS if len(rows := packed.rows(split))}),
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mobilebench.config.ids import slug
 from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
+from mobilebench.evaluation.metrics import METRICS
 from mobilebench.execution.cell_run import build, train_data
 from mobilebench.runs.journal import Journal
 from mobilebench.system.layout import STATE
@@ -70,10 +71,11 @@ def model_name(record: Record) -> str:
 def register(tracker: Tracker, suite: Suite, packed: Packed, records: Iterable[Record]) -> Iterator[Registered]:
     """Make every finished record of one dataset a version, once, and yield what was done; then set the aliases.
 
-    `best` is the version with the highest test top-1 on the records' data: a pointer for users, not an estimate,
-    because it was chosen on the test split. `paper` is the version of the paper's recipe with its first seed. Versions
-    that were not made here (by MLflow's own means, say) are left alone: no alias is set by what they may be. Raises
-    RegistryError for a run without weights or of other data than the packed.
+    `best` is the best version on the records' data by their dataset's metric, on validation images where every version
+    was read on some, else on test: a pointer for users then, not an estimate, because it was chosen on the test split.
+    `paper` is the version of the paper's recipe with its first seed. Versions that were not made here (by MLflow's own
+    means, say) are left alone: no alias is set by what they may be. Raises RegistryError for a run without weights or
+    of other data than the packed.
     """
     names: dict[str, str] = {}
     for record in records:
@@ -106,8 +108,14 @@ def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Vers
             "recipe_hash": record.recipe_hash,
             "protocol_hash": record.protocol_hash,
             "data_digest": record.data_digest,
-            "test_top1": repr(record.test_top1),
+            "metric": record.metric,
+            f"test_{record.metric}": repr(record.value),
             "n_test": str(record.n_test),
+            **(
+                {f"val_{record.metric}": repr(val)}
+                if (val := record.val_metrics.get(record.metric)) is not None
+                else {}
+            ),
         },
     )
 
@@ -132,24 +140,31 @@ def _classifier(tracker: Tracker, packed: Packed, record: Record, recipe: Recipe
 
 def own_versions(tracker: Tracker, name: str) -> list[Version]:
     """Return the versions of a registered model that say of themselves what `register` writes, oldest first."""
-    return [version for version in tracker.registry.versions(name) if _top1(version) is not None]
+    return [version for version in tracker.registry.versions(name) if _value(version, "test") is not None]
 
 
-def _top1(version: Version) -> float | None:
-    """Return the accuracy that a version is tagged with, None for a version that was made by other means."""
+def _value(version: Version, split: str) -> float | None:
+    """Return the value that a version is tagged with, larger ones better; None for one that was made by other means."""
     tags = version.tags
+    metric = METRICS.get(tags.get("metric", "top1"))
+    if metric is None or not {"model", "dataset", "seed"} <= tags.keys():
+        return None
     try:
-        top1 = float(tags["test_top1"]) if {"model", "dataset", "seed"} <= tags.keys() else math.nan
+        value = float(tags[f"{split}_{metric.id}"])
     except (KeyError, ValueError):
         return None
-    return top1 if 0 <= top1 <= 1 else None
+    low, high = metric.bounds
+    return (value if metric.higher_is_better else -value) if low <= value <= high else None
 
 
 def _set_aliases(tracker: Tracker, name: str, data: str) -> None:
     versions = own_versions(tracker, name)
     # Accuracies on other test images are no higher and no lower. A version of before this tag existed is let pass.
     alike = [version for version in versions if version.tags.get("data_digest", data) == data]
-    tracker.registry.alias(max(alike, key=lambda v: _top1(v) or 0.0), BEST)
+    newest = alike[-1].tags.get("metric", "top1")
+    alike = [version for version in alike if version.tags.get("metric", "top1") == newest]
+    split = "val" if all(_value(version, "val") is not None for version in alike) else "test"
+    tracker.registry.alias(max(alike, key=lambda version: _value(version, split) or -math.inf), BEST)
     paper = parse_suite(preset_text(PAPER_SUITE), PAPER_SUITE)
     for version in versions:
         tags = version.tags

@@ -2,21 +2,28 @@
 
 Every step is safe to be killed after. An epoch goes into the checkpoint together with its readings, then into the
 journal, then to whoever listens. A training that is called again goes on after its last epoch, in the same journal.
+
+Where an epoch is chosen on validation images, the choice is a function of the journal's readings alone. The chosen
+weights lie in a file of their own, written before the epoch is kept and removed after a better one is.
 """
 
 from __future__ import annotations
 
+import math
 import traceback
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from mobilebench.evaluation.selection import Choice, judge
 from mobilebench.runs.events import Epoch, Fail, Finish, Interrupt, Resume, Start, reason_tags
 from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.energy import meter_of
 from mobilebench.system.signals import deferred_signals
 from mobilebench.training import checkpoint
+from mobilebench.training.errors import TrainingError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mobilebench.runs.journal import Journal
@@ -68,42 +75,102 @@ class TrainingRun(ABC):
 
     def _train_epochs(self) -> None:
         trainer = self.make_trainer()
-        last = self._restore(trainer)
+        self._restore(trainer)
         meter = meter_of(trainer.device)
-        for result in trainer.epochs():
-            last = self._keep(trainer, result, meter.lap())
+        epochs = trainer.epochs()
+        while not self._choice(trainer).stop and (result := next(epochs, None)) is not None:
+            self._keep(trainer, result, meter.lap())
             self.epoch_done(result)
             self.changed()
             if self.gives_up(result):
                 break
-        self.journal.append(self.finish_event(trainer, self._epochs(), last))
+        self.journal.append(self.finish_event(trainer, self._epochs()))
+        self._forget_weights(keep=None)
 
-    def _restore(self, trainer: Trainer) -> Readings:
-        """Load the checkpoint and return its epoch's readings, empty without one.
+    def _choice(self, trainer: Trainer, newest: Mapping[int, Readings] | None = None) -> Choice:
+        """Return which epoch of the journal, and of `newest` where it lacks that, is to be kept, if one is chosen."""
+        rule = trainer.recipe.best_val
+        if rule is None:
+            return Choice(None, stop=False)
+        epochs = {**(newest or {}), **self._epochs()}
+        # A metric that is undefined for an epoch's predictions has no reading there, and the epoch is not chosen.
+        return judge([epochs[epoch].get(f"val_{rule.metric}", math.nan) for epoch in sorted(epochs)], rule)
+
+    def chosen_epoch(self, trainer: Trainer) -> int:
+        """Return the epoch that counts: the best on val so far, or the last where none is chosen.
+
+        Raises TrainingError where none can be chosen.
+        """
+        rule = trainer.recipe.best_val
+        if rule is None:
+            return trainer.epoch
+        keep = self._choice(trainer).keep
+        if keep is None:
+            raise TrainingError(
+                f"no epoch can be chosen: {rule.metric} is undefined for the validation images in each that may be. "
+                "Choose by another metric (selection.best_val.metric) or hold out more images (data.val_fraction)"
+            )
+        return keep
+
+    def load_chosen(self, trainer: Trainer) -> int:
+        """Give the network the weights of the epoch that counts and return the epoch.
+
+        Raises TrainingError where they are gone or damaged, or no epoch could be chosen.
+        """
+        keep = self.chosen_epoch(trainer)
+        if trainer.recipe.best_val is None:
+            return keep
+        weights = checkpoint.load(self._weights(keep))
+        if weights is None:
+            raise TrainingError(
+                f"the weights of epoch {keep}, the best on val, are gone from {self.journal.folder}; train the cell "
+                "anew with --redo"
+            )
+        trainer.load_weights(weights)
+        return keep
+
+    def _weights(self, epoch: int) -> Path:
+        return self.journal.folder / f"chosen-{epoch}.pt"
+
+    def _forget_weights(self, keep: int | None) -> None:
+        for path in self.journal.folder.glob("chosen-*"):
+            if keep is None or not path.name.startswith(self._weights(keep).name):
+                path.unlink(missing_ok=True)
+
+    def _restore(self, trainer: Trainer) -> None:
+        """Load the checkpoint, if there is one.
 
         A process that was killed between checkpoint and journal left an epoch that the journal lacks: it is added.
         """
         saved = checkpoint.load(self.checkpoint)
         if saved is None:
-            return {}
+            return
         trainer.load_state_dict(saved)
         self.note(f"goes on after epoch {trainer.epoch}")
         readings = dict(saved.get("result") or self._epochs()[trainer.epoch])
         self._append(trainer.epoch, readings)
-        return readings
 
-    def _keep(self, trainer: Trainer, result: EpochResult, joules: float | None) -> Readings:
-        """Keep one epoch and return its readings. They are in the checkpoint too: the two cannot come apart."""
-        readings = {name: float(value) for name, value in self.readings(result, joules).items() if value is not None}
+    def _keep(self, trainer: Trainer, result: EpochResult, joules: float | None) -> None:
+        """Keep one epoch. Its readings are in the checkpoint too: the two cannot come apart."""
+        readings = result.readings() | ({} if joules is None else {"energy_joules": joules})
         with disk_errors(self.journal.folder), deferred_signals():
+            keep = self._choice(trainer, {result.epoch: readings}).keep
+            # An epoch that the journal has is trained again after the newest checkpoint was damaged: where that is not
+            # bit for bit the same, the first time counts.
+            if keep == result.epoch and not self._has(result.epoch):
+                checkpoint.save(self._weights(keep), trainer.model.state_dict())
             checkpoint.save(self.checkpoint, trainer.state_dict() | {"result": readings})
             self._append(result.epoch, readings)
-        return readings
+            if keep is not None:
+                self._forget_weights(keep)
 
     def _append(self, epoch: int, readings: Readings) -> None:
-        last = self.journal.last(Epoch)
-        if last is None or last.step < epoch:  # else written before the newest checkpoint was damaged
+        if not self._has(epoch):  # else written before the newest checkpoint was damaged
             self.journal.append(Epoch(step=epoch, metrics={k: v for k, v in readings.items() if k != "epoch"}))
+
+    def _has(self, epoch: int) -> bool:
+        last = self.journal.last(Epoch)
+        return last is not None and last.step >= epoch
 
     def _epochs(self) -> dict[int, Readings]:
         return {event.step: event.metrics for event in self.journal.events() if isinstance(event, Epoch)}
@@ -134,12 +201,8 @@ class TrainingRun(ABC):
         """Return the trainer at its first epoch."""
 
     @abstractmethod
-    def readings(self, result: EpochResult, joules: float | None) -> dict[str, float | None]:
-        """Return what is kept of an epoch, by name; None is left out."""
-
-    @abstractmethod
-    def finish_event(self, trainer: Trainer, epochs: dict[int, Readings], last: Readings) -> Finish:
-        """Return the run's end. epochs: the readings of every epoch; last: those of the last one."""
+    def finish_event(self, trainer: Trainer, epochs: dict[int, Readings]) -> Finish:
+        """Return the run's end. epochs: the readings of every epoch."""
 
     @abstractmethod
     def changed(self) -> None:

@@ -66,9 +66,12 @@ def keep_report(tracker: Tracker, experiment: str, results: Path, paths: Iterabl
 
 
 def _curve(tracker: Tracker, record: Record) -> Curve:
-    points = tracker.curves(record.run_id, ["test_top1"])["test_top1"]
+    """Return the curve of a run's metric on test, or on val where test was read once."""
+    found = tracker.curves(record.run_id, [f"{split}_{record.metric}" for split in ("test", "val")])
+    split = "test" if found[f"test_{record.metric}"] else "val"
+    points = found[f"{split}_{record.metric}"]
     epochs, values = zip(*points, strict=True) if points else ((), ())
-    return Curve(record.model, record.dataset, record.seed, tuple(epochs), tuple(values))
+    return Curve(record.model, record.dataset, record.seed, tuple(epochs), tuple(values), record.metric, split)
 
 
 def _costs(results: Path, records: list[Record]) -> tuple[CostRow, ...] | None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mobilebench.report.inputs import ReportInputs
 
 
+CURVE_COLUMNS = ("cell", "model", "dataset", "seed", "split", "metric", "epoch", "value")
+
+
 def write_metrics(path: Path, inputs: ReportInputs) -> Path:
     """Write every model's xScore, G and V and the size of the grid; an undefined number is left out, JSON has none."""
     scored = {
@@ -40,13 +43,13 @@ def write_plots(folder: Path, inputs: ReportInputs, dataset: str) -> tuple[Path,
     """Write xscore.csv, curves.csv and proxy.csv (accuracy on `dataset` against xScore) under `folder`."""
     scores = [(r.model, r.score, r.low, r.high) for r in inputs.scores.rows if math.isfinite(r.score)]
     curves = [
-        (f"{c.model}.{c.dataset}.{c.seed}", c.model, c.dataset, c.seed, epoch, value)
+        (f"{c.model}.{c.dataset}.{c.seed}", c.model, c.dataset, c.seed, c.split, c.metric, epoch, value)
         for c in inputs.curves
-        for epoch, value in zip(c.epochs, c.test_top1, strict=True)
+        for epoch, value in zip(c.epochs, c.values, strict=True)
     ]
     return (
         _csv(folder / "xscore.csv", ("model", "xscore", "low", "high"), scores),
-        _csv(folder / "curves.csv", ("cell", "model", "dataset", "seed", "epoch", "test_top1"), curves),
+        _csv(folder / "curves.csv", CURVE_COLUMNS, curves),
         _csv(folder / "proxy.csv", ("model", "test_top1", "xscore"), _proxy(inputs, dataset)),
     )
 

@@ -36,8 +36,12 @@ class Curve:
     """Seed of the cell."""
     epochs: tuple[int, ...]
     """The epochs, from 1."""
-    test_top1: tuple[float, ...]
-    """Test top-1 after each of them, fractions."""
+    values: tuple[float, ...]
+    """The readings after each of them."""
+    metric: str = "top1"
+    """Id of the metric read."""
+    split: str = "test"
+    """The split it was read on."""
 
 
 @dataclass(frozen=True)

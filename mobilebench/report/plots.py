@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.analysis import cost_columns
 from mobilebench.report.figures import WIDTH, runs_line
 from mobilebench.report.label_placement import apart, label_points
@@ -145,7 +146,7 @@ def element_plot(inputs: ReportInputs) -> Picture:
 
 @styled()
 def curves_plot(inputs: ReportInputs) -> Picture:
-    """Return test top-1 by epoch, one panel a dataset; the best three by xScore are named, the others grey."""
+    """Return the metric by epoch, one panel a dataset; the best three by xScore are named, the others grey."""
     names = [d for d in inputs.matrix.datasets if any(c.dataset == d for c in inputs.curves)]
     columns = min(2, len(names))
     figure, panels = canvas(WIDTH, 0.6 + 2.1 * -(-len(names) // columns), -(-len(names) // columns), columns)
@@ -156,20 +157,30 @@ def curves_plot(inputs: ReportInputs) -> Picture:
         for curve in sorted((c for c in inputs.curves if c.dataset == name), key=lambda c: c.model in best):
             first = curve.seed == min(c.seed for c in inputs.curves)
             panel.plot(
-                curve.epochs, [100 * v for v in curve.test_top1], styles.get(curve.model, "-"),
+                curve.epochs, _as_shown(curve), styles.get(curve.model, "-"),
                 color=colours.get(curve.model, LINE), linewidth=1.4 if curve.model in best else 0.8,
                 marker="o" if len(curve.epochs) == 1 else None, markersize=3,
                 label=curve.model if curve.model in best and first else None,
             )  # fmt: skip
+            panel.set_ylabel(_read(curve), fontsize=9)
         panel.set_title(name)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
     lines = {line.get_label(): line for panel in panels for line in panel.get_lines() if line.get_label() in best}
     figure.legend(list(lines.values()), [str(name) for name in lines], loc="outside upper center", ncols=3)
     figure.supxlabel("epoch", fontsize=9)
-    figure.supylabel("test top-1 (%)", fontsize=9)
-    caption = "Learning curves, each line one run; shown for diagnosis, the last epoch alone is scored. "
+    caption = "Learning curves, each line one run; shown for diagnosis, the kept epoch alone is scored. "
     return Picture("curves", caption + _curve_count(inputs.curves), figure)
+
+
+def _as_shown(curve: Curve) -> list[float]:
+    return [100 * value if get_metric(curve.metric).percent else value for value in curve.values]
+
+
+def _read(curve: Curve) -> str:
+    """Return what a curve shows: `test top-1 (%)`."""
+    metric = get_metric(curve.metric)
+    return f"{curve.split} {metric.title.lower()}{' (%)' if metric.percent else ''}"
 
 
 def _curve_count(curves: Sequence[Curve]) -> str:

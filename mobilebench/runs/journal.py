@@ -196,13 +196,14 @@ class Journal:
 
     def clear(self) -> None:
         """Forget everything, to train the cell from the start; the lock stays."""
-        for path in (self.path, self._delivery, *self.folder.glob("checkpoint*")):
+        weights = (path for name in ("checkpoint*", "chosen-*") for path in self.folder.glob(name))
+        for path in (self.path, self._delivery, *weights):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove what writes cut short by a kill left behind; call it while holding the cell."""
-        for path in (p for folder in (self.folder, self.artifacts) for p in folder.glob("*.part*")):
+        for path in (*self.folder.glob("*.part*"), *self.artifacts.rglob("*.part*")):
             path.unlink(missing_ok=True)
 
     def _drop_torn_line(self) -> bytes | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 from mobilebench.config.ids import is_id
 from mobilebench.config.parsing import parse
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
+PREDICTIONS = "predictions"  # below a results folder, and of a run's artifacts
+PREDICTIONS_TAG = "predictions."  # and then the split: the tag of a run with the digest of what it kept
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 
 
@@ -27,9 +29,9 @@ Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 class Record:
     """One run of one cell as the tracking server or a result file has it.
 
-    data_digest is `Meta.data_digest` of the packed data. test_top1 is a fraction in [0, 1] at the last epoch, n_test
-    the number of test images it was read on; both are None while the run is not finished. params and macs are integers
-    at the cell's class count and resolution.
+    data_digest is `Meta.data_digest` of the packed data. metrics are {id: value} on the n_test test images with the
+    kept weights, val_metrics the same on validation images where there are any; both are empty while the run is not
+    finished. params and macs are integers at the cell's class count and resolution.
     """
 
     run_id: str
@@ -40,8 +42,7 @@ class Record:
     data_digest: str
     code_version: int
     status: Status
-    test_top1: float | None = None
-    test_loss: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
     n_test: int | None = None
     params: int | None = None
     macs: int | None = None
@@ -53,6 +54,16 @@ class Record:
     """Fingerprint of the network as built."""
     end_time: int | None = None
     """When the run ended, in milliseconds since 1970."""
+    metric: str = "top1"
+    """Id of the metric that its dataset is read by where nothing else is asked for."""
+    val_metrics: dict[str, float] = field(default_factory=dict)
+    predictions: dict[str, str] = field(default_factory=dict)
+    """{split: `Predictions.digest`} of what it kept, of test and, where there is one, of val."""
+
+    @property
+    def value(self) -> float | None:
+        """Value of `metric` on test; None while the run is not finished."""
+        return self.metrics.get(self.metric)
 
     @property
     def cell(self) -> Cell:
@@ -92,7 +103,22 @@ def read_result(path: Path) -> Record | None:
         raise UserError(
             f"{path} is damaged ({error}); remove it and run `mobilebench train` to write it again"
         ) from None
-    return parse(Record, data, f"{path}: ")
+    return parse(Record, _as_now(data), f"{path}: ")
+
+
+def _as_now(data: Any) -> Any:
+    """Return a record as it is written now: before there were other metrics it held top-1 and the loss alone."""
+    if not isinstance(data, dict) or "test_top1" not in data:
+        return data
+    rest = {key: value for key, value in data.items() if key not in {"test_top1", "test_loss"}}
+    earlier = {"top1": data["test_top1"], "nll": data.get("test_loss")}
+    return rest | {"metrics": {key: value for key, value in earlier.items() if value is not None}}
+
+
+def predictions_path(results: Path, cell: Cell, split: str = "test") -> Path:
+    """Return where the predictions of a finished cell lie; of test beside those of val. Raises as `result_path`."""
+    dataset = result_path(results, cell).parent.name
+    return results / PREDICTIONS / dataset / f"{cell.name}{'' if split == 'test' else f'.{split}'}.npz"
 
 
 def read_results(results: Path) -> list[Record]:
@@ -102,9 +128,22 @@ def read_results(results: Path) -> list[Record]:
 
 
 def to_frame(records: Iterable[Record]) -> DataFrame:
-    """Return one row per record, its fields as columns; an absent value is NA or None."""
+    """Return one row per record, its fields as columns; an absent value is NA or None.
+
+    A metric of test is the column `test_<id>`, one of val `val_<id>`; `test_top1` is there always.
+    """
     import pandas as pd
 
-    frame = pd.DataFrame([asdict(r) for r in records], columns=[column.name for column in fields(Record)])
+    rows = [_flat(record) for record in records]
+    plain = [column.name for column in fields(Record) if column.name not in {"metrics", "val_metrics", "predictions"}]
+    read = dict.fromkeys(["test_top1", *(key for row in rows for key in row if key not in plain)])
+    frame = pd.DataFrame(rows, columns=[*plain, *read])
     # Whole numbers stay whole where some are absent.
     return frame.astype(dict.fromkeys(("n_test", "params", "macs"), "Int64"))
+
+
+def _flat(record: Record) -> dict[str, Any]:
+    row = asdict(record)
+    read = {"test": row.pop("metrics"), "val": row.pop("val_metrics")}
+    row.pop("predictions")
+    return row | {f"{split}_{name}": value for split in read for name, value in read[split].items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from mobilebench.errors import UserError
+from mobilebench.evaluation.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -135,23 +136,36 @@ def _of_one_identity(cell: Cell, finished: list[Record], wanted: Identity | None
 
 
 def _sound(cell: Cell, record: Record) -> Record | Problem:
-    if record.test_top1 is None or not 0 <= record.test_top1 <= 1 or not record.n_test:
-        found = f"test_top1 {record.test_top1}, n_test {record.n_test}"
+    if record.value is None or not record.n_test:
+        problem = f"test_{record.metric} {record.value}, n_test {record.n_test}; expected a number of each"
+    else:
+        problem = next(filter(None, (_outside(name, value) for name, value in record.metrics.items())), "")
+    if problem:
         delete = f"`mlflow runs delete --run-id {record.run_id}`"
         return Problem(
             cell,
             "damaged",
-            f"run {record.run_id} is FINISHED with {found}; expected a fraction in [0, 1]. Its values were changed in "
-            f"the store, or it is no run of this program: after {delete}, `mobilebench score` says how to go on",
+            f"run {record.run_id} is FINISHED with {problem}. Its values were changed in the store, or it is no run of "
+            f"this program: after {delete}, `mobilebench score` says how to go on",
         )
-    if record.test_loss is not None and not math.isfinite(record.test_loss):  # of a version that let this pass
+    loss = record.metrics.get("nll")
+    if loss is not None and not math.isfinite(loss):  # of a version that let this pass
         detail = (
-            f"run {record.run_id} is FINISHED with test_loss {record.test_loss}: its network diverged, and its top-1 "
-            "is one of undefined outputs. Give its cell a smaller lr in params.yaml (an override), then run "
+            f"run {record.run_id} is FINISHED with test_loss {loss}: its network diverged, and its other metrics "
+            "are of undefined outputs. Give its cell a smaller lr in params.yaml (an override), then run "
             f"`mobilebench train {cell.dataset}`"
         )
         return Problem(cell, "damaged", detail)
     return record
+
+
+def _outside(name: str, value: float) -> str:
+    """Return in words that a value cannot be one of its metric; "" where it can, or the metric is not known here."""
+    metric = METRICS.get(name)
+    if metric is None or name == "nll":  # an undefined loss is a divergence, which is said in other words
+        return ""
+    low, high = metric.bounds
+    return "" if low <= value <= high else f"test_{name} {value}; expected a number in [{low:g}, {high:g}]"
 
 
 def _mixed(records: Sequence[Record]) -> list[Problem]:
@@ -216,7 +230,7 @@ def compare_files(
     found = []
     for file in files:
         record = taken.get(file.cell)
-        if record is not None and (record.run_id, record.test_top1) != (file.run_id, file.test_top1):
+        if record is not None and (record.run_id, record.value) != (file.run_id, file.value):
             found.append(_contradiction(file, record))
         elif record is None and file.run_id not in known:
             found.append(_lost(file, find(file.run_id), can_deliver=has_journal(file)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.errors import UserError
+from mobilebench.evaluation.metrics import METRICS
 from mobilebench.runs.events import Epoch, Fail, Finish
 from mobilebench.runs.identity import from_tags, wanted
 from mobilebench.runs.journal import Journal
@@ -90,10 +91,16 @@ def _known(suite: Suite, identity: Identity, record: Record | None) -> CellState
             return CellState("undelivered", "other experiment", f"finished under another experiment's name; {advice}")
         if journal.waits_for(suite.experiment):
             return _undelivered()
-        top1 = "?" if record.test_top1 is None else f"{100 * record.test_top1:.1f} %"
-        return CellState("finished", top1)
+        return CellState("finished", _shown(record))
     epochs = suite.protocol.recipe_for(cell.model, cell.dataset).epochs
     return _unfinished(journal, epochs, cell.dataset) if journal.events() else None
+
+
+def _shown(record: Record) -> str:
+    metric = METRICS.get(record.metric)
+    if record.value is None or metric is None:
+        return "?"
+    return f"{100 * record.value:.1f} %" if metric.percent else f"{record.value:.3f}"
 
 
 def _undelivered() -> CellState:

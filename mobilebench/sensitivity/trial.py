@@ -107,17 +107,6 @@ class TrialRun(TrainingRun):
         model = build(job.cell, len(packed.meta.classes), job.recipe)
         return Trainer(model, probe_data(packed, job.cut), job.recipe, job.cell.seed, job.runtime)
 
-    def readings(self, result: EpochResult, joules: float | None) -> dict[str, float | None]:
-        """Return the epoch's readings; the loop's `test` readings are of the validation images, and are named so."""
-        return {
-            "train_loss": result.train_loss,
-            "lr": result.lr,
-            "epoch_seconds": result.epoch_seconds,
-            "energy_joules": joules,
-            "val_loss": result.test_loss,
-            "val_top1": result.test_top1,
-        }
-
     def changed(self) -> None:
         """Have the journal delivered by the process that runs the trials."""
         self._send(Deliver())
@@ -127,21 +116,26 @@ class TrialRun(TrainingRun):
         job = self._job
         self._send(
             TrialProgress(
-                job.name, result.epoch, job.recipe.epochs, result.train_loss, result.test_top1, result.images_per_second
+                job.name,
+                result.epoch,
+                job.recipe.epochs,
+                result.train_loss,
+                result.val.get("top1"),
+                result.images_per_second,
             )
         )
 
     def gives_up(self, result: EpochResult) -> bool:
         """Return whether the pruner sees no hope for the trial."""
-        if self._judge is None or result.test_top1 is None:
-            return False
-        return self._judge(result.epoch, result.test_top1)
+        value = result.val.get("top1")
+        return self._judge is not None and value is not None and self._judge(result.epoch, value)
 
-    def finish_event(self, trainer: Trainer, epochs: dict[int, Readings], last: Readings) -> Finish:
-        """Return the last readings as the trial's outcome."""
+    def finish_event(self, trainer: Trainer, epochs: dict[int, Readings]) -> Finish:
+        """Return the readings of the epoch that counts as the trial's outcome."""
+        counts = epochs[self.chosen_epoch(trainer)]
         seconds = sum(values["epoch_seconds"] for values in epochs.values())
         pruned = trainer.epoch < self._job.recipe.epochs
-        outcome = TrialOutcome(last["val_top1"], last["val_loss"], seconds, pruned)
+        outcome = TrialOutcome(counts["val_top1"], counts["val_loss"], seconds, pruned)
         return Finish(
             step=trainer.epoch,
             metrics={
@@ -156,7 +150,7 @@ class TrialRun(TrainingRun):
 
 
 def probe_data(packed: Packed, cut: ValCut) -> TrainData:
-    """Return the data of a trial: the place of the test split is taken by the validation images; test is not in it."""
+    """Return the data of a trial: what is learnt from and what is chosen on; test is not in it."""
     meta = packed.meta
     train, val = (Split(packed.images, packed.labels, rows) for rows in (cut.train, cut.val))
-    return TrainData(train, val, meta.mean, meta.std, len(meta.classes), meta.hflip)
+    return TrainData(train, val, None, meta.mean, meta.std, len(meta.classes), meta.hflip)

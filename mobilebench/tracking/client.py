@@ -6,7 +6,7 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
@@ -211,7 +211,8 @@ class Tracker:
     def artifact(self, run_id: str, name: str, folder: Path) -> Path | None:
         """Fetch one artifact of a run into a folder and return its path, None when the run has none of that name."""
         with self._errors("read"):
-            if name not in {item.path for item in self._client.list_artifacts(run_id)}:
+            above = str(PurePosixPath(name).parent)
+            if name not in {item.path for item in self._client.list_artifacts(run_id, None if above == "." else above)}:
                 return None
             return Path(self._client.download_artifacts(run_id, name, str(folder)))
 

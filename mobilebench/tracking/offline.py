@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mobilebench.runs.journal import Journal
     from mobilebench.runs.records import Record
 
@@ -32,6 +34,10 @@ class CellTracker(Protocol):
         """Deliver a finished journal; return its cell's record, None where the journal waits. Raises TrackingError."""
         ...
 
+    def artifact(self, run_id: str, name: str, folder: Path) -> Path | None:
+        """Fetch one artifact of a run into a folder; None where the run has none of that name. Raises TrackingError."""
+        ...
+
     def give_way(self, journal: Journal, record: Record) -> None:
         """Let a journal's unfinished run give way to a finished one of its identity. Raises TrackingError."""
 
@@ -56,6 +62,9 @@ class OfflineTracker:
 
     def publish(self, journal: Journal) -> None:
         """Return None: the journal waits."""
+
+    def artifact(self, run_id: str, name: str, folder: Path) -> None:
+        """Return None: no run is known."""
 
     def give_way(self, journal: Journal, record: Record) -> None:
         """Do nothing: no record was ever found here."""

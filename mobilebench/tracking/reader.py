@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench.config.ids import is_id
 from mobilebench.errors import TrackingError
-from mobilebench.runs.records import Record
+from mobilebench.runs.records import PREDICTIONS_TAG, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,8 +50,7 @@ def record_of(run: Run) -> Record:
             data_digest=tags["data_digest"],
             code_version=int(tags["code_version"]),
             status=run.info.status,
-            test_top1=metrics.get("final_test_top1") if finished else None,
-            test_loss=metrics.get("final_test_loss") if finished else None,
+            metrics=_final(metrics, "test") if finished else {},
             n_test=whole("n_test"),
             params=whole("params"),
             macs=whole("macs"),
@@ -60,11 +59,25 @@ def record_of(run: Run) -> Record:
             recipe_hash=tags.get("recipe_hash", ""),
             network=tags.get("network", ""),
             end_time=run.info.end_time,
+            metric=tags.get("metric", "top1"),
+            val_metrics=_final(metrics, "val") if finished else {},
+            predictions={
+                tag.removeprefix(PREDICTIONS_TAG): digest
+                for tag, digest in sorted(tags.items())
+                if finished and tag.startswith(PREDICTIONS_TAG)
+            },
         )
     except (KeyError, ValueError) as error:
         raise TrackingError(
             f"run {run.info.run_id} is tagged kind=cell but its tag {error} is missing or unreadable; delete the run"
         ) from None
+
+
+def _final(metrics: Mapping[str, float], split: str) -> dict[str, float]:
+    """Return {id: value} of a run's final readings of a split; the mean loss is the negative log-likelihood."""
+    start = f"final_{split}_"
+    read = {key.removeprefix(start): value for key, value in metrics.items() if key.startswith(start)}
+    return {"nll" if name == "loss" else name: value for name, value in sorted(read.items())}
 
 
 def _id(name: str) -> str:

@@ -26,7 +26,7 @@ _BLOCK = {"cuda": 8}
 
 @dataclass(frozen=True)
 class Batch:
-    """images: float32 [B, 3, R, R]; first, second: labels [B]; kept: weight of the first label [B]."""
+    """images: float32 [B, 3, R, R]; first, second: labels [B], or 0 and 1 [B, C]; kept: weight of `first` [B]."""
 
     images: Tensor
     first: Tensor

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.training.errors import TrainingError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mobilebench.evaluation.target import Target
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -22,20 +25,23 @@ Triple = tuple[float, float, float]
 class Split:
     """One split of a packed dataset.
 
-    images: uint8 [N, S, S, 3], may be a memory map and holds all splits; labels: integers [N]; rows: int64 [n], the row
-    numbers that belong to this split. Raises TrainingError when the arrays do not fit each other.
+    images: uint8 [N, S, S, 3], may be a memory map and holds all splits; labels: class numbers [N], or 0 and 1 [N, C]
+    where an image has any number of classes; rows: int64 [n], the row numbers that belong to this split. Raises
+    TrainingError when the arrays do not fit each other.
     """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | NDArray[np.uint8]
     rows: NDArray[np.int64]
 
     def __post_init__(self) -> None:
         shape = self.images.shape
         if self.images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
             raise TrainingError(f"images are {self.images.dtype} {list(shape)}; expected uint8 [N, S, S, 3]")
-        if self.labels.shape != shape[:1]:
-            raise TrainingError(f"labels have shape {list(self.labels.shape)}; expected [{shape[0]}], one per image")
+        if self.labels.shape[:1] != shape[:1] or self.labels.ndim > 2:
+            raise TrainingError(
+                f"labels have shape {list(self.labels.shape)}; expected [{shape[0]}], one per image, or [{shape[0]}, C]"
+            )
         if len(self.rows) and (self.rows.min() < 0 or self.rows.max() >= shape[0]):
             raise TrainingError(f"rows reach {self.rows.max()}; expected row numbers below {shape[0]}")
 
@@ -52,28 +58,44 @@ class Split:
 class TrainData:
     """A dataset as the loop sees it.
 
-    mean, std: per channel in [0, 1] over the train split; hflip: whether a mirror image keeps its label; test: the
-    split that the test curve is read on.
+    train: what is learnt from; val: what an epoch may be chosen on, None where there is none; test: what is read at the
+    end, None for a trial, which has no business with it. mean, std: per channel in [0, 1] over the train split; hflip:
+    whether a mirror image keeps its label; target: what is predicted.
     """
 
     train: Split
-    test: Split
+    val: Split | None
+    test: Split | None
     mean: Triple
     std: Triple
     num_classes: int
     hflip: bool = True
+    target: Target = "single_label"
 
     def __post_init__(self) -> None:
-        for name in ("train", "test"):
-            split: Split = getattr(self, name)
+        for name, split in self.splits.items():
             if not len(split):
                 raise TrainingError(f"the {name} split is empty; expected at least one image")
             labels = split.labels[split.rows]
-            if labels.min() < 0 or labels.max() >= self.num_classes:
+            if self.target in ONE_CLASS:
+                form, most = labels.ndim == 1, self.num_classes - 1
+            else:
+                form, most = labels.shape[1:] == (self.num_classes,), 1
+            if not form:
                 raise TrainingError(
-                    f"the {name} split has labels from {labels.min()} to {labels.max()}; "
-                    f"expected 0 to {self.num_classes - 1}"
+                    f"the {name} split has labels of shape {list(labels.shape)}, which is not that of a {self.target} "
+                    f"target with {self.num_classes} classes"
                 )
+            if labels.min() < 0 or labels.max() > most:
+                raise TrainingError(
+                    f"the {name} split has labels from {labels.min()} to {labels.max()}; expected 0 to {most}"
+                )
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by name."""
+        found = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: split for name, split in found.items() if split is not None}
 
     def statistics(self, kind: Literal["dataset", "imagenet", "half"]) -> tuple[Triple, Triple]:
         """Mean and std that images are normalised with."""

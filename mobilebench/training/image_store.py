@@ -15,6 +15,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from numpy.typing import NDArray
+
     from mobilebench.training.data import Split
 
 # Kept free for the network: activations of the largest of the eleven networks at 224 px and batch 32, with a margin.
@@ -35,14 +37,18 @@ def free_bytes(device: torch.device, sharers: int) -> int:
 
 
 class Store:
-    """The images and labels of one split. `resident` says whether the images lie on the device."""
+    """The images and labels ([n], or [n, C] of several labels) of one split.
+
+    `resident` says whether the images lie on the device.
+    """
 
     def __init__(self, split: Split, device: torch.device, room: int = 0) -> None:
         """Uploads the split when it takes at most `room` bytes. Labels always lie on the device."""
         self._device = device
         self._images = _tensor(split.images)
         self._rows = torch.from_numpy(np.array(split.rows, dtype=np.int64))
-        self._labels = torch.from_numpy(np.array(split.labels[split.rows], dtype=np.int64)).to(device)
+        labels = split.labels[split.rows]
+        self._labels = torch.from_numpy(labels.astype(np.int64 if labels.ndim == 1 else np.uint8)).to(device)
         self._on_device: Tensor | None = None
         if self.size <= room:
             self._upload()
@@ -54,6 +60,11 @@ class Store:
     def size(self) -> int:
         """Bytes of the split's images."""
         return len(self._rows) * self._images[0].numel()
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The split's rows in the packed arrays, [n]."""
+        return self._rows.numpy()
 
     @property
     def resident(self) -> bool:
@@ -80,7 +91,7 @@ class Store:
             self._on_device = images
 
     def take(self, blocks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """uint8 images [B, S, S, 3] and labels [B] on the device, per block of places (int64 on `home`)."""
+        """uint8 images [B, S, S, 3] and labels [B] or [B, C] on the device, per block of places (int64 on `home`)."""
         if self._on_device is not None:
             for places in blocks:
                 yield self._on_device[places], self._labels[places]

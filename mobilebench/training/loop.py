@@ -8,10 +8,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from mobilebench.evaluation.metrics import default_metric, get_metric, metrics_for, readings
+from mobilebench.evaluation.predictions import Predictions
+from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.training.accel.plan import make_plan
 from mobilebench.training.accel.step_runner import StepRunner
 from mobilebench.training.augment import Augmenter
@@ -19,7 +22,7 @@ from mobilebench.training.batches import Batch, Batches
 from mobilebench.training.device import autocast, check_precision, pick_device
 from mobilebench.training.errors import DivergedError, TrainingError
 from mobilebench.training.image_store import Store, free_bytes
-from mobilebench.training.loss import mixed_cross_entropy
+from mobilebench.training.loss import mixed_loss, summed_loss
 from mobilebench.training.optim import make_optimizer, set_rate
 from mobilebench.training.plain import PlainAugmenter
 from mobilebench.training.rng import network_rng
@@ -27,10 +30,13 @@ from mobilebench.training.schedule import learning_rate, remarks
 from mobilebench.training.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.runtime import Runtime
+    from mobilebench.evaluation.metrics import Metric
+    from mobilebench.evaluation.selection import BestVal
+    from mobilebench.evaluation.target import Target
     from mobilebench.training.data import TrainData
 
 _log = logging.getLogger(__name__)
@@ -44,8 +50,8 @@ class EpochResult:
     """What one epoch gave.
 
     epoch counts from 1; train_loss: mean over the epoch's images, in nats, with label smoothing and CutMix; lr: the
-    epoch's rate; epoch_seconds and images_per_second: training only, without the test reading; test_loss: mean
-    cross-entropy without smoothing; test_top1: fraction; both None in epochs without a test reading.
+    epoch's rate; epoch_seconds and images_per_second: training only, without readings; val, test: what was read of
+    these splits, empty in epochs without a reading: `loss`, the mean loss in nats without smoothing, and metrics by id.
     """
 
     epoch: int
@@ -53,8 +59,18 @@ class EpochResult:
     lr: float
     epoch_seconds: float
     images_per_second: float
-    test_loss: float | None
-    test_top1: float | None
+    val: Mapping[str, float]
+    test: Mapping[str, float]
+
+    def readings(self) -> dict[str, float]:
+        """All of it but the epoch by name, a reading of a split under `val_` or `test_` and its own name."""
+        own = {name: getattr(self, name) for name in ("train_loss", "lr", "epoch_seconds", "images_per_second")}
+        read = self.curves()
+        return own | {f"{split}_{name}": value for split in read for name, value in read[split].items()}
+
+    def curves(self) -> dict[str, Mapping[str, float]]:
+        """The splits that were read after this epoch, with their readings."""
+        return {split: read for split, read in (("val", self.val), ("test", self.test)) if read}
 
 
 class Trainer:
@@ -67,6 +83,7 @@ class Trainer:
     def __init__(self, model: nn.Module, data: TrainData, recipe: Recipe, seed: int, runtime: Runtime) -> None:
         self.recipe, self.seed, self.runtime = recipe, seed, runtime
         self.epoch = 0  # finished epochs
+        self._said: dict[str, tuple[float, Predictions]] = {}  # by the present weights, of a split
         threads = runtime.cell_threads()
         if threads is not None:
             torch.set_num_threads(threads)
@@ -78,13 +95,16 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, recipe, self.device, plain=plain)
         self._rate = self.optimizer.param_groups[0]["lr"]
         self._augmenter = (PlainAugmenter if plain else Augmenter)(recipe, data, self.device)
-        self._train_store, self._test_store = self._place(data)
-        self._batches = Batches(self._train_store, self._augmenter, recipe, seed, self.device)
+        self._target, self._classes = data.target, data.num_classes
+        self._loss = mixed_loss(data.target)
+        self._rule = best_val(recipe, data)
+        self._stores = self._place(data)
+        train = self._stores["train"]
+        self._batches = Batches(train, self._augmenter, recipe, seed, self.device)
         plan = make_plan(recipe, runtime, self.device, len(self._batches.sizes) * recipe.epochs)
-        stores = (self._train_store, self._test_store)
-        self._runner = StepRunner(self._step, self.model, self._batches, stores, plan)
-        where = f"on {self.device}" if self._train_store.resident else "memory-mapped on the host"
-        self._notes = [f"images: {self._train_store.size / 2**20:.0f} MB {where}", *notes, *remarks(recipe)]
+        self._runner = StepRunner(self._step, self.model, self._batches, tuple(self._stores.values()), plan)
+        where = f"on {self.device}" if train.resident else "memory-mapped on the host"
+        self._notes = [f"images: {train.size / 2**20:.0f} MB {where}", *notes, *remarks(recipe)]
         for note in self._notes:
             _log.info(note)
 
@@ -93,11 +113,14 @@ class Trainer:
         """What was decided for this machine so far, in words."""
         return self._notes + self._runner.decisions
 
-    def _place(self, data: TrainData) -> tuple[Store, Store]:
-        """The splits, on the device when they fit beside those of the other processes that share it."""
+    def _place(self, data: TrainData) -> dict[str, Store]:
+        """The splits, on the device as far as they fit beside those of the other processes that share it."""
         room = free_bytes(self.device, self.runtime.cells_per_device or 1)
-        train = Store(data.train, self.device, room)
-        return train, Store(data.test, self.device, room - train.size if train.resident else room)
+        stores = {}
+        for name, split in data.splits.items():
+            stores[name] = Store(split, self.device, room)
+            room -= stores[name].size if stores[name].resident else 0
+        return stores
 
     def epochs(self) -> Iterator[EpochResult]:
         """Trains from the first unfinished epoch to the last, giving each epoch's result as it ends.
@@ -109,14 +132,15 @@ class Trainer:
             yield self._run_epoch()
 
     def _run_epoch(self) -> EpochResult:
+        self._said.clear()
         start = time.perf_counter()
         lr = learning_rate(self.recipe, self.epoch)
         train_loss = self._runner.run_epoch(lambda: self._train(lr), self)
         seconds = time.perf_counter() - start
         self.epoch += 1
-        test_loss, test_top1 = self.evaluate() if self._is_read() else (None, None)
+        read = {split: self.read(split)[1] if self._is_read(split) else {} for split in ("val", "test")}
         rate = sum(self._batches.sizes) / seconds
-        return EpochResult(self.epoch, train_loss, lr, seconds, rate, test_loss, test_top1)
+        return EpochResult(self.epoch, train_loss, lr, seconds, rate, read["val"], read["test"])
 
     def _train(self, lr: float) -> float:
         """One pass over the train split; the mean loss over its images, read from the device once, at the end."""
@@ -138,7 +162,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.recipe, self.device):
             logits = forward(batch.images)
-        loss = mixed_cross_entropy(logits, batch.first, batch.second, batch.kept, self.recipe.label_smoothing)
+        loss = self._loss(logits, batch.first, batch.second, batch.kept, self.recipe.label_smoothing)
         torch.autograd.backward(loss)
         self.optimizer.step()
         return loss.detach()
@@ -151,31 +175,51 @@ class Trainer:
         sizes = torch.tensor(self._batches.sizes, dtype=torch.float64)
         return float(losses.double() @ sizes / sizes.sum())
 
-    def _is_read(self) -> bool:
+    def _is_read(self, split: str) -> bool:
+        """Whether the present epoch has a reading of a split: val whenever an epoch is chosen by it."""
+        if split not in self._stores or (split == "test" and not self.runtime.reads_test_curve(self.recipe)):
+            return False
         every = self.runtime.eval_every
-        return self.epoch == self.recipe.epochs or (every > 0 and self.epoch % every == 0)
+        asked = self.epoch == self.recipe.epochs or (every > 0 and self.epoch % every == 0)
+        return asked or (split == "val" and self._rule is not None)
 
-    @torch.inference_mode()
-    def evaluate(self) -> tuple[float, float]:
-        """Mean cross-entropy (nats, no smoothing) and top-1 (fraction) on the test split with the present weights.
+    def read(self, split: str) -> tuple[Predictions, dict[str, float]]:
+        """What the present weights say of a split, `val` or `test`, and the readings of it that an epoch has.
 
         Raises DivergedError where an output or the loss is not finite.
         """
+        loss, predictions = self.predict(split)
+        return predictions, {"loss": loss} | readings(predictions, curve_metrics(self._target, self._rule))
+
+    def predict(self, split: str) -> tuple[float, Predictions]:
+        """The mean loss (nats, no smoothing) and the predictions of the present weights on `val` or `test`.
+
+        Images are named by their rows in the packed arrays. Raises DivergedError where an output or the loss is not
+        finite.
+        """
+        if split not in self._said:
+            self._said[split] = self._predict(split)
+        return self._said[split]
+
+    @torch.inference_mode()
+    def _predict(self, split: str) -> tuple[float, Predictions]:
+        store = self._stores[split]
         self.model.eval()
         loss = torch.zeros((), device=self.device)
-        hits = torch.zeros((), device=self.device)
         undefined = torch.zeros((), device=self.device, dtype=torch.int64)
-        places = torch.arange(len(self._test_store), device=self._test_store.home)
-        for stored, labels in self._test_store.take(torch.split(places, self._eval_batch())):
+        answers, truths = [], []
+        for stored, labels in store.take(torch.split(torch.arange(len(store), device=store.home), self._eval_batch())):
             with autocast(self.recipe, self.device):
                 logits = self.model(self._augmenter.view(stored)).float()
-            loss += functional.cross_entropy(logits, labels, reduction="sum")
-            hits += (logits.argmax(dim=1) == labels).sum()
+            loss += summed_loss(logits, labels, self._target)
             undefined += (~torch.isfinite(logits).all(dim=1)).sum()
-        mean = float(loss) / len(self._test_store)
+            answers.append(logits)
+            truths.append(labels)
+        mean = float(loss) / len(store)
         if int(undefined) or not math.isfinite(mean):
             raise DivergedError(self.epoch, None, mean, int(undefined))
-        return mean, float(hits) / len(self._test_store)
+        said, truth = torch.cat(answers).cpu().numpy(), torch.cat(truths).cpu().numpy()
+        return mean, Predictions.of_logits(self._target, truth, said, store.rows.astype(np.str_))
 
     def _eval_batch(self) -> int:
         if self.device.type != "cpu":
@@ -192,6 +236,11 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
         }
 
+    def load_weights(self, weights: dict[str, Any]) -> None:
+        """Gives the network other weights, to be read; the optimiser stays as it is."""
+        self._said.clear()
+        self.model.load_state_dict(weights)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over a state made by `state_dict` under the same recipe and seed. Raises TrainingError otherwise."""
         for key, mine in (("version", VERSION), ("seed", self.seed)):
@@ -200,7 +249,34 @@ class Trainer:
                     f"the checkpoint's {key} is {state.get(key)}, this run's is {mine}; they cannot be mixed. "
                     "Remove the checkpoint to train the cell from its first epoch"
                 )
-        self.model.load_state_dict(state["model"])
+        self.load_weights(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = int(state["epoch"])
         self._runner.reset()
+
+
+def best_val(recipe: Recipe, data: TrainData) -> BestVal | None:
+    """The rule by which the recipe chooses an epoch on these data, None where it keeps the last.
+
+    Raises TrainingError where there are no validation images, or its metric is not for what is predicted.
+    """
+    rule = recipe.best_val
+    if rule is None:
+        return None
+    if data.val is None:
+        raise TrainingError(
+            "selection is best_val, and the data has no val split to choose an epoch on; set data.val_fraction (0.1, "
+            "say) and pack the data again, or set selection to last_epoch"
+        )
+    if data.target not in get_metric(rule.metric).targets:
+        allowed = ", ".join(metric.id for metric in metrics_for(data.target))
+        raise TrainingError(
+            f"selection.best_val.metric is {rule.metric}, which is not for a {data.target} target; allowed: {allowed}"
+        )
+    return rule
+
+
+def curve_metrics(target: Target, rule: BestVal | None) -> list[Metric]:
+    """The metrics that an epoch's readings have: the target's default, top-1 where there is one, what chooses."""
+    wanted = [default_metric(target), *([get_metric("top1")] if target in ONE_CLASS else [])]
+    return list(dict.fromkeys([*wanted, *([get_metric(rule.metric)] if rule else [])]))

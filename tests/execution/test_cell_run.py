@@ -85,7 +85,7 @@ def test_a_finished_cell_is_a_run_and_a_result_file(context: RunContext) -> None
     assert record.protocol_hash == context.suite.protocol.hash
     curves = context.tracker.curves(record.run_id, CURVES)
     assert {key: [epoch for epoch, _ in points] for key, points in curves.items()} == {key: [1, 2] for key in CURVES}
-    assert curves["test_top1"][-1][1] == record.test_top1
+    assert curves["test_top1"][-1][1] == record.value
     assert result_path(RESULTS, SHUFFLENET).exists()
 
 
@@ -142,7 +142,7 @@ def test_redo_supersedes_the_old_run(context: RunContext) -> None:
     CellRun(context, SHUFFLENET).complete()
     (second,) = read_results(RESULTS)
     assert second.run_id != first.run_id
-    assert second.test_top1 == first.test_top1
+    assert second.value == first.value
     assert context.tracker.records("tiny") == [second]
 
 
@@ -276,7 +276,7 @@ def test_another_experiments_name_is_told_of_the_cell_without_training(context: 
 
     CellRun(renamed, SHUFFLENET).complete()  # would raise if it trained an epoch
     (new,) = context.tracker.records("renamed")
-    assert (new.status, new.test_top1, new.params) == ("FINISHED", old.test_top1, old.params)
+    assert (new.status, new.value, new.params) == ("FINISHED", old.value, old.params)
     assert new.run_id != old.run_id
     assert context.tracker.artifact(new.run_id, "model.pt", context.root) is not None
     assert context.tracker.records("tiny") == [old]

@@ -66,7 +66,7 @@ def test_side_by_side_gives_the_results_of_one_after_the_other(context: RunConte
     alone = open_context(one_by_one, "blobs", Tracker(f"sqlite:///{project}/other.db"), elsewhere)
     assert run_cells(alone, alone.suite.cells()) == []
     for record in read_results(elsewhere / RESULTS):
-        assert record.test_loss == together[record.cell].test_loss
+        assert record.metrics == together[record.cell].metrics
 
 
 def test_cells_that_are_taken_over_at_the_end_are_not_waited_for(context: RunContext) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,7 @@ def record(cell: Cell, **changes: object) -> Record:
         data_digest=f"digest-{cell.dataset}",
         code_version=1,
         status="FINISHED",
-        test_top1=0.5,
-        test_loss=1.0,
+        metrics={"top1": 0.5, "nll": 1.0},
         n_test=100,
     )
     return replace(base, **changes)  # type: ignore[arg-type]
@@ -56,15 +56,15 @@ def test_each_fault_is_named_by_its_cell() -> None:
     assert kinds([*other, record(GRID[0], status="FAILED")]) == {"m.a.0": "unfinished"}
     assert kinds([*FULL, record(GRID[0], run_id="second")]) == {"m.a.0": "duplicate"}
     assert kinds([*other, record(GRID[0], recipe_hash="r2")]) == {"m.a.0": "other recipe"}
-    assert kinds([*other, record(GRID[0], test_top1=50.0)]) == {"m.a.0": "damaged"}
-    assert kinds([*other, record(GRID[0], test_top1=float("nan"))]) == {"m.a.0": "damaged"}
+    assert kinds([*other, record(GRID[0], metrics={"top1": 50.0})]) == {"m.a.0": "damaged"}
+    assert kinds([*other, record(GRID[0], metrics={"top1": float("nan")})]) == {"m.a.0": "damaged"}
     assert kinds([*other, record(GRID[0], n_test=None)]) == {"m.a.0": "damaged"}
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_top1_of_undefined_outputs_is_no_accuracy(loss: float) -> None:
     """As an earlier version stored it: the share of class 0, which the arg max of NaN is."""
-    (problem,) = check([record(GRID[0], test_loss=loss), *FULL[1:]], RECIPES).problems
+    (problem,) = check([record(GRID[0], metrics={"top1": 0.5, "nll": loss}), *FULL[1:]], RECIPES).problems
     assert (problem.cell, problem.kind) == (GRID[0], "damaged")
     assert f"test_loss {loss}" in problem.detail
     assert "smaller lr in params.yaml (an override), then run `mobilebench train a`" in problem.detail
@@ -187,8 +187,23 @@ def test_no_result_file_is_no_record(tmp_path: Path) -> None:
     assert read_result(tmp_path / "none.json") is None
 
 
+def test_a_record_of_before_there_were_other_metrics_is_read(tmp_path: Path) -> None:
+    now = json.loads(write_result(tmp_path, FULL[0]).read_text())
+    for name in ("metrics", "val_metrics", "metric", "predictions"):
+        del now[name]
+    (tmp_path / "old.json").write_text(json.dumps(now | {"test_top1": 0.5, "test_loss": 1.0}))
+    assert read_result(tmp_path / "old.json") == FULL[0]
+
+
+def test_a_kappa_below_zero_is_a_value() -> None:
+    graded = record(GRID[0], metric="qwk", metrics={"qwk": -0.1, "top1": 0.2, "nll": 3.0})
+    assert not check([graded, *FULL[1:]], RECIPES).problems
+    assert kinds([replace(graded, metrics={"qwk": -1.5}), *FULL[1:]]) == {"m.a.0": "damaged"}
+    assert kinds([replace(graded, metrics={"top1": 0.2}), *FULL[1:]]) == {"m.a.0": "damaged"}
+
+
 def test_records_as_a_frame_keep_whole_numbers_where_some_are_absent() -> None:
-    frame = to_frame([*FULL, record(GRID[0], status="RUNNING", test_top1=None, n_test=None)])
+    frame = to_frame([*FULL, record(GRID[0], status="RUNNING", metrics={}, n_test=None)])
     assert frame["n_test"].dtype == "Int64"
     assert frame["n_test"].isna().tolist() == [False] * 4 + [True]
     assert frame.groupby("dataset")["test_top1"].mean().to_dict() == {"a": 0.5, "b": 0.5}

@@ -81,7 +81,7 @@ def follow(lines: Iterable[str]) -> str:
 
 
 def numbers() -> list[tuple[str, float | None]]:
-    return [(record.model, record.test_top1) for record in read_results(RESULTS)]
+    return [(record.model, record.value) for record in read_results(RESULTS)]
 
 
 def over(before: list[tuple[str, float | None]]) -> None:

@@ -166,7 +166,7 @@ def test_a_foreign_redo_replaces_a_finished_run_only_when_that_is_accepted(proje
     assert "add --accept-redo" in str(error)
     assert tracker.records("lab") == [ours]
     assert sync_journals(project / "in", RESULTS, tracker, accept_redo=True).delivered == 1
-    assert [record.test_top1 for record in tracker.records("lab")] == [0.1]
+    assert [record.value for record in tracker.records("lab")] == [0.1]
 
 
 @pytest.mark.usefixtures("store")

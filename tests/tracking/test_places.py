@@ -175,7 +175,7 @@ def test_a_read_only_folder_is_delivered(
 ) -> None:
     stick = tmp_path_factory.mktemp("stick")
     shutil.move(STATE.parent, stick / STATE.parent)
-    numbers = {(record.model, record.test_top1) for record in read_results(RESULTS)}
+    numbers = {(record.model, record.value) for record in read_results(RESULTS)}
     shutil.move(project / "results", stick / "results")
     shutil.copy(empty_store, project / "mlflow.db")
     real = os.access
@@ -190,7 +190,7 @@ def test_a_read_only_folder_is_delivered(
         assert done.exit_code == 0
         assert f"{delivered} runs delivered, 0 still in training" in done.output
     assert {path: path.stat().st_mtime_ns for path in stick.rglob("*")} == before
-    assert {(record.model, record.test_top1) for record in read_results(RESULTS)} == numbers
+    assert {(record.model, record.value) for record in read_results(RESULTS)} == numbers
     assert len(weights(Tracker(), project / "fetched")) == 2
 
 

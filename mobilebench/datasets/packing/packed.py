@@ -26,6 +26,8 @@ from mobilebench.datasets.spec import SPLITS, DataError, Pixels
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from mobilebench.evaluation.target import Target
+
 FORMAT = 1
 IMAGES, LABELS, INDEX, META = "images.npy", "labels.npy", "index.csv", "meta.json"
 
@@ -90,6 +92,12 @@ class Meta:
 
     format: int = FORMAT
     """Version of the packed form."""
+
+    target: Target = "single_label"
+    """What is predicted."""
+
+    metric: str = ""
+    """Id of the metric it is read by where nothing else is asked for; "" for the target's default."""
 
     @property
     def data_digest(self) -> str:

@@ -47,7 +47,7 @@ class StepRunner:
     """Runs training steps of `model` with the techniques of `plan`.
 
     step: the eager step, given a batch and what to run it forward through; stores: the images of the train split and
-    of the test split. `decisions` says in words what was decided, and later what was given up.
+    of those it is read on. `decisions` says in words what was decided, and later what was given up.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class StepRunner:
         step: Callable[[Batch, Forward], Tensor],
         model: nn.Module,
         batches: Batches,
-        stores: tuple[Store, Store],
+        stores: tuple[Store, ...],
         plan: AccelerationPlan,
     ) -> None:
         self._step, self._model, self._batches, self._stores, self._plan = step, model, batches, stores, plan

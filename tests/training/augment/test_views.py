@@ -93,7 +93,9 @@ def ours(dataset: str, split: str, tmp_path: Path) -> Seen:
     side = min(recipe.data.short_side, *size)
     stored = torch.from_numpy(np.asarray(decode(tmp_path / "a.png", side, recipe.data.fit)[0]).copy())[None]
     rows = Split(stored.numpy(), np.zeros(1, np.int64), np.zeros(1, np.int64))
-    augmenter = Augmenter(recipe, TrainData(rows, rows, (0.0,) * 3, (1.0,) * 3, 2, hflip=True), torch.device("cpu"))
+    augmenter = Augmenter(
+        recipe, TrainData(rows, None, rows, (0.0,) * 3, (1.0,) * 3, 2, hflip=True), torch.device("cpu")
+    )
     if split == "test":
         views = augmenter.view(stored)
     else:
