@@ -1,0 +1,227 @@
+"""What one cell got right and wrong: per class, which class for which, how sure it was, and its worst mistakes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobilebench.config.suite import select_cells
+from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.errors import UserError
+from mobilebench.evaluation.metrics import BINS
+from mobilebench.evaluation.predictions import PredictionsError, load_predictions
+from mobilebench.evaluation.target import ONE_CLASS
+from mobilebench.runs.records import PREDICTIONS, predictions_path, read_result, result_path
+from mobilebench.system.layout import PACKED, RESULTS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mobilebench.config.suite import Suite
+    from mobilebench.datasets.packing.packed import Packed
+    from mobilebench.evaluation.predictions import Predictions
+    from mobilebench.runs.records import Record
+    from mobilebench.tracking import Tracker
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """How one class fared. Shares are fractions, NaN where there is nothing to take a share of."""
+
+    name: str
+    images: int
+    """Images of the class in the split."""
+    predicted: int
+    """Images that were said to be of it."""
+    recall: float
+    """Share of its images that were found."""
+    precision: float
+    """Share of what was said to be of it that is."""
+    f1: float
+    """Harmonic mean of the two; 0 where nothing is right, NaN where the class is neither there nor predicted."""
+    mistaken_for: str
+    """The class that its missed images were most often taken for, with how many; "" where none was missed."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One image whose class was not found."""
+
+    image: int
+    """Its place in the predictions."""
+    truth: str
+    said: str
+    probability: float
+    """What the network gave the class that it said."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """How often a confident network is right, in BINS bins of equal width of the predicted class's probability."""
+
+    confidence: Floats
+    """[B] mean probability of the images of each bin, NaN where it is empty."""
+    accuracy: Floats
+    """[B] share of them that is right."""
+    images: Ints
+    """[B] images of each bin."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inspected:
+    """A cell's record, its predictions on a split, its classes' names and, where they are here, its images."""
+
+    record: Record
+    split: str
+    predictions: Predictions
+    classes: tuple[str, ...]
+    packed: Packed | None
+
+
+def confusion(predictions: Predictions) -> Ints:
+    """Return [C, C] counts: rows are the truth, columns what was said.
+
+    Raises UserError where images have several labels.
+    """
+    if predictions.target not in ONE_CLASS:
+        raise UserError("a confusion matrix needs one class per image; these images have several labels each")
+    classes = predictions.classes
+    pairs = predictions.targets.astype(np.int64) * classes + predictions.predicted.astype(np.int64)
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def per_class(predictions: Predictions, classes: tuple[str, ...]) -> list[ClassRow]:
+    """Return a row per class, in the order of the classes."""
+    if predictions.target in ONE_CLASS:
+        table = confusion(predictions)
+        right, images, said = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
+    else:
+        table = None
+        right = (predictions.targets & predictions.predicted).sum(axis=0)
+        images, said = predictions.targets.sum(axis=0), predictions.predicted.sum(axis=0)
+    rows = []
+    for number, name in enumerate(classes):
+        hits, n, p = int(right[number]), int(images[number]), int(said[number])
+        rows.append(
+            ClassRow(
+                name,
+                n,
+                p,
+                hits / n if n else math.nan,
+                hits / p if p else math.nan,
+                2 * hits / (n + p) if n + p else math.nan,
+                "" if table is None else _mistaken_for(table[number], number, classes),
+            )
+        )
+    return rows
+
+
+def _mistaken_for(row: Ints, own: int, classes: tuple[str, ...]) -> str:
+    others = row.copy()
+    others[own] = 0
+    most = int(others.argmax())
+    return f"{classes[most]} ({others[most]})" if others[most] else ""
+
+
+def worst_mistakes(predictions: Predictions, classes: tuple[str, ...], most: int = 24) -> list[Mistake]:
+    """Return the mistakes that the network was surest of, surest first.
+
+    Of several labels, an image counts once, by the class it was most wrongly sure of.
+    """
+    probability = predictions.probabilities
+    if predictions.target in ONE_CLASS:
+        given = probability[np.arange(len(predictions)), predictions.predicted]
+        wrong = predictions.predicted != predictions.targets
+    else:
+        wrongly = np.where(predictions.predicted != predictions.targets, np.abs(probability - 0.5), -1.0)
+        given, wrong = wrongly.max(axis=1), (wrongly >= 0).any(axis=1)
+    order = [int(i) for i in np.argsort(-given, kind="stable") if wrong[i]][:most]
+    return [_mistake(predictions, classes, i) for i in order]
+
+
+def _mistake(predictions: Predictions, classes: tuple[str, ...], image: int) -> Mistake:
+    probability = predictions.probabilities[image]
+    if predictions.target in ONE_CLASS:
+        said, truth = int(predictions.predicted[image]), int(predictions.targets[image])
+        return Mistake(image, classes[truth], classes[said], float(probability[said]))
+    wrongly = np.where(predictions.predicted[image] != predictions.targets[image], np.abs(probability - 0.5), -1.0)
+    number = int(wrongly.argmax())
+    is_there = bool(predictions.targets[image, number])
+    words = ("{} is there", "no {}") if is_there else ("no {}", "{} is there")
+    given = probability[number] if not is_there else 1 - probability[number]
+    return Mistake(image, words[0].format(classes[number]), words[1].format(classes[number]), float(given))
+
+
+def reliability(predictions: Predictions) -> Reliability:
+    """Return the bins of a reliability diagram. Raises UserError where images have many labels."""
+    if predictions.target not in ONE_CLASS:
+        raise UserError("a reliability diagram needs one class per image; these images have several labels each")
+    given = predictions.probabilities[np.arange(len(predictions)), predictions.predicted]
+    right = predictions.predicted == predictions.targets
+    bins = np.clip(np.ceil(given * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    images = np.bincount(bins, minlength=BINS)
+    filled = np.where(images > 0, images, np.nan)
+    return Reliability(
+        np.bincount(bins, weights=given, minlength=BINS) / filled,
+        np.bincount(bins, weights=right, minlength=BINS) / filled,
+        images,
+    )
+
+
+def open_cell(suite: Suite, model: str, dataset: str, seed: int | None, split: str) -> Inspected:
+    """Return a finished cell of this project, of the suite's first seed where none is asked for.
+
+    Raises UserError for a cell outside the suite or without a result, PredictionsError where its predictions are not
+    here.
+    """
+    cell = select_cells(suite, dataset, (model,), () if seed is None else (seed,))[0]
+    record = read_result(result_path(RESULTS, cell))
+    if record is None:
+        raise UserError(f"{cell.name} has no result here; run `mobilebench train {dataset} --model {model}` first")
+    return _inspected(record, split, predictions_path(RESULTS, cell, split))
+
+
+def open_run(tracker: Tracker, run_id: str, split: str) -> Inspected:
+    """Return a run with the predictions that the tracking server has. Raises TrackingError or PredictionsError."""
+    record = tracker.run(run_id).record
+    with TemporaryDirectory() as folder:
+        found = tracker.artifact(run_id, f"{PREDICTIONS}/{split}.npz", Path(folder))
+        if found is None:
+            raise _nothing_kept(record, split)
+        return _inspected(record, split, found)
+
+
+def _inspected(record: Record, split: str, path: Path) -> Inspected:
+    digest = record.predictions.get(split)
+    if digest is None:
+        raise _nothing_kept(record, split)
+    predictions = load_predictions(path, digest)
+    packed = _packed(record)
+    names = packed.meta.classes if packed is not None else tuple(str(number) for number in range(predictions.classes))
+    return Inspected(record, split, predictions, names, packed)
+
+
+def _nothing_kept(record: Record, split: str) -> PredictionsError:
+    kept = ", ".join(record.predictions)
+    why = f"it kept those of {kept}" if kept else "it was trained before predictions were kept, or is not finished"
+    return PredictionsError(
+        f"run {record.run_id} ({record.cell.name}) has no predictions on {split}: {why}; "
+        f"`mobilebench train {record.dataset} --model {record.model} --seed {record.seed} --redo` trains it anew"
+    )
+
+
+def _packed(record: Record) -> Packed | None:
+    """Return the packed data that a run was trained on, None where this folder has other data or none."""
+    try:
+        packed = open_packed(PACKED / record.dataset)
+    except UserError:
+        return None
+    return packed if packed.meta.data_digest == record.data_digest else None
