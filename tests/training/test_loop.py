@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from shutil import which
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mobilebench.config.recipe import Augment, Recipe
+from mobilebench.config.recipe import Augment, OnVal, Recipe
 from mobilebench.config.runtime import Runtime
+from mobilebench.evaluation.selection import BestVal
 from mobilebench.training import VERSION, DivergedError, EpochResult, Split, TrainData, Trainer, TrainingError
 from mobilebench.training.accel import depthwise, step_runner
 from mobilebench.training.accel import plan as compute
@@ -439,10 +440,10 @@ def test_a_full_device_moves_the_images_to_the_host(
 ) -> None:
     _, expected = train(data)
     trainer = Trainer(make_net(), data, RECIPE, 0, CPU)
-    trainer._train_store = Store(data.train, trainer.device, room=1 << 30)
-    trainer._batches._store = trainer._train_store
-    trainer._runner._stores = (trainer._train_store, trainer._test_store)
-    assert trainer._train_store.resident
+    trainer._stores["train"] = Store(data.train, trainer.device, room=1 << 30)
+    trainer._batches._store = trainer._stores["train"]
+    trainer._runner._stores = tuple(trainer._stores.values())
+    assert trainer._stores["train"].resident
     step, calls = trainer._step, []
 
     def full_once(batch: Batch, forward: Callable[[Tensor], Tensor]) -> Tensor:
@@ -454,7 +455,7 @@ def test_a_full_device_moves_the_images_to_the_host(
     monkeypatch.setattr(trainer._runner, "_step", full_once)
     results = list(trainer.epochs())
     assert "moved to the host" in caplog.text
-    assert not trainer._train_store.resident
+    assert not trainer._stores["train"].resident
     assert outcome(results) == outcome(expected)
 
 
@@ -498,7 +499,7 @@ def test_a_gpu_has_the_cpus_curve() -> None:
     gpu = Trainer(make_net(dropout=0.0), data, recipe, 0, Runtime(device="cuda"))
     for a, b in zip(cpu.epochs(), gpu.epochs(), strict=True):
         assert math.isclose(a.train_loss, b.train_loss, rel_tol=0.01)
-    assert gpu._train_store.resident
+    assert gpu._stores["train"].resident
     assert not any("could not be captured" in line for line in gpu.decisions)
 
 
@@ -517,3 +518,54 @@ def test_the_numbers_are_those_of_this_version() -> None:
     curve = [(r.train_loss, r.test["loss"]) for r in results]
     for mine, golden in zip(curve, GOLDEN, strict=True):
         assert mine == pytest.approx(golden, rel=1e-3), f"raise VERSION (now {VERSION})? The curve is {curve}"
+
+
+def several_labels(n: int = 240, n_test: int = 60, classes: int = 3) -> TrainData:
+    """Grey pictures with a bright patch in the corner of each class that is there; a fifth of them have none."""
+    rng = np.random.default_rng(3)
+    labels = (rng.random((n + n_test, classes)) < 0.45).astype(np.uint8)
+    images = rng.integers(90, 130, (n + n_test, 16, 16, 3), dtype=np.uint8)
+    for number, corner in enumerate([(slice(0, 6), slice(0, 6)), (slice(0, 6), slice(10, 16)), (slice(10, 16),) * 2]):
+        images[labels[:, number] == 1, corner[0], corner[1], number] = 250
+    train, test = (Split(images, labels, rows) for rows in (np.arange(n), np.arange(n, n + n_test)))
+    return TrainData(train, None, test, (0.5,) * 3, (0.25,) * 3, classes, hflip=False, target="multi_label")
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_several_labels_are_learnt_with_and_without_cutmix(alpha: float) -> None:
+    recipe = replace(RECIPE, epochs=30, augment=Augment(cutmix_alpha=alpha, color_jitter=(0, 0, 0, 0)))
+    trainer, results = train(several_labels(), recipe)
+    assert list(results[-1].test) == ["loss", "map"]
+    assert results[-1].test["map"] > 0.9
+    loss, predictions = trainer.predict("test")
+    assert loss == pytest.approx(float(predictions.log_loss.mean()), rel=1e-5)
+    assert predictions.predicted.shape == predictions.targets.shape == (60, 3)
+
+
+@pytest.mark.parametrize(
+    ("target", "labels", "message"),
+    [
+        ("multi_label", np.zeros(4, np.int64), r"shape \[4\], which is not that of a multi_label target with 2"),
+        ("single_label", np.zeros((4, 2), np.uint8), "which is not that of a single_label target"),
+        ("multi_label", np.full((4, 2), 2, np.uint8), "labels from 2 to 2; expected 0 to 1"),
+    ],
+)
+def test_labels_that_are_not_of_the_target_are_refused(target: Any, labels: Any, message: str) -> None:
+    split = Split(np.zeros((4, 8, 8, 3), np.uint8), labels, np.arange(4))
+    with pytest.raises(TrainingError, match=message):
+        TrainData(split, None, split, (0.5,) * 3, (0.25,) * 3, 2, target=target)
+
+
+def test_a_trial_has_no_test_images_to_read() -> None:
+    whole = make_data()
+    trainer, results = train(replace(whole, val=whole.test, test=None))
+    assert all(not result.test and result.val for result in results)
+    with pytest.raises(KeyError):
+        trainer.predict("test")
+
+
+def test_a_metric_that_is_not_for_the_target_is_refused_before_training() -> None:
+    data = several_labels()
+    recipe = replace(RECIPE, selection=OnVal(BestVal(metric="top1")))
+    with pytest.raises(TrainingError, match=r"top1, which is not for a multi_label target; allowed: macro_f1"):
+        train(replace(data, val=data.test), recipe)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from mobilebench.config.recipe import Recipe
 from mobilebench.training import DivergedError, TrainingError, checkpoint
-from mobilebench.training.loss import mixed_cross_entropy
+from mobilebench.training.loss import mixed_cross_entropy, mixed_loss
 from mobilebench.training.rng import derived_seed, generator, network_rng
 from mobilebench.training.schedule import learning_rate
 
@@ -58,6 +58,31 @@ def test_loss_is_torchs_cross_entropy_of_both_labels(classes: int, batch: int, s
     want = (kept * a + (1 - kept) * b).mean()
     torch.testing.assert_close(mine, want)
     torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (mine, want)))
+
+
+@given(classes=st.integers(1, 12), batch=st.integers(1, 20), smoothing=st.floats(0, 0.9), seed=st.integers(0, 2**20))
+@settings(max_examples=30, deadline=None)
+def test_loss_of_several_labels_is_torchs_bce_of_both_images(
+    classes: int, batch: int, smoothing: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    logits = (5 * torch.randn(batch, classes)).requires_grad_()
+    first, second = torch.randint(0, 2, (2, batch, classes), dtype=torch.uint8)
+    kept = torch.rand(batch)
+    mine = mixed_loss("multi_label")(logits, first, second, kept, smoothing)
+    a, b = (
+        functional.binary_cross_entropy_with_logits(
+            logits, y.float() * (1 - smoothing) + smoothing / 2, reduction="none"
+        ).mean(dim=1)
+        for y in (first, second)
+    )
+    want = (kept * a + (1 - kept) * b).mean()
+    torch.testing.assert_close(mine, want)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (mine, want)))
+
+
+def test_an_ordinal_target_is_trained_as_a_single_label() -> None:
+    assert mixed_loss("ordinal") is mixed_loss("single_label") is mixed_cross_entropy
 
 
 def test_streams_differ_by_seed_epoch_and_purpose() -> None:
