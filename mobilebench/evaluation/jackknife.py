@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 BLOCKS = 200
-_ENTRIES = 1 << 20  # of the confusion counts that are held at a time, 8 bytes each
+_ENTRIES = 1 << 18  # confusion counts that are held at a time, 8 bytes each: as many as a core's cache takes
 
 
 def image_blocks(n: int) -> Ints:
@@ -153,12 +153,12 @@ def average_precision(positive: NDArray[np.bool_], scores: Floats, blocks: Ints)
     block = blocks[positive]
     images = _others(_reached(place, blocks, len(thresholds), count)[1:])
     right = _others(_reached(at + 1, block, len(thresholds), count)[1:])
-    here = right - np.vstack([right[1:], np.zeros_like(right[:1])])  # positives of exactly this threshold
     n_positive = len(block) - np.bincount(block, minlength=count)
     n_negative = len(blocks) - np.bincount(blocks, minlength=count) - n_positive
     precision = right / np.maximum(images, 1)
+    over = np.bincount(at) @ precision - np.bincount(block, weights=precision[at, block], minlength=count)
     with np.errstate(invalid="ignore", divide="ignore"):
-        value = (here * precision).sum(axis=0) / n_positive
+        value = over / n_positive
     return np.where((n_positive > 0) & (n_negative > 0), value, np.nan)
 
 
