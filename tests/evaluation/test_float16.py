@@ -45,7 +45,7 @@ def test_metrics_of_trained_networks_change_little(target: Target, scale: float)
         assert "nll" in changed  # there was something to round
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     target=st.sampled_from(TARGETS),
     n=st.integers(1, 50),

@@ -36,7 +36,7 @@ def or_nan(metric: Metric, p: Predictions) -> float:
         return math.nan
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     target=st.sampled_from(TARGETS),
     n=st.integers(2, 60),
@@ -87,12 +87,12 @@ def test_the_mean_of_the_pseudo_values_is_the_metric(target: Target) -> None:
         assert values.mean() == pytest.approx(metric.value(p), abs=1e-12)
 
 
-@pytest.mark.parametrize("n", [30, 200, 250, 1999])
+@pytest.mark.parametrize("n", [30, 250, 1999])
 def test_of_a_mean_the_jackknife_has_the_binomial_error(n: int) -> None:
     """Top-1 as any function: to the last digit where every block is one image, else on average over networks."""
     jackknifed = Metric("again", "Top-1 again", (0, 1), lambda p: float((p.predicted == p.targets).mean()))
     ratios = []
-    for seed in range(12):
+    for seed in range(6):
         p = drawn("single_label", n, 4, seed)
         values, share = jackknifed.pseudo_values(p), METRICS["top1"].value(p)
         ratios.append(values.var(ddof=1) / len(values) / (share * (1 - share) / (n - 1)))
@@ -113,7 +113,7 @@ def test_errors_and_covariances_are_those_of_the_bootstrap(target: Target) -> No
     bootstrap by calls of scikit-learn."""
     pair = two_models(target, 2000, 5, seed=1)
     names = BLOCKWISE[target]
-    drawn_values = bootstrap(pair, names, draws=600, seed=2)
+    drawn_values = bootstrap(pair, names, draws=400, seed=2)
     for name in names:
         first, second = (METRICS[name].pseudo_values(p) for p in pair)
         found = np.cov(first, second) / len(first)

@@ -260,7 +260,7 @@ def saved(target: Target) -> bytes:
 BYTES = {target: saved(target) for target in TARGETS}
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(
     target=st.sampled_from(TARGETS),
     how=st.sampled_from(["cut", "flip", "insert", "zero"]),
