@@ -2,8 +2,7 @@
 
 `python -m benchmarks.jackknife errors [--seeds N] [--draws N]`: over several test sets, the jackknife's standard error
 over that of a bootstrap of the same images, and both over the true one (the spread of the metric over new test sets of
-the same size). `python -m benchmarks.jackknife calls [--draws N]`: the bootstrap by calls of scikit-learn itself.
-`python -m benchmarks.jackknife times`: processor time a cell.
+the same size). `python -m benchmarks.jackknife times`: processor time a cell.
 """
 
 from __future__ import annotations
@@ -170,24 +169,6 @@ def errors(seeds: int, draws: int) -> None:
                   flush=True)  # fmt: skip
 
 
-def calls(draws: int) -> None:
-    """Print the standard errors and the correlation of two models by jackknife, and by calls of scikit-learn."""
-    print("| target | metric | se by jackknife | se by scikit-learn | correlation by jackknife | by scikit-learn |")
-    print("|-|-|-|-|-|-|")
-    targets: tuple[Target, ...] = ("ordinal", "multi_label")
-    for target in targets:
-        pair = two_models(target, 2000, 5, 1)
-        rng = np.random.default_rng(5)
-        images = [rng.integers(0, 2000, 2000) for _ in range(draws)]
-        for name in _names(target):
-            units = [METRICS[name].pseudo_values(p) for p in pair]
-            found = np.cov(units) / len(units[0])
-            by_calls = np.cov([[METRICS[name].value(_part(p, drawn)) for drawn in images] for p in pair])
-            shown = [(c[0, 0] ** 0.5, c[0, 1] / (c[0, 0] * c[1, 1]) ** 0.5) for c in (found, by_calls)]
-            (se, r), (se_calls, r_calls) = shown
-            print(f"| {target} | {name} | {se:.5f} | {se_calls:.5f} | {r:.2f} | {r_calls:.2f} |", flush=True)
-
-
 def times() -> None:
     """Print the processor time of a value and of its pseudo-values, in ms a cell, the least of three."""
     print("| target | images | classes | metric | value | pseudo-values |")
@@ -223,14 +204,12 @@ def _part(p: Predictions, images: NDArray[np.int64]) -> Predictions:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["errors", "calls", "times"])
+    parser.add_argument("what", choices=["errors", "times"])
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--draws", type=int, default=500)
     given = parser.parse_args()
     if given.what == "errors":
         errors(given.seeds, given.draws)
-    elif given.what == "calls":
-        calls(given.draws)
     else:
         times()
 
