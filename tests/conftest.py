@@ -41,6 +41,7 @@ SLOW = (
     "cli/test_sensitivity.py",
     "datasets/packing/test_packed.py",
     "datasets/test_contract.py",
+    "evaluation/test_log_loss.py",
     "execution",
     "faults",
     "models",

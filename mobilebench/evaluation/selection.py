@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -44,7 +45,8 @@ class Choice:
     """What a history of readings says."""
 
     keep: int | None
-    """The epoch, counted from 1, whose weights are to be kept; None before the first that may be."""
+    """The epoch, counted from 1, whose weights are to be kept; None before the first that may be: it is not before
+    `min_epochs`, and its reading is a number."""
     stop: bool
     """Whether training ends here."""
 
@@ -52,11 +54,15 @@ class Choice:
 def judge(history: Sequence[float], rule: BestVal) -> Choice:
     """Return the choice after the epochs 1 to len(history), given their values of the rule's metric.
 
-    The earliest of equally good epochs is kept. A later epoch must be better, however little, to take its place.
+    The earliest of equally good epochs is kept. A later epoch must be better, however little, to take its place. An
+    epoch whose value is not a finite number (the metric is undefined for what the network said then) is never kept, and
+    patience does not run before there is one to keep. Epochs after the one where training ends count for nothing.
     """
     sign = 1.0 if get_metric(rule.metric).higher_is_better else -1.0
-    open_to = range(rule.min_epochs, len(history) + 1)
-    if not open_to:
-        return Choice(None, stop=False)
-    keep = max(open_to, key=lambda epoch: (sign * history[epoch - 1], -epoch))
-    return Choice(keep, stop=0 < rule.patience <= len(history) - keep)
+    keep, best = None, -math.inf
+    for epoch, value in enumerate(history, start=1):
+        if epoch >= rule.min_epochs and math.isfinite(value) and sign * value > best:
+            keep, best = epoch, sign * value
+        if keep is not None and 0 < rule.patience <= epoch - keep:
+            return Choice(keep, stop=True)
+    return Choice(keep, stop=False)
