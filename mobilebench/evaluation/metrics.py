@@ -73,6 +73,8 @@ class Metric:
     """[N] values whose mean is the metric, for metrics that are a mean over images; None for others."""
     percent: bool = False
     """Whether people are shown it as a percentage."""
+    reads_order: bool = False
+    """Whether the order of the classes counts: it is then read without being asked for only where that has a meaning."""
     of_confusion: Callable[[Floats], Floats] | None = field(default=None, repr=False)
     """The same metric of confusion counts [..., C, C] (rows are the truth, columns what was said), as [...] values, NaN
     where it is undefined; for metrics of one class that need no more. It makes `pseudo_values` fast, and changes no
@@ -318,7 +320,7 @@ METRICS: dict[str, Metric] = {
             percent=True, of_confusion=_macro_f1_of, without_blocks=jackknife.macro_f1_of_labels,
         ),
         # The class numbers are the grades.
-        Metric("qwk", "Quadratic weighted kappa", (-1, 1), _qwk, of_confusion=_qwk_of),
+        Metric("qwk", "Quadratic weighted kappa", (-1, 1), _qwk, of_confusion=_qwk_of, reads_order=True),
         # One class against the rest, the mean over the classes that the split can tell about; so is map.
         Metric(
             "roc_auc", "ROC AUC", (0, 1), _roc_auc,
@@ -412,10 +414,12 @@ def metric_of(name: str, target: Target) -> Metric:
 def readings(predictions: Predictions, wanted: Iterable[Metric] | None = None) -> dict[str, float]:
     """Return {id: value} of these metrics, or of every packaged one for the target; undefined ones are left out.
 
-    Without scikit-learn those that need it are left out too: they can be had from the predictions elsewhere.
+    One that reads the order of the classes is left to be asked for where the target is not ordinal. Without scikit-learn those that need it are left out too: they can be had from the predictions elsewhere.
     """
+    if wanted is None:
+        wanted = (m for m in metrics_for(predictions.target) if not m.reads_order or predictions.target == "ordinal")
     found = {}
-    for metric in metrics_for(predictions.target) if wanted is None else wanted:
+    for metric in wanted:
         try:
             found[metric.id] = metric.value(predictions)
         except (MetricError, ImportError):

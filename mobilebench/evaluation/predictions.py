@@ -161,12 +161,12 @@ class Predictions:
 
 def load_predictions(path: Path, digest: str = "") -> Predictions:
     """Return the predictions of a file. Raises PredictionsError when it is absent, damaged or not of this digest."""
-    again = f"remove {path}, and `mobilebench sync` fetches it from the tracking server again"
+    again = f"remove {path}, and `mobilebench train` fetches it from the tracking server again"
     try:
         found = _read(path)
     except FileNotFoundError:
         raise PredictionsError(
-            f"there are no predictions at {path}; `mobilebench sync` fetches those of finished cells from the tracking "
+            f"there are no predictions at {path}; `mobilebench train` fetches those of finished cells from the tracking "
             "server. Runs of versions before predictions were kept have none"
         ) from None
     except PermissionError as error:

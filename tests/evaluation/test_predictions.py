@@ -193,7 +193,7 @@ def test_a_file_of_something_else_is_refused(changed: dict[str, Any], message: s
     with pytest.raises(PredictionsError, match=message) as refusal:
         load_predictions(path)
     assert str(path) in str(refusal.value)
-    assert "mobilebench sync" in str(refusal.value)
+    assert "mobilebench train" in str(refusal.value)
 
 
 def foreign() -> dict[str, bytes]:
@@ -233,7 +233,7 @@ def test_a_pickle_is_not_run(tmp_path: Path) -> None:
 
 
 def test_absent_predictions_say_where_they_are(tmp_path: Path) -> None:
-    with pytest.raises(PredictionsError, match=r"there are no predictions at .*; `mobilebench sync` fetches"):
+    with pytest.raises(PredictionsError, match=r"there are no predictions at .*; `mobilebench train` fetches"):
         load_predictions(tmp_path / "absent.npz")
 
 
