@@ -118,7 +118,7 @@ def compare(
     if len(datasets) > 1 and (anchors is not None or len(models) > 1):
         rows += _scores(left, right, models, _scale(left, right, datasets, anchors), lam, level)
     shared = int((~absent).sum())
-    only = (int((~np.isnan(a.top1)).sum()) - shared, int((~np.isnan(b.top1)).sum()) - shared)
+    only = (int((~np.isnan(a.values)).sum()) - shared, int((~np.isnan(b.top1)).sum()) - shared)
     return Comparison(tuple(rows), models, datasets, seeds, only, level)
 
 
@@ -185,7 +185,7 @@ def _mean(top1: Floats) -> float:
 
 def _cut(matrix: Matrix, models: tuple[str, ...], datasets: tuple[str, ...], seeds: tuple[int, ...]) -> Floats:
     kept = [matrix.seeds.index(seed) for seed in seeds]
-    return matrix.select(models=models, datasets=datasets).top1[:, :, kept].copy()
+    return matrix.select(models=models, datasets=datasets).values[:, :, kept].copy()
 
 
 def _check_sizes(a: Matrix, b: Matrix, datasets: tuple[str, ...]) -> None:

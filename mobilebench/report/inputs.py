@@ -45,7 +45,7 @@ class ReportInputs:
     """Everything a report shows."""
 
     matrix: Matrix
-    """The accuracies."""
+    """The results."""
     scores: ScoreTable
     """Their scores."""
     suite: str
