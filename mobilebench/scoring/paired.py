@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     """The predictions kept of cells: {(model, dataset, seed): predictions}, or a function of that key which returns
     None where there are none. A function is asked for one dataset after the other, so that it may read files."""
 
-STEPS = 2000  # quantiles of a chi-squared that stand for its distribution
+STEPS = 500  # quantiles of a chi-squared that stand for its distribution
 
 
 def paired_covariance(
@@ -109,7 +110,7 @@ def with_predictions(matrix: Matrix, predictions: Kept) -> Matrix:
             for s, seed in enumerate(matrix.seeds)
             if np.isfinite(matrix.values[m, d, s])
         ]
-        pseudo = _pseudo_values(keys, predictions, get_metric(matrix.metrics[d]))
+        pseudo, _ = _pseudo_values(keys, predictions, get_metric(matrix.metrics[d]))
         if pseudo:
             found[d] = paired_covariance(
                 {(model, seed): values for (model, _, seed), values in pseudo.items()}, matrix.models,
@@ -118,22 +119,37 @@ def with_predictions(matrix: Matrix, predictions: Kept) -> Matrix:
     return replace(matrix, test_covariance=None if np.isnan(found).all() else found)
 
 
-def _pseudo_values(keys: Sequence[CellKey], predictions: Kept, metric: Metric) -> dict[CellKey, Floats]:
-    """Return {key: [U]} of all these cells of one dataset; nothing where one of them has no predictions."""
+def pseudo_values_of(sides: tuple[Kept, Kept], keys: Sequence[CellKey], metric: Metric) -> tuple[Floats, Floats] | None:
+    """Return the pseudo-values of the same cells of one dataset on two sides, each [cells, U].
+
+    None where a cell of either has no predictions. Raises UserError for predictions of different images.
+    """
+    first, like = _pseudo_values(keys, sides[0], metric)
+    second, _ = _pseudo_values(keys, sides[1], metric, like)
+    if not (first and second):
+        return None
+    return np.stack([first[key] for key in keys]), np.stack([second[key] for key in keys])
+
+
+def _pseudo_values(
+    keys: Sequence[CellKey], predictions: Kept, metric: Metric, like: Predictions | None = None
+) -> tuple[dict[CellKey, Floats], Predictions | None]:
+    """Return ({key: [U]} of all these cells of one dataset, nothing where one has no predictions; the first's own).
+
+    All must be of the images of `like`, the first's where it is not given.
+    """
     found: dict[CellKey, Floats] = {}
-    first: Predictions | None = None
     for key in keys:
         given = predictions(key) if callable(predictions) else predictions.get(key)
         if given is None or len(given) < 2:
-            return {}
-        if first is None:
-            first = given
-        _same_images(first, given, f"{'.'.join(map(str, key))} and {'.'.join(map(str, keys[0]))}")
+            return {}, like
+        like = like or given
+        _same_images(like, given, f"{'.'.join(map(str, key))} and another run on {key[1]}")
         try:
             found[key] = metric.pseudo_values(given)
         except MetricError:
-            return {}
-    return found
+            return {}, like
+    return found, like
 
 
 def _same_images(a: Predictions, b: Predictions, what: str) -> None:
@@ -249,22 +265,19 @@ class DifferenceNoise:
 
     def _spreads(self) -> Floats:
         """Standard deviations [STEPS] that are equally likely, given the degrees of freedom."""
-        from scipy import stats
-
         if not self.df:
             return np.full(1, math.sqrt(self.images))
-        share = (np.arange(STEPS) + 0.5) / STEPS
-        drawn = self.training * self.df / stats.chi2.ppf(share, self.df)
+        drawn = self.training * self.df / _chi_squared(self.df)
         return np.asarray(np.sqrt(self.images + np.maximum(drawn, self.least)))
 
     def above_zero(self, value: float) -> float:
         """Probability that the true difference is above 0, given the measured one; one half where nothing differs."""
-        from scipy import stats
+        from scipy.special import ndtr
 
         spreads = self._spreads()
         if not spreads.max() > 0:
             return 0.5 + 0.5 * float(np.sign(value))
-        return float(np.mean(stats.norm.cdf(value / np.maximum(spreads, np.finfo(float).tiny))))
+        return float(np.mean(ndtr(value / np.maximum(spreads, np.finfo(float).tiny))))
 
     def interval(self, value: float, level: float) -> tuple[float, float]:
         """Interval of a difference: the measured one plus and minus the quantile of a normal plus a scaled t.
@@ -272,7 +285,8 @@ class DifferenceNoise:
         The two together have no closed form (Behrens and Fisher); the scaled t is a mixture of normals over its
         chi-squared, of which STEPS quantiles are taken.
         """
-        from scipy import optimize, stats
+        from scipy import optimize
+        from scipy.special import ndtr
 
         spreads = self._spreads()
         largest = float(spreads.max())
@@ -281,10 +295,18 @@ class DifferenceNoise:
         spreads = np.maximum(spreads, largest * 1e-12)
 
         def excess(half: float) -> float:
-            return float(np.mean(stats.norm.cdf(half / spreads))) - (1 + level) / 2
+            return float(np.mean(ndtr(half / spreads))) - (1 + level) / 2
 
         half = float(optimize.brentq(excess, 0, 40 * largest, rtol=1e-10))
         return value - half, value + half
+
+
+@cache
+def _chi_squared(df: float) -> Floats:
+    """Quantiles [STEPS] of a chi-squared, equally likely."""
+    from scipy import stats
+
+    return np.asarray(stats.chi2.ppf((np.arange(STEPS) + 0.5) / STEPS, df))
 
 
 def difference_noise(a: Floats, b: Floats, training: tuple[float, float] | None) -> DifferenceNoise:

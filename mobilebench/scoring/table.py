@@ -29,7 +29,7 @@ from mobilebench.scoring.xscore import Anchors, XScore, anchors_from_matrix, xsc
 from mobilebench.system.files import write_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -169,7 +169,7 @@ def compute_scores(
     differ no more than noise makes equal ones differ: its scale is noise then. Raises UserError for a dataset without
     anchors, and for fixed anchors of another metric than top-1.
     """
-    fixed = None if anchors is None else _fixed(matrix, anchors)
+    fixed = None if anchors is None else fixed_anchors(matrix.datasets, matrix.metrics, anchors)
     result = xscore(matrix.mean, lam=lam, anchors=fixed, metrics=matrix.metrics)
     source = best_source(matrix)
     flat = within_noise(matrix, source=source, draws=draws, seed=seed) if source and fixed is None else ()
@@ -194,20 +194,26 @@ def compute_scores(
     )
 
 
-def _fixed(matrix: Matrix, anchors: Mapping[str, tuple[float, float]]) -> Anchors:
-    others = [f"{d} ({metric})" for d, metric in zip(matrix.datasets, matrix.metrics, strict=True) if metric != TOP1]
+def fixed_anchors(
+    datasets: Sequence[str], metrics: Sequence[str], anchors: Mapping[str, tuple[float, float]]
+) -> Anchors:
+    """Return {dataset: (low, high)} as anchors of these datasets, [D].
+
+    Raises UserError for a metric other than top-1, a dataset without anchors, and a high one that is not above its low.
+    """
+    others = [f"{d} ({metric})" for d, metric in zip(datasets, metrics, strict=True) if metric != TOP1]
     if others:
         raise UserError(
             f"fixed anchors are top-1 accuracies, and another metric measures {', '.join(others)}; use the grid's own "
             "anchors"
         )
-    unknown = [name for name in matrix.datasets if name not in anchors]
+    unknown = [name for name in datasets if name not in anchors]
     if unknown:
         raise UserError(f"no fixed anchors for {', '.join(unknown)}; there are some for {', '.join(anchors)}")
-    flat = [name for name in matrix.datasets if not anchors[name][1] > anchors[name][0]]
+    flat = [name for name in datasets if not anchors[name][1] > anchors[name][0]]
     if flat:
         raise UserError(f"the anchors of {', '.join(flat)} are {anchors[flat[0]]}; the high one must exceed the low")
-    pairs = np.array([anchors[name] for name in matrix.datasets])
+    pairs = np.array([anchors[name] for name in datasets])
     return Anchors(pairs[:, 0], pairs[:, 1])
 
 

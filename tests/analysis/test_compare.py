@@ -91,8 +91,8 @@ def test_only_cells_of_both_count_and_the_others_are_told() -> None:
 @pytest.mark.parametrize(("change", "message"), [("seeds", "no cell in common"), ("n_test", "10 test images in A")])
 def test_what_cannot_be_compared_is_refused(change: str, message: str) -> None:
     other = matrix(drawn(1))
-    other = Matrix(MODELS, DATASETS, (7, 8, 9), other.top1, other.n_test) if change == "seeds" else Matrix(
-        MODELS, DATASETS, other.seeds, other.top1, np.array([11, 20])
+    other = Matrix(MODELS, DATASETS, (7, 8, 9), other.values, other.n_test) if change == "seeds" else Matrix(
+        MODELS, DATASETS, other.seeds, other.values, np.array([11, 20])
     )  # fmt: skip
     with pytest.raises(UserError, match=message):
         compare(matrix(drawn(0)), other)
@@ -139,7 +139,7 @@ def repository(project: Path) -> Path:
 
 def test_a_git_revision_is_a_side(repository: Path) -> None:
     first = _of_revision("first")
-    np.testing.assert_array_equal(first.matrix.top1, drawn(0))
+    np.testing.assert_array_equal(first.matrix.values, drawn(0))
     assert first.settings[Cell("m", "d", 0)]["epochs"] == str(open_suite().protocol.epochs)
 
 

@@ -24,7 +24,7 @@ def test_csv_round_trip_is_exact_and_keeps_run_ids(tmp_path: Path) -> None:
     for source in (path, tmp_path):
         again = Matrix.from_csv(source)
         assert (again.models, again.datasets, again.seeds) == (MATRIX.models, MATRIX.datasets, MATRIX.seeds)
-        assert np.array_equal(again.top1, MATRIX.top1, equal_nan=True)
+        assert np.array_equal(again.values, MATRIX.values, equal_nan=True)
         assert again.n_test.tolist() == [100, 400]
     assert [p.name for p in tmp_path.iterdir()] == ["accuracy.csv"]
 
@@ -78,7 +78,7 @@ def test_a_frame_round_trip_is_exact() -> None:
         ["a", "x", 0, 0.5]
     ]
     again = Matrix.from_frame(frame)
-    assert np.array_equal(again.top1, MATRIX.top1, equal_nan=True)
+    assert np.array_equal(again.values, MATRIX.values, equal_nan=True)
     assert again.n_test.tolist() == [100, 400]
 
 

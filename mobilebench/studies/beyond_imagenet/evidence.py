@@ -173,8 +173,8 @@ def best_four(context: Context) -> Evidence:
     low, high = np.quantile(1 + better, [0.05, 0.95], method="nearest")
     alone = float(np.mean((drawn > own_drawn - 1e-9).sum(axis=1) == 1))
     evidence.note(
-        f"its place lies between {low} and {high} in 90 % of {len(drawn)} draws over {resampled(whole, source)}, and it "
-        f"is first alone in {alone:.0%}",
+        f"its place lies between {low} and {high} in 90 % of {len(drawn)} draws over {resampled(whole, source)}, and "
+        f"it is first alone in {alone:.0%}",
         holds=alone >= 0.5,
     )
     remarks = [ASSUMED] if source == "test" else []
@@ -191,7 +191,7 @@ def _noise_spearman(models: int) -> float:
 
 
 def _draw_with_training(matrix: Matrix, source: Source) -> NDArray[np.float64]:
-    """Draws of the values, higher is better, [draws, M, D]; single runs get the training noise that they cannot show."""
+    """Draws of the values, higher is better, [draws, M, D]; single runs get a training noise, which they can't show."""
     rng = np.random.default_rng(1)
     noise = cell_noise(matrix, source=source, draws=SUBSET_DRAWS, rng=rng, training_noise=TRAINING_NOISE)
     return matrix.upward + noise.draw(rng)
