@@ -28,7 +28,7 @@ import numpy as np
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import MetricError, get_metric
 from mobilebench.scoring.measures import TOP1
-from mobilebench.scoring.uncertainty import four_more
+from mobilebench.scoring.uncertainty import least_noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -222,9 +222,10 @@ def difference(
     if training is None and min(len(a), len(b)) > 1:
         training = pooled_over_runs(values)
     mean_a, mean_b = (float(side.mean()) for side in values)
-    fours = sum(float(four_more(np.array([mean]), len(a[0]), metric)[0]) for mean in (mean_a, mean_b))
+    variance = np.array([np.var(side.mean(axis=0), ddof=1) / side.shape[1] for side in (first, second)])
+    least = float(least_noise(np.array([mean_a, mean_b]), variance, len(a[0]), metric).sum())
     noise = difference_noise(first, second, training)
-    noise = replace(noise, images=noise.images + fours)
+    noise = replace(noise, images=noise.images + least)
     low, high = noise.interval(mean_b - mean_a, level)
     upward = mean_b - mean_a if metric.higher_is_better else mean_a - mean_b
     only_right, p = None, math.nan
@@ -286,12 +287,15 @@ class DifferenceNoise:
         chi-squared, of which STEPS quantiles are taken.
         """
         from scipy import optimize
-        from scipy.special import ndtr
+        from scipy.special import ndtr, ndtri
 
         spreads = self._spreads()
         largest = float(spreads.max())
         if not largest > 0:
             return value, value
+        if len(spreads) == 1:
+            half = largest * float(ndtri((1 + level) / 2))
+            return value - half, value + half
         spreads = np.maximum(spreads, largest * 1e-12)
 
         def excess(half: float) -> float:

@@ -145,16 +145,18 @@ def cell_noise(
     return Noise(np.broadcast_to(variance, (draws, *p.shape)).astype(np.float64, copy=False), shared)
 
 
-def four_more(values: Floats, size: int, metric: Metric) -> Floats:
-    """Return what two successes and two failures more add to p (1 - p) / n (Agresti and Coull 1998), [M].
+def least_noise(values: Floats, variance: Floats, size: int, metric: Metric) -> Floats:
+    """Return what is to be added to estimated variances [M] over `size` test images of results [M].
 
-    Without them a model that is always right, or always wrong, would be without noise. p is the place of a value
-    between the bounds of its metric, and the variance is in the square of the metric's unit; 0 for a metric without
-    bounds or an unknown size.
+    A model that is always right, or always wrong, would be without noise. To the variance of a metric that is a mean of
+    0s and 1s come two successes and two failures more (Agresti and Coull 1998). That of another metric with bounds is
+    at least what one image may move it by, ((high - low) / n)^2. 0 for a metric without bounds or an unknown size.
     """
     low, high = metric.bounds
     if not (size and np.isfinite(high - low)):
         return np.zeros(len(values))
+    if metric.per_image is None:
+        return np.asarray(np.maximum(((high - low) / size) ** 2 - variance, 0))
     p = (values - low) / (high - low)
     smooth = (p * size + 2) / (size + 4)
     return np.asarray(np.maximum(smooth * (1 - smooth) - p * (1 - p), 0) / size * (high - low) ** 2)
@@ -324,7 +326,7 @@ def _scores(values: Floats, lam: float, anchors: Anchors | None) -> Floats:
 def _test_variance(matrix: Matrix) -> Floats:
     """Variance over test images that a cell has for itself, [M, D]: all of it where its dataset has no covariances.
 
-    Without covariances it is the binomial p (1 - p) / n. Both get what `four_more` adds.
+    Without covariances it is the binomial p (1 - p) / n. Both get what `least_noise` adds.
     """
     if unknown := without_test_noise(matrix):
         raise UserError(
@@ -334,10 +336,11 @@ def _test_variance(matrix: Matrix) -> Floats:
     found = np.zeros((len(matrix.models), len(matrix.datasets)))
     for d, name in enumerate(matrix.metrics):
         metric, size, values = get_metric(name), int(matrix.n_test[d]), matrix.mean[:, d]
-        if matrix.paired[d]:
-            found[:, d] = four_more(values, size, metric)
+        if matrix.test_covariance is not None and matrix.paired[d]:
+            found[:, d] = least_noise(values, np.diagonal(matrix.test_covariance[d]), size, metric)
         else:
-            found[:, d] = values * (1 - values) / size + four_more(values, size, metric)
+            binomial = values * (1 - values) / size
+            found[:, d] = binomial + least_noise(values, binomial, size, metric)
     return np.where(np.isnan(matrix.mean), np.nan, found)
 
 

@@ -8,7 +8,7 @@ from mobilebench.errors import UserError
 from mobilebench.scoring import Matrix, compute_scores, xscore
 from mobilebench.scoring.uncertainty import (
     best_source,
-    cell_variance,
+    cell_noise,
     dataset_bootstrap,
     interval,
     leave_one_dataset_out,
@@ -36,7 +36,7 @@ THREE = matrix_of(np.random.default_rng(0).uniform(0.3, 0.9, (4, 3, 3)))
 
 
 def variance(matrix: Matrix, source: str, draws: int = 4000, **more: float) -> np.ndarray:
-    return cell_variance(matrix, source=source, draws=draws, rng=np.random.default_rng(0), **more)
+    return cell_noise(matrix, source=source, draws=draws, rng=np.random.default_rng(0), **more).variance
 
 
 def test_the_noise_of_single_runs_is_binomial() -> None:
