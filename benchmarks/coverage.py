@@ -123,13 +123,14 @@ def simulate(world: World, *, fixed: bool, grids: int, draws: int = 1000, seed: 
             world.matrix(truth, rng), lam=LAM, anchors=pairs if fixed else None, draws=draws, seed=turn
         )
         true = xscore(truth, lam=LAM, anchors=world.fixed if fixed else None).score
-        _count(tally, table.models, table.rows, true, table.draws)
+        count(tally, table.models, table.rows, true, table.draws)
     return tally
 
 
-def _count(
+def count(
     tally: Tally, models: tuple[str, ...], rows: tuple[ScoreRow, ...], true: Floats, drawn: Floats | None
 ) -> None:
+    """Add one scored grid: its rows, the true scores [M] in the order of `models`, and the draws of its order."""
     at = [models.index(row.model) for row in rows]
     back = np.argsort(at)
     score, low, high = (np.array([getattr(row, name) for row in rows])[back] for name in ("score", "low", "high"))

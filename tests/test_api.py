@@ -59,7 +59,7 @@ def test_a_matrix_is_scored_and_compared(tmp_path: Path) -> None:
 
 def test_a_study_and_its_matrix() -> None:
     study = mobilebench.load_study("beyond_imagenet")
-    assert np.array_equal(study.matrix().top1, mobilebench.load_matrix("published").top1)
+    assert np.array_equal(study.matrix().values, mobilebench.load_matrix("published").values)
     with pytest.raises(mobilebench.UserError, match="no published study"):
         mobilebench.load_study("another")
 

@@ -23,6 +23,7 @@ from mobilebench.runs.journal import Journal, JournalError
 from mobilebench.runs.records import read_results
 from mobilebench.runs.score_check import CheckedRecords, RecordsError, check, compare_files, raise_if_incomplete
 from mobilebench.scoring import Matrix, compute_scores
+from mobilebench.scoring.matrix import ACCURACY, NOISE
 from mobilebench.studies.beyond_imagenet.published import paper_anchors
 from mobilebench.system.files import read_csv, read_text, write_text
 from mobilebench.system.layout import PACKED, STATE
@@ -290,21 +291,25 @@ def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:
             raise UserError(f"{record.cell.name} was read on {record.n_test} test images, others on {usual}")
     models, datasets = (tuple(dict.fromkeys(getattr(c, key) for c in cells)) for key in ("model", "dataset"))
     seeds = tuple(sorted({cell.seed for cell in cells}))
-    top1 = np.full((len(models), len(datasets), len(seeds)), np.nan)
+    values = np.full((len(models), len(datasets), len(seeds)), np.nan)
     for r in records:
-        top1[models.index(r.model), datasets.index(r.dataset), seeds.index(r.seed)] = (
+        values[models.index(r.model), datasets.index(r.dataset), seeds.index(r.seed)] = (
             np.nan if r.value is None else r.value
         )
-    return Matrix(models, datasets, seeds, top1, np.array([sizes.get(d, 0) for d in datasets], dtype=np.int64))
+    return Matrix(models, datasets, seeds, values, np.array([sizes.get(d, 0) for d in datasets], dtype=np.int64))
 
 
-def write_scores(scored: ScoredExperiment, results: Path) -> tuple[Path, Path]:
-    """Write accuracy.csv and xscore.csv, and beside them what they are of (score.json); return the paths of the two.
+def write_scores(scored: ScoredExperiment, results: Path) -> tuple[Path, ...]:
+    """Write accuracy.csv, noise.csv and xscore.csv, and beside them what they are of (score.json); return their paths.
 
     Each is replaced in one step, score.json last: killed before it, the tables don't agree with it and are refused.
     """
     runs = {(r.model, r.dataset, r.seed): r.run_id for r in scored.checked.records}
-    tables = (scored.matrix.to_csv(results / "accuracy.csv", runs), scored.table.to_csv(results / "xscore.csv"))
+    tables = (
+        scored.matrix.to_csv(results / ACCURACY, runs),
+        scored.matrix.noise_to_csv(results / NOISE),
+        scored.table.to_csv(results / "xscore.csv"),
+    )
     origin = ScoreOrigin(
         experiment=scored.experiment,
         protocol=scored.protocol_hash,

@@ -1,10 +1,13 @@
 """Two matrices compared: what differs per dataset and in xScore, paired over seeds, with an interval.
 
-Both are cut to the cells that both have, and scored on one scale (the smallest and largest mean accuracy of each
-dataset over both), because differences between two scales mean nothing. The interval is the delete-one-seed
-jackknife's with Student's t (Tukey; Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 11): leave each
+Both are cut to the cells that both have, and scored on one scale (the worst and best mean value of each dataset over
+both), because differences between two scales mean nothing. What other seeds would give says the delete-one-seed
+jackknife with Student's t (Tukey; Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 11): leave each
 seed out of both at once, so that what the seeds share cancels. For a mean it is the paired t interval exactly.
-It says what other seeds would give, nothing of other test images.
+
+What other test images would give needs the predictions of all cells behind a line. Then A and B are compared image by
+image: the variance over images of their difference (of a score: linearised, with the anchors held fixed) joins the one
+over seeds (`scoring.paired.noise_of_runs`).
 """
 
 from __future__ import annotations
@@ -16,21 +19,30 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mobilebench.errors import UserError
-from mobilebench.scoring import Anchors, Matrix, anchors_from_matrix, xscore
-from mobilebench.scoring.xscore import ROUNDING
+from mobilebench.evaluation.metrics import get_metric
+from mobilebench.scoring.measures import signs
+from mobilebench.scoring.paired import noise_of_runs, pseudo_values_of
+from mobilebench.scoring.table import fixed_anchors
+from mobilebench.scoring.xscore import ROUNDING, anchors_from_matrix, combine, normalise
 from mobilebench.system.files import write_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from pandas import DataFrame
 
+    from mobilebench.scoring import Anchors, Matrix
+    from mobilebench.scoring.paired import Kept
+
     Floats = NDArray[np.float64]
 
 What = Literal["dataset", "xscore", "mean xscore"]
-COLUMNS = ("what", "name", "a", "b", "difference", "low", "high", "seeds", "cells", "level")
+COLUMNS = (
+    "what", "name", "metric", "a", "b", "difference", "low", "high", "p_better", "interval_over", "seeds", "cells",
+    "level",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,9 +50,11 @@ class Difference:
     """One line of a comparison."""
 
     what: What
-    """`dataset` (mean top-1 over the common models, fractions), `xscore` (of one model) or `mean xscore`."""
+    """`dataset` (mean result over the common models), `xscore` (of one model) or `mean xscore`."""
     name: str
     """The dataset or the model."""
+    metric: str
+    """Id of the dataset's metric; empty for an xScore."""
     a: float
     """The value in A."""
     b: float
@@ -48,9 +62,13 @@ class Difference:
     difference: float
     """b - a."""
     low: float
-    """Lower end of the interval of the difference; NaN for a single seed."""
+    """Lower end of the interval of the difference; NaN where nothing is known of its noise."""
     high: float
-    """Upper end of the interval of the difference; NaN for a single seed."""
+    """Upper end of the interval of the difference; NaN where nothing is known of its noise."""
+    p_better: float
+    """Probability that B is truly better, in the metric's direction, under a flat prior; NaN without interval."""
+    interval_over: str
+    """What the interval covers: `seeds`, `test` (images) or `seeds+test`; empty without interval."""
     seeds: int
     """Seeds that both have."""
     cells: int
@@ -69,6 +87,8 @@ class Comparison:
     """Datasets that both have."""
     seeds: tuple[int, ...]
     """Seeds that both have."""
+    metrics: tuple[str, ...]
+    """Id of each dataset's metric."""
     only: tuple[int, int]
     """Cells of A alone and of B alone."""
     level: float
@@ -96,11 +116,13 @@ def compare(
     lam: float = 0.5,
     anchors: Mapping[str, tuple[float, float]] | None = None,
     level: float = 0.95,
+    predictions: tuple[Kept, Kept] | None = None,
 ) -> Comparison:
     """Compare two matrices over their common cells; `anchors` {dataset: (low, high)} replaces the common scale.
 
-    Raises UserError when they have no cell in common, or when one dataset has test splits of two sizes: then they are
-    not the same dataset.
+    `predictions` are those kept of the cells of A and of B, by the names that the matrices use. Raises UserError when
+    the two have no cell in common, or when one dataset has two metrics, or test splits of two sizes: then they are not
+    the same dataset.
     """
     models, datasets, seeds = (
         tuple(name for name in getattr(a, key) if name in set(getattr(b, key)))
@@ -108,88 +130,175 @@ def compare(
     )
     if not (models and datasets and seeds):
         raise UserError(f"the two have no cell in common: A has {_axes(a)}; B has {_axes(b)}")
-    _check_sizes(a, b, datasets)
+    _check_splits(a, b, datasets)
+    metrics = tuple(a.metrics[a.datasets.index(name)] for name in datasets)
     left, right = (_cut(m, models, datasets, seeds) for m in (a, b))
     absent = np.isnan(left) | np.isnan(right)
     if absent.all():
         raise UserError(f"the two have no cell in common, although their axes meet: A has {_axes(a)}; B has {_axes(b)}")
     left[absent], right[absent] = np.nan, np.nan
-    rows = [_row("dataset", name, left[:, d], right[:, d], _mean, level) for d, name in enumerate(datasets)]
+    images = _images(predictions, models, datasets, seeds, metrics, absent)
+    rows = [
+        _row(
+            "dataset", name, left[:, d], right[:, d], _mean, level, metrics[d],
+            [(pair[1] - pair[0]).mean(axis=0)] if (pair := images.get(name)) else [],
+        )
+        for d, name in enumerate(datasets)
+    ]  # fmt: skip
     if len(datasets) > 1 and (anchors is not None or len(models) > 1):
-        rows += _scores(left, right, models, _scale(left, right, datasets, anchors), lam, level)
+        scale = _scale(left, right, datasets, metrics, anchors)
+        rows += _scores(left, right, models, datasets, scale, lam, level, images)
     shared = int((~absent).sum())
-    only = (int((~np.isnan(a.top1)).sum()) - shared, int((~np.isnan(b.top1)).sum()) - shared)
-    return Comparison(tuple(rows), models, datasets, seeds, only, level)
+    only = (int((~np.isnan(a.values)).sum()) - shared, int((~np.isnan(b.values)).sum()) - shared)
+    return Comparison(tuple(rows), models, datasets, seeds, metrics, only, level)
 
 
 def jackknife(whole: float, without: list[float], level: float) -> tuple[float, float]:
     """Return the interval of a statistic from its value and its values with each of n >= 2 units left out."""
     from scipy.stats import t
 
-    n = len(without)
-    pseudo = n * whole - (n - 1) * np.asarray(without)
-    half = float(t.ppf((1 + level) / 2, n - 1)) * float(pseudo.std(ddof=1)) / math.sqrt(n)
+    half = float(t.ppf((1 + level) / 2, len(without) - 1)) * math.sqrt(jackknife_variance(whole, without))
     return float(whole - half), float(whole + half)
 
 
-def _row(what: What, name: str, a: Floats, b: Floats, statistic: Callable[[Floats], float], level: float) -> Difference:
-    """Return one line; a and b are [..., seeds] and NaN in the same places."""
+def jackknife_variance(whole: float, without: list[float]) -> float:
+    """Return the variance of a statistic from its value and its values with each of n >= 2 units left out."""
+    n = len(without)
+    pseudo = n * whole - (n - 1) * np.asarray(without)
+    return float(pseudo.var(ddof=1)) / n
+
+
+def _images(
+    predictions: tuple[Kept, Kept] | None,
+    models: tuple[str, ...],
+    datasets: tuple[str, ...],
+    seeds: tuple[int, ...],
+    metrics: tuple[str, ...],
+    absent: NDArray[np.bool_],
+) -> dict[str, tuple[Floats, Floats]]:
+    """Return {dataset: pseudo-values of A and of B, each [M, S, U]} where both sides have predictions of every cell."""
+    if predictions is None:
+        return {}
+    found = {}
+    for d, dataset in enumerate(datasets):
+        if absent[:, d].any():
+            continue
+        pair = pseudo_values_of(predictions, [(m, dataset, s) for m in models for s in seeds], get_metric(metrics[d]))
+        if pair:
+            first, second = (side.reshape(len(models), len(seeds), -1) for side in pair)
+            found[dataset] = first, second
+    return found
+
+
+def _row(
+    what: What,
+    name: str,
+    a: Floats,
+    b: Floats,
+    statistic: Callable[[Floats], float],
+    level: float,
+    metric: str = "",
+    images: Sequence[Floats] = (),
+) -> Difference:
+    """Return one line; a and b are [..., seeds] and NaN in the same places.
+
+    images: [seeds, U] pseudo-values of the difference on each test split behind it; empty where they are unknown.
+    """
     first, second, n = statistic(a), statistic(b), a.shape[-1]
     without = [statistic(np.delete(b, s, axis=-1)) - statistic(np.delete(a, s, axis=-1)) for s in range(n) if n > 1]
-    low = high = math.nan
-    if n > 1 and np.isfinite([first, second, *without]).all():
-        low, high = jackknife(second - first, without, level)
     difference = second - first if abs(second - first) > ROUNDING else 0.0 * (second - first)
-    return Difference(what, name, first, second, difference, low, high, n, int((~np.isnan(a)).sum()))
+    upward = difference if not metric or get_metric(metric).higher_is_better else -difference
+    low = high = p_better = math.nan
+    seeds = n > 1 and bool(np.isfinite([first, second, *without]).all())
+    variance = jackknife_variance(second - first, without) if seeds else 0.0
+    if seeds or (images and n == 1 and math.isfinite(difference)):
+        noise = noise_of_runs(images, variance, n - 1)
+        low, high = noise.interval(second - first, level)
+        p_better = noise.above_zero(upward)
+    if seeds and not images:
+        low, high = jackknife(second - first, without, level)
+    over = "+".join(["seeds"] * seeds + ["test"] * bool(images)) if math.isfinite(low) else ""
+    cells = int((~np.isnan(a)).sum())
+    return Difference(what, name, metric, first, second, difference, low, high, p_better, over, n, cells)
 
 
 def _scores(
-    a: Floats, b: Floats, models: tuple[str, ...], scale: Anchors, lam: float, level: float
+    a: Floats,
+    b: Floats,
+    models: tuple[str, ...],
+    datasets: tuple[str, ...],
+    scale: Anchors,
+    lam: float,
+    level: float,
+    images: Mapping[str, tuple[Floats, Floats]],
 ) -> list[Difference]:
     def score_of(model: int | None) -> Callable[[Floats], float]:
-        def score(top1: Floats) -> float:
-            scores = xscore(_seed_mean(top1), lam=lam, anchors=scale).score
+        def score(values: Floats) -> float:
+            scores = combine(normalise(_seed_mean(values), scale), lam)[2]
             return float(scores.mean() if model is None else scores[model])
 
         return score
 
-    rows = [_row("xscore", name, a, b, score_of(m), level) for m, name in enumerate(models)]
+    # By how much a score moves with each result, [M, D] of A and of B.
+    slopes = [_slopes(_seed_mean(side), scale, lam) for side in (a, b)]
+    whole = all(name in images for name in datasets) and bool(np.isfinite(slopes).all())
+    parts = [
+        slopes[1][:, d, None, None] * images[name][1] - slopes[0][:, d, None, None] * images[name][0]
+        for d, name in enumerate(datasets)
+        if whole
+    ]
+    rows = [
+        _row("xscore", name, a, b, score_of(m), level, images=[part[m] for part in parts])
+        for m, name in enumerate(models)
+    ]
     cells = [int((~np.isnan(a[m])).sum()) for m in range(len(models))]
     rows = [replace(row, cells=count) for row, count in zip(rows, cells, strict=True)]
-    return [*rows, _row("mean xscore", "all models", a, b, score_of(None), level)]
+    means = [part.mean(axis=0) for part in parts]
+    return [*rows, _row("mean xscore", "all models", a, b, score_of(None), level, images=means)]
+
+
+def _slopes(values: Floats, scale: Anchors, lam: float) -> Floats:
+    """Derivatives [M, D] of Eq. 3 by each value: (1 / D - 2 lambda (A^_ij - G_i) / (D - 1)) / (best - worst)."""
+    normalised = normalise(values, scale)
+    count = values.shape[1]
+    away = normalised - normalised.mean(axis=1, keepdims=True)
+    return np.asarray((1 / count - 2 * lam * away / (count - 1)) / (scale.high - scale.low))
 
 
 def _scale(
-    a: Floats, b: Floats, datasets: tuple[str, ...], anchors: Mapping[str, tuple[float, float]] | None
+    a: Floats,
+    b: Floats,
+    datasets: tuple[str, ...],
+    metrics: tuple[str, ...],
+    anchors: Mapping[str, tuple[float, float]] | None,
 ) -> Anchors:
     if anchors is None:
-        return anchors_from_matrix(np.concatenate([_seed_mean(a), _seed_mean(b)]))
-    unknown = [name for name in datasets if name not in anchors]
-    if unknown:
-        raise UserError(f"no fixed anchors for {', '.join(unknown)}; there are some for {', '.join(anchors)}")
-    low, high = np.array([anchors[name] for name in datasets]).T
-    return Anchors(low, high)
+        return anchors_from_matrix(np.concatenate([_seed_mean(a), _seed_mean(b)]), signs(metrics))
+    return fixed_anchors(datasets, metrics, anchors)
 
 
-def _seed_mean(top1: Floats) -> Floats:
+def _seed_mean(values: Floats) -> Floats:
     """Return [M, D] means over the seeds present, NaN for a cell without any."""
-    present = (~np.isnan(top1)).sum(axis=-1)
-    return np.where(present > 0, np.nansum(top1, axis=-1) / np.maximum(present, 1), np.nan)
+    present = (~np.isnan(values)).sum(axis=-1)
+    return np.where(present > 0, np.nansum(values, axis=-1) / np.maximum(present, 1), np.nan)
 
 
-def _mean(top1: Floats) -> float:
+def _mean(values: Floats) -> float:
     """Return the mean over all cells present, NaN when there is none."""
-    here = top1[~np.isnan(top1)]
+    here = values[~np.isnan(values)]
     return float(here.mean()) if here.size else math.nan
 
 
 def _cut(matrix: Matrix, models: tuple[str, ...], datasets: tuple[str, ...], seeds: tuple[int, ...]) -> Floats:
     kept = [matrix.seeds.index(seed) for seed in seeds]
-    return matrix.select(models=models, datasets=datasets).top1[:, :, kept].copy()
+    return np.array(matrix.select(models=models, datasets=datasets).values[:, :, kept])
 
 
-def _check_sizes(a: Matrix, b: Matrix, datasets: tuple[str, ...]) -> None:
+def _check_splits(a: Matrix, b: Matrix, datasets: tuple[str, ...]) -> None:
     for name in datasets:
+        one, other = (m.metrics[m.datasets.index(name)] for m in (a, b))
+        if one != other:
+            raise UserError(f"{name} is measured by {one} in A and by {other} in B: two metrics cannot be compared")
         first, second = (int(m.n_test[m.datasets.index(name)]) for m in (a, b))
         if first and second and first != second:
             raise UserError(

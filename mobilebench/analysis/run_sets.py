@@ -50,20 +50,22 @@ class RunSetError(UserError):
 
 @dataclass(frozen=True, eq=False)
 class RunSet:
-    """One set of runs: accuracies, and per cell its settings, data digests and code, as far as they are known."""
+    """One set of runs: results, and per cell its settings, data digests and code, as far as they are known."""
 
     name: str
     cells: Mapping[Cell, float]
     n_test: Mapping[str, int]
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """{dataset: id of its metric}; top-1 for one that is not in it."""
     settings: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
     data: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
     code: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def matrix(self) -> Matrix:
-        """The accuracies as a matrix."""
+        """The results as a matrix."""
         cells = {(c.model, c.dataset, c.seed): value for c, value in self.cells.items()}
-        return Matrix.from_cells(cells, self.n_test)
+        return Matrix.from_cells(cells, self.n_test, self.metrics)
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def _of_runs(name: str, found: Iterable[Details]) -> RunSet:
         if "dvc_data" in run.tags:
             parts["data"][cell][f"{cell.dataset} dvc"] = run.tags["dvc_data"]
         parts["code"][cell] = {key: run.tags[key] for key in CODE if key in run.tags}
-    return RunSet(name, cells, sizes, parts["settings"], parts["data"], parts["code"])
+    return RunSet(name, cells, sizes, settings=parts["settings"], data=parts["data"], code=parts["code"])
 
 
 def _of_revision(name: str) -> RunSet:
@@ -207,12 +209,14 @@ def _of_revision(name: str) -> RunSet:
         path.write_text(table, encoding="utf-8")
         matrix = Matrix.from_csv(path)
     keys = [Cell(m, d, s) for m in matrix.models for d in matrix.datasets for s in matrix.seeds]
-    flat = dict(zip(keys, matrix.top1.ravel(), strict=True))
+    flat = dict(zip(keys, matrix.values.ravel(), strict=True))
     cells = {cell: float(value) for cell, value in flat.items() if value == value}  # noqa: PLR0124 - NaN: absent
     sizes = dict(zip(matrix.datasets, map(int, matrix.n_test), strict=True))
+    metrics = dict(zip(matrix.datasets, matrix.metrics, strict=True))
     code = {"git_commit": commit, "git_dirty": "false"}
     settings = {} if _is_of_other(commit) else _settings_at(commit, cells)
-    return RunSet(f"{name} (commit {commit[:12]})", cells, sizes, settings, {}, dict.fromkeys(cells, code))
+    named = f"{name} (commit {commit[:12]})"
+    return RunSet(named, cells, sizes, metrics, settings, code=dict.fromkeys(cells, code))
 
 
 def _is_of_other(commit: str) -> bool:

@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from mobilebench.cli.console import console, plain_table
+from mobilebench.evaluation.metrics import get_metric
+from mobilebench.scoring.measures import dataset_heads, heading
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def show(table: ScoreTable, matrix: Matrix, title: str) -> None:
-    """Print the scores, best first, and below them every model's top-1 per dataset in percent, in the same order."""
+    """Print the scores, best first, and below them every model's result per dataset, in the same order."""
     runs = f"n = {len(matrix.seeds)} seeds" if len(matrix.seeds) > 1 else "single run per cell"
     console.print(f"[bold]{title}[/bold]: lambda {table.lam:g}, anchors {table.anchors_name}, {runs}", soft_wrap=True)
     console.print(_scores(table))
-    console.print(_accuracies(table, matrix))
+    console.print(_values(table, matrix))
     console.print(f"Intervals resample {table.interval_over}.", soft_wrap=True)
     for note in table.notes:
         console.print(f"Note: {note}", soft_wrap=True)
@@ -34,19 +36,22 @@ def _scores(table: ScoreTable) -> Table:
     return view
 
 
-def _accuracies(table: ScoreTable, matrix: Matrix) -> Table:
-    sizes = (f"{name}\nn = {size:,}" for name, size in zip(matrix.datasets, matrix.n_test, strict=True))
-    view = _table("test top-1, %", *sizes)
-    accuracy = dict(zip(matrix.models, 100 * matrix.mean, strict=True))
+def _values(table: ScoreTable, matrix: Matrix) -> Table:
+    heads = zip(dataset_heads(matrix.datasets, matrix.metrics), matrix.n_test, strict=True)
+    view = _table(f"test: {heading(matrix.metrics)}", *(f"{name}\nn = {size:,}" for name, size in heads), first=True)
+    metrics = [get_metric(name) for name in matrix.metrics]
+    of_model = dict(zip(matrix.models, matrix.mean, strict=True))
     for row in table.rows:
-        view.add_row(row.model, *(f"{x:.1f}" if math.isfinite(x) else "absent" for x in accuracy[row.model]))
+        values = zip(metrics, of_model[row.model], strict=True)
+        view.add_row(row.model, *(metric.show(x) if math.isfinite(x) else "absent" for metric, x in values))
     return view
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, first: bool = False) -> Table:
+    """Return an empty table; `first`: its first column holds the models' names, whatever it is called."""
     view = plain_table()
-    for name in columns:
-        text = name in {"model", "test top-1, %"}
+    for number, name in enumerate(columns):
+        text = name == "model" or (first and not number)
         view.add_column(name, justify="left" if text else "right", no_wrap=text)
     return view
 

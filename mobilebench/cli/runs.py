@@ -53,33 +53,46 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
 
 def _show(found: Comparison, a: str, b: str) -> None:
     from mobilebench.cli.console import console, plain_table
+    from mobilebench.scoring.measures import dataset_heads, heading
 
     n = len(found.seeds)
-    how = f"paired over {n} seeds" if n > 1 else "single seed, so no interval"
+    over = {row.interval_over for row in found.rows}
+    how = f"paired over {n} seeds" if n > 1 else "single seed" + (", so no interval" if over == {""} else "")
+    if images := sorted(name for name in over if "test" in name):
+        how += f"; intervals over {' or '.join(images)} images"
     console.print(
         f"A = {a}, B = {b}: {len(found.models)} models x {len(found.datasets)} datasets, {how}", soft_wrap=True
     )
-    for title, rows, scale, digits in (
-        ("top-1, %, mean over models", found.of("dataset"), 100, 2),
-        ("xScore", [*found.of("xscore"), *found.of("mean xscore")], 1, 3),
+    heads = dict(zip(found.datasets, dataset_heads(found.datasets, found.metrics), strict=True))
+    for title, rows in (
+        (f"{heading(found.metrics)}, mean over models", found.of("dataset")),
+        ("xScore", [*found.of("xscore"), *found.of("mean xscore")]),
     ):
         if rows:
             view = plain_table(title=title)
-            for name in ("", "A", "B", "B - A", f"{found.level:.0%} interval", "cells"):
+            for name in ("", "A", "B", "B - A", f"{found.level:.0%} interval", "P(B better)", "cells"):
                 view.add_column(name, justify="left" if not name else "right")
             for row in rows:
-                view.add_row(*_line(row, scale, digits))
+                view.add_row(heads.get(row.name, row.name) if row.metric else row.name, *_line(row))
             console.print(view)
     if any(found.only):
         console.print(f"Left out: {found.only[0]} cells that only A has, {found.only[1]} that only B has.")
 
 
-def _line(row: Difference, scale: float, digits: int) -> list[str]:
-    def number(value: float, sign: str = "") -> str:
-        return f"{scale * value:{sign}.{digits}f}" if math.isfinite(value) else "-"
+def _line(row: Difference) -> list[str]:
+    from mobilebench.evaluation.metrics import get_metric
 
-    interval = f"{number(row.low, '+')} to {number(row.high, '+')}" if math.isfinite(row.low) else "-"
-    return [row.name, number(row.a), number(row.b), number(row.difference, "+"), interval, str(row.cells)]
+    show = get_metric(row.metric).show if row.metric else "{:.3f}".format
+
+    def number(value: float, *, signed: bool = False) -> str:
+        if not math.isfinite(value):
+            return "-"
+        return ("+" if signed and value >= 0 else "") + show(value)
+
+    low, high = number(row.low, signed=True), number(row.high, signed=True)
+    interval = f"{low} to {high}" if math.isfinite(row.low) else "-"
+    sure = f"{row.p_better:.2f}" if math.isfinite(row.p_better) else "-"
+    return [number(row.a), number(row.b), number(row.difference, signed=True), interval, sure, str(row.cells)]
 
 
 @click.command()

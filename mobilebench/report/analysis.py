@@ -90,7 +90,7 @@ def proxies_table(matrix: Matrix, lam: float) -> Table:
     proxies = all_proxies(matrix, lam=lam)
     rows = tuple((text(p.dataset), *_fit_cells(p.rest or p.whole), *_fit_cells(p.whole)) for p in proxies)
     caption = (
-        "Each dataset's accuracy against the xScore of the other datasets, and against the whole xScore it is part of. "
+        "Each dataset's results against the xScore of the other datasets, and against the whole xScore it is part of. "
         f"Brackets: 95% interval (Fisher), n = {proxies[0].whole.n if proxies else 0} models."
     )
     columns = ("dataset", "Spearman, others", "r, others", "Spearman, whole", "r, whole")
@@ -206,7 +206,7 @@ def proxy_scores_table(matrix: Matrix, datasets: Sequence[str], *, lam: float) -
     """Return the scores of every model on these datasets alone, where the matrix has them and more; else nothing."""
     if not set(datasets) < set(matrix.datasets):
         return ()
-    full = xscore(matrix.mean, lam=lam).score
+    full = xscore(matrix.mean, lam=lam, metrics=matrix.metrics).score
     columns = [full, direct_scores(matrix, datasets, lam=lam)]
     columns += [predicted_scores(matrix, datasets, lam=lam, held_out=False)]
     columns += [held_out_scores(matrix, lam=lam), predicted_scores(matrix, datasets, lam=lam)]

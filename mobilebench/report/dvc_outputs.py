@@ -40,7 +40,7 @@ def write_metrics(path: Path, inputs: ReportInputs) -> Path:
 
 
 def write_plots(folder: Path, inputs: ReportInputs, dataset: str) -> tuple[Path, ...]:
-    """Write xscore.csv, curves.csv and proxy.csv (accuracy on `dataset` against xScore) under `folder`."""
+    """Write xscore.csv, curves.csv and proxy.csv (the result on `dataset` against xScore) under `folder`."""
     scores = [(r.model, r.score, r.low, r.high) for r in inputs.scores.rows if math.isfinite(r.score)]
     curves = [
         (f"{c.model}.{c.dataset}.{c.seed}", c.model, c.dataset, c.seed, c.split, c.metric, epoch, value)
@@ -50,7 +50,7 @@ def write_plots(folder: Path, inputs: ReportInputs, dataset: str) -> tuple[Path,
     return (
         _csv(folder / "xscore.csv", ("model", "xscore", "low", "high"), scores),
         _csv(folder / "curves.csv", CURVE_COLUMNS, curves),
-        _csv(folder / "proxy.csv", ("model", "test_top1", "xscore"), _proxy(inputs, dataset)),
+        _csv(folder / "proxy.csv", ("model", "value", "xscore"), _proxy(inputs, dataset)),
     )
 
 
@@ -59,7 +59,7 @@ def _proxy(inputs: ReportInputs, dataset: str) -> list[tuple[object, ...]]:
         found = proxy_fit(inputs.matrix, dataset, lam=inputs.scores.lam)
     except UserError:
         return []  # too few models: the file holds its header alone, the report says why
-    return list(zip(found.models, found.accuracy.tolist(), found.score.tolist(), strict=True))
+    return list(zip(found.models, found.values.tolist(), found.score.tolist(), strict=True))
 
 
 def _csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, Picture, canvas, styled
+from mobilebench.scoring.measures import dataset_heads, heading, title
 
 if TYPE_CHECKING:
     import matplotlib as mpl
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from mobilebench.evaluation.metrics import Metric
     from mobilebench.report.inputs import ReportInputs
     from mobilebench.scoring import ScoreTable
 
@@ -44,20 +47,22 @@ def leaderboard(inputs: ReportInputs) -> Picture:
 
 @styled()
 def heat_map(inputs: ReportInputs) -> Picture:
-    """Return the matrix: test top-1 in percent, coloured by its place between the anchors of its dataset."""
+    """Return the matrix: each result as people read it, coloured by its place between the anchors of its dataset."""
     scores, matrix = inputs.scores, inputs.matrix
     order = [matrix.models.index(row.model) for row in scores.rows]
-    shade, percent = scores.xscore.normalised[order], 100 * matrix.mean[order]
+    shade, values = scores.xscore.normalised[order], matrix.mean[order]
+    metrics = [get_metric(name) for name in matrix.metrics]
     figure, (axes,) = canvas(WIDTH, 1.2 + 0.27 * len(order))
     mesh = axes.pcolormesh(np.clip(shade, 0, 1), cmap="cividis", vmin=0, vmax=1, edgecolors="none")
-    for (i, j), value in np.ndenumerate(percent):
-        words = "absent" if np.isnan(value) else f"{value:.1f}"
+    for (i, j), value in np.ndenumerate(values):
+        words = "absent" if np.isnan(value) else _short(metrics[j], float(value))
         axes.text(
             j + 0.5, i + 0.5, words, ha="center", va="center", fontsize=8, color=_on(mesh.cmap, float(shade[i, j]))
         )
     axes.set_xticks(
-        np.arange(len(matrix.datasets)) + 0.5, matrix.datasets, rotation=25, ha="right", rotation_mode="anchor"
-    )
+        np.arange(len(matrix.datasets)) + 0.5, dataset_heads(matrix.datasets, matrix.metrics), rotation=25, ha="right",
+        rotation_mode="anchor",
+    )  # fmt: skip
     axes.set_yticks(np.arange(len(order)) + 0.5, [matrix.models[i] for i in order])
     axes.invert_yaxis()
     axes.grid(visible=False)
@@ -66,17 +71,18 @@ def heat_map(inputs: ReportInputs) -> Picture:
     bar = figure.colorbar(mesh, ax=axes, fraction=0.035, pad=0.02)
     bar.set_label("place between the anchors")
     bar.outline.set_visible(False)
-    caption = "Test top-1 in percent, one row a model by xScore; the colour is Eq. 1, bright is best. " + runs_line(
-        inputs
+    caption = (
+        f"Test results ({heading(matrix.metrics)}), one row a model by xScore; the colour is Eq. 1, bright is best. "
+        + runs_line(inputs)
     )
     return Picture("heat_map", caption, figure)
 
 
 @styled()
 def figure_1(inputs: ReportInputs, dataset: str) -> Picture:
-    """Return the paper's Figure 1: models sorted by xScore on x, top-1 on one dataset on y, a straight line through."""
+    """Return the paper's Figure 1: models by xScore on x, the result on one dataset on y, a straight line through."""
     rows = [row for row in reversed(inputs.scores.rows) if row.rank]
-    column = 100 * inputs.matrix.mean[:, inputs.matrix.datasets.index(dataset)]
+    label, column = axis(inputs, dataset)
     y = np.array([column[inputs.matrix.models.index(row.model)] for row in rows])
     x = np.arange(len(rows), dtype=float)
     figure, (axes,) = canvas(WIDTH, 3.4)
@@ -85,15 +91,15 @@ def figure_1(inputs: ReportInputs, dataset: str) -> Picture:
     axes.set_xticks(
         x, [f"{row.model}\n{row.score:.2f}" for row in rows], rotation=60, ha="right", rotation_mode="anchor"
     )
-    axes.set_ylabel(f"test top-1 on {dataset} (%)")
+    axes.set_ylabel(label)
     axes.set_xlabel("models, xScore rising")
-    caption = f"Figure 1 of the paper: {dataset} accuracy of {len(rows)} models sorted by xScore. " + runs_line(inputs)
+    caption = f"Figure 1 of the paper: {dataset} results of {len(rows)} models sorted by xScore. " + runs_line(inputs)
     return Picture("figure_1", caption, figure)
 
 
 @styled()
 def profiles(inputs: ReportInputs) -> Picture:
-    """Return one small panel a model: its normalised accuracy on every dataset, the other models in grey behind."""
+    """Return one small panel a model: its normalised result on every dataset, the other models in grey behind."""
     scores = inputs.scores
     order = [scores.models.index(row.model) for row in scores.rows]
     columns = min(4, len(order))
@@ -109,21 +115,31 @@ def profiles(inputs: ReportInputs) -> Picture:
         panel.label_outer()
     for panel in panels[len(order) :]:
         panel.set_visible(False)
-    caption = "Normalised accuracy (Eq. 1) of each model on each dataset; grey lines are the others. " + runs_line(
-        inputs
-    )
+    caption = "Normalised result (Eq. 1) of each model on each dataset; grey lines are the others. " + runs_line(inputs)
     return Picture("profiles", caption, figure)
 
 
+def axis(inputs: ReportInputs, dataset: str) -> tuple[str, NDArray[np.float64]]:
+    """Return an axis of the results on one dataset: its label, and the models' means [M] in the unit it names."""
+    at = inputs.matrix.datasets.index(dataset)
+    metric = get_metric(inputs.matrix.metrics[at])
+    return f"test {title(metric)} on {dataset}", inputs.matrix.mean[:, at] * (100 if metric.percent else 1)
+
+
+def _short(metric: Metric, value: float) -> str:
+    """Return a value with one digit less than `Metric.show`, for a small square."""
+    return f"{100 * value:.1f}" if metric.percent else f"{value:.3f}"
+
+
 def runs_line(inputs: ReportInputs) -> str:
-    """Say how many runs stand behind an accuracy."""
+    """Say how many runs stand behind a result."""
     counts = inputs.matrix.counts[inputs.matrix.counts > 0]
     if counts.size == 0:
         return "No run."
     low, high = int(counts.min()), int(counts.max())
     if high == 1:
-        return "Each accuracy is a single run."
-    return f"Each accuracy is the mean of {low if low == high else f'{low} to {high}'} seeds."
+        return "Each result is a single run."
+    return f"Each result is the mean of {low if low == high else f'{low} to {high}'} seeds."
 
 
 def _line(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:

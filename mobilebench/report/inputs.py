@@ -49,7 +49,7 @@ class ReportInputs:
     """Everything a report shows."""
 
     matrix: Matrix
-    """The accuracies."""
+    """The results."""
     scores: ScoreTable
     """Their scores."""
     suite: str

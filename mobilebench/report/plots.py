@@ -10,7 +10,7 @@ import numpy as np
 
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.analysis import cost_columns
-from mobilebench.report.figures import WIDTH, runs_line
+from mobilebench.report.figures import WIDTH, axis, runs_line
 from mobilebench.report.label_placement import apart, label_points
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, ORANGE, Picture, canvas, styled
 from mobilebench.scoring.effects import element_effects, lambda_sweep, pareto_front
@@ -34,20 +34,25 @@ MANY = 2_000  # subsets of one size beyond which the figure leaves that size out
 
 @styled()
 def proxy_scatter(inputs: ReportInputs, dataset: str) -> Picture:
-    """Return xScore against the accuracy on one dataset with the fitted line and its 95 % band."""
+    """Return xScore against the result on one dataset with the fitted line and its 95 % band."""
     found = proxy_fit(inputs.matrix, dataset, lam=inputs.scores.lam)
-    x, line = 100 * found.accuracy, found.whole
+    label, shown = axis(inputs, dataset)
+    kept = [inputs.matrix.models.index(name) for name in found.models]
+    x, line = shown[kept], found.whole
     figure, (axes,) = canvas(WIDTH, 3.8)
     at = np.linspace(x.min(), x.max(), 60)
-    middle, half = line.slope * at / 100 + line.intercept, line.band(found.accuracy, at / 100)
+    # The fit is on `upward`: the same values in another unit, or turned.
+    order = np.argsort(x)
+    upward = np.interp(at, x[order], found.upward[order])
+    middle, half = line.slope * upward + line.intercept, line.band(found.upward, upward)
     axes.fill_between(at, middle - half, middle + half, color=LINE, alpha=0.6, linewidth=0)
     axes.plot(at, middle, color=BLUE, linewidth=1.4)
     axes.plot(x, found.score, "o", color=INK, markersize=4.5)
     label_points(axes, x, found.score, found.models)
-    axes.set_xlabel(f"test top-1 on {dataset} (%)")
+    axes.set_xlabel(label)
     axes.set_ylabel("xScore")
     caption = (
-        f"xScore against {dataset} accuracy, n = {line.n} models: "
+        f"xScore against {dataset} results, n = {line.n} models: "
         f"r = {line.r:.2f} [{line.r_low:.2f}, {line.r_high:.2f}], "
         f"Spearman {line.rho:.2f} [{line.rho_low:.2f}, {line.rho_high:.2f}]; line and 95% band by least squares. "
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,13 @@ import numpy as np
 
 from mobilebench.analysis.origins import mixture
 from mobilebench.errors import UserError
+from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report import analysis, figures, plots
 from mobilebench.report.analysis import between
 from mobilebench.report.table import Field, Table, number, text
+from mobilebench.scoring.measures import dataset_heads, heading
 from mobilebench.scoring.subsets import complete
+from mobilebench.scoring.uncertainty import without_test_noise
 from mobilebench.scoring.xscore import ROUNDING
 from mobilebench.studies.beyond_imagenet.context import Context
 from mobilebench.studies.beyond_imagenet.published import PAPER_FOUR
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from mobilebench.analysis.origins import Origin
     from mobilebench.report.inputs import ReportInputs
     from mobilebench.report.style import Picture
-    from mobilebench.scoring import ScoreRow, ScoreTable
+    from mobilebench.scoring import Matrix, ScoreRow, ScoreTable
 
 
 @dataclass(frozen=True)
@@ -131,40 +135,54 @@ def _claims(inputs: ReportInputs) -> Section:
 def _matrix(inputs: ReportInputs) -> Section:
     matrix, order = inputs.matrix, [inputs.matrix.models.index(row.model) for row in inputs.scores.rows]
     mean = matrix.mean
-    best = np.max(np.where(np.isnan(mean), -1, mean), axis=0)
-    caption = f"Test top-1 in percent, best of each dataset bold. {figures.runs_line(inputs)} {_spread_words(inputs)}"
+    best = np.max(np.where(np.isnan(mean), -np.inf, matrix.upward), axis=0)
+    caption = (
+        f"Test results ({heading(matrix.metrics)}), best of each dataset bold. {figures.runs_line(inputs)} "
+        f"{_spread_words(inputs)}"
+    )
     rows = tuple(
         (
             text(matrix.models[i]),
-            *(_accuracy(inputs, i, j, strong=bool(mean[i, j] >= best[j] - ROUNDING)) for j in range(len(best))),
+            *(_value(inputs, i, j, strong=bool(matrix.upward[i, j] >= best[j] - ROUNDING)) for j in range(len(best))),
         )
         for i in order
     )
-    heads = tuple(f"{d} (n={n:,})" if n else d for d, n in zip(matrix.datasets, matrix.n_test, strict=True))
+    named = dataset_heads(matrix.datasets, matrix.metrics)
+    heads = tuple(f"{d} (n={n:,})" if n else d for d, n in zip(named, matrix.n_test, strict=True))
     table = Table("accuracy", caption, ("model", *heads), rows)
-    return Section("matrix", "Accuracy matrix", (), (figures.heat_map(inputs), figures.profiles(inputs)), (table,))
+    return Section("matrix", "Results by dataset", (), (figures.heat_map(inputs), figures.profiles(inputs)), (table,))
 
 
 def _spread_words(inputs: ReportInputs) -> str:
     if inputs.matrix.counts.max() > 1:
         return "± is the standard deviation over seeds where there are several."
-    if (inputs.matrix.n_test > 0).all():
-        return "± is the 95% half-width from the n test images (Wald)."
-    return "Test sizes unknown: no interval."
+    if not without_test_noise(inputs.matrix):
+        return "± is the 95% half-width from the n test images."
+    return "Where the noise over test images is unknown there is no ±."
 
 
-def _accuracy(inputs: ReportInputs, i: int, j: int, *, strong: bool) -> Field:
-    values = inputs.matrix.top1[i, j]
+def _value(inputs: ReportInputs, i: int, j: int, *, strong: bool) -> Field:
+    matrix, metric = inputs.matrix, get_metric(inputs.matrix.metrics[j])
+    values = matrix.values[i, j]
     values = values[~np.isnan(values)]
     if not values.size:
         return Field("absent", float("nan"))
-    mean, size = float(values.mean()), int(inputs.matrix.n_test[j])
-    half = ""
+    mean, half = float(values.mean()), math.nan
     if values.size > 1:
-        half = f" ±{100 * values.std(ddof=1):.2f}"
-    elif size and inputs.matrix.counts.max() == 1:
-        half = f" ±{196 * (mean * (1 - mean) / size) ** 0.5:.2f}"
-    return Field(f"{100 * mean:.2f}{half}", mean, strong=strong)
+        half = float(values.std(ddof=1))
+    elif matrix.counts.max() == 1:
+        half = 1.96 * _test_sd(matrix, i, j)
+    return Field(metric.show(mean) + (f" ±{metric.show(half)}" if math.isfinite(half) else ""), mean, strong=strong)
+
+
+def _test_sd(matrix: Matrix, i: int, j: int) -> float:
+    """Standard deviation of a single run's result over test images; NaN where it is unknown."""
+    if matrix.test_covariance is not None and matrix.paired[j]:
+        return math.sqrt(matrix.test_covariance[j, i, i])
+    if matrix.datasets[j] in without_test_noise(matrix):
+        return math.nan
+    p = float(matrix.mean[i, j])
+    return math.sqrt(p * (1 - p) / int(matrix.n_test[j]))
 
 
 def _datasets(inputs: ReportInputs) -> Section:
@@ -238,7 +256,7 @@ def _curves(inputs: ReportInputs) -> Section:
 _SECTIONS: tuple[tuple[str, str, Callable[[ReportInputs], Section]], ...] = (
     ("leaderboard", "Leaderboard", _leaderboard),
     ("claims", "The paper's claims", _claims),
-    ("matrix", "Accuracy matrix", _matrix),
+    ("matrix", "Results by dataset", _matrix),
     ("datasets", "What hangs on the choice of datasets", _datasets),
     ("lambda", "What hangs on lambda", _lambda),
     ("proxy", "Does one dataset predict the xScore?", _proxy),
@@ -264,7 +282,12 @@ def _provenance(inputs: ReportInputs) -> Section:
     if inputs.runs:
         rows = tuple(_run_cells(inputs, key) for key in inputs.runs)
         tables.append(
-            Table("runs", "The run behind each cell.", ("model", "dataset", "seed", "top-1 (%)", "run"), rows)
+            Table(
+                "runs",
+                "The run behind each cell.",
+                ("model", "dataset", "seed", heading(inputs.matrix.metrics), "run"),
+                rows,
+            )
         )
     return Section(
         "provenance", "Where the numbers come from", (inputs.source,) if inputs.source else (), (), tuple(tables)
@@ -279,8 +302,9 @@ def _origin_cells(origin: Origin) -> tuple[Field, ...]:
 def _run_cells(inputs: ReportInputs, key: tuple[str, str, int]) -> tuple[Field, ...]:
     model, dataset, seed = key
     matrix, run = inputs.matrix, inputs.runs[key]
-    top1 = matrix.top1[matrix.models.index(model), matrix.datasets.index(dataset), matrix.seeds.index(seed)]
-    shown = Field(f"{100 * top1:.2f}", float(top1))
+    column = matrix.datasets.index(dataset)
+    value = float(matrix.values[matrix.models.index(model), column, matrix.seeds.index(seed)])
+    shown = Field(get_metric(matrix.metrics[column]).show(value), value)
     return text(model), text(dataset), number(seed, 0), shown, text(run.run_id, run.url)
 
 

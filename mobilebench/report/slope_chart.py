@@ -1,4 +1,4 @@
-"""The slope chart of a comparison: one line a model (its xScore) or a dataset (its top-1) from A to B."""
+"""The slope chart of a comparison: one line a model (its xScore) or a dataset (its mean result) from A to B."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, ORANGE, Picture, canvas, styled
+from mobilebench.scoring.measures import heading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +22,8 @@ _GAP = 0.04  # of the axis' height, between two labels
 def slopes(found: Comparison, a: str, b: str) -> Picture:
     """Return the chart; rising lines are blue and solid, falling ones orange and dashed."""
     scores = [row for row in found.of("xscore") if np.isfinite([row.a, row.b]).all()]
-    rows, scale = (scores, 1.0) if scores else (found.of("dataset"), 100.0)
+    percent = all(get_metric(name).percent for name in found.metrics)
+    rows, scale = (scores, 1.0) if scores else (found.of("dataset"), 100.0 if percent else 1.0)
     rows = [row for row in rows if np.isfinite([row.a, row.b]).all()]
     figure, (axes,) = canvas(6.4, 1.6 + 0.28 * len(rows))
     for row in rows:
@@ -33,16 +36,18 @@ def slopes(found: Comparison, a: str, b: str) -> Picture:
     ends = [scale * row.b for row in rows]
     for row, end, y in zip(rows, ends, _apart(ends, _GAP * (high - low)), strict=True):
         axes.plot([1.02, 1.1], [end, y], color=LINE, linewidth=0.8)
-        text = f"{row.name}  {scale * row.difference:+.{2 if scores else 1}f}"
+        text = f"{row.name}  {scale * row.difference:+.{1 if percent and not scores else 2}f}"
         axes.text(1.12, y, text, va="center", fontsize=8.5, color=INK)
     axes.set_xlim(-0.1, 1.75)
     axes.set_xticks([0, 1], [f"A\n{a}", f"B\n{b}"])
-    axes.set_ylabel("xScore" if scores else "test top-1 (%)")
+    axes.set_ylabel("xScore" if scores else f"test {heading(found.metrics)}")
     axes.grid(visible=False)
     axes.spines["bottom"].set_color(MUTED)
     n = len(found.seeds)
-    runs = f"Means of {n} seeds." if n > 1 else "Single runs, no interval."
-    what = "xScore of each model on one common scale" if scores else "Top-1 of each dataset, mean over the models"
+    known = any(row.interval_over for row in rows)
+    runs = f"Means of {n} seeds." if n > 1 else "Single runs." if known else "Single runs, no interval."
+    of_dataset = f"{heading(found.metrics)} of each dataset, mean over the models"
+    what = "xScore of each model on one common scale" if scores else of_dataset
     return Picture("slopes", f"{what}, in A ({a}) and B ({b}). {runs}", figure)
 
 

@@ -1,4 +1,4 @@
-"""How well the accuracy on one dataset, ImageNet's stand-in above all, predicts the cross-dataset score."""
+"""How well the result on one dataset, ImageNet's stand-in above all, predicts the cross-dataset score."""
 
 from __future__ import annotations
 
@@ -25,29 +25,33 @@ class Proxy:
     """The dataset that stands in for the others."""
     models: tuple[str, ...]
     """The models with every cell, [M]."""
-    accuracy: NDArray[np.float64]
-    """Their accuracy on the dataset, [M] fractions."""
+    values: NDArray[np.float64]
+    """Their values on the dataset by its metric, [M]."""
+    upward: NDArray[np.float64]
+    """The same with the sign turned where a lower value is better, [M]: what the fits take."""
     score: NDArray[np.float64]
     """Their xScore over all datasets, [M]."""
     whole: Fit
-    """`score` on `accuracy`. The dataset is itself a part of the whole score, which lifts this correlation."""
+    """`score` on `upward`. The dataset is itself a part of the whole score, which lifts this correlation."""
     rest: Fit | None
-    """The xScore of the other datasets on `accuracy`, free of that lift; None below 3 datasets."""
+    """The xScore of the other datasets on `upward`, free of that lift; None below 3 datasets."""
 
 
 def proxy_fit(matrix: Matrix, dataset: str, *, lam: float = 0.5) -> Proxy:
-    """Fit the xScore on the accuracy of one dataset (fractions), models as points; takes one matrix, resamples nothing.
+    """Fit the xScore on the values of one dataset, models as points; takes one matrix, resamples nothing.
 
     Models with an absent cell are left out. Raises UserError for fewer than 4 models or no spread.
     """
     whole = complete(matrix)
-    accuracy = whole.select(datasets=[dataset]).mean[:, 0]
-    score = xscore(whole.mean, lam=lam).score
+    own = whole.select(datasets=[dataset])
+    upward = own.upward[:, 0]
+    score = xscore(whole.mean, lam=lam, metrics=whole.metrics).score
     others = [name for name in whole.datasets if name != dataset]
     rest = None
     if len(others) > 1:
-        rest = fit(accuracy, xscore(whole.select(datasets=others).mean, lam=lam).score)
-    return Proxy(dataset, whole.models, accuracy, score, fit(accuracy, score), rest)
+        part = whole.select(datasets=others)
+        rest = fit(upward, xscore(part.mean, lam=lam, metrics=part.metrics).score)
+    return Proxy(dataset, whole.models, own.mean[:, 0], upward, score, fit(upward, score), rest)
 
 
 def all_proxies(matrix: Matrix, *, lam: float = 0.5) -> tuple[Proxy, ...]:

@@ -1,7 +1,7 @@
 """Can fewer datasets stand in for the whole suite? Every subset, judged on the datasets and models it did not see.
 
-All functions take ONE matrix, already free of absent cells (`complete`). A subset is scored by Eq. 1 to 3 on its
-datasets alone, and held against two targets:
+All functions take ONE matrix, already free of absent cells (`complete`), with values turned so that the higher is the
+better (`Matrix.upward`). A subset is scored by Eq. 1 to 3 on its datasets alone, and held against two targets:
 
 - the others: the score of the datasets that are not in the subset. This is the honest one. A subset that is part of
   its own target agrees with it by construction: on pure noise of 11 models and 7 datasets, four of them named
@@ -91,7 +91,7 @@ def all_subsets(matrix: Matrix, size: int, *, lam: float = 0.5, top: int = 3) ->
     dataset on which all models are equal.
     """
     members, names = _members(matrix, size)
-    found = _judge(matrix.mean, members, lam, top)
+    found = _judge(matrix.upward, members, lam, top)
     rows = [
         Subset(tuple(name), *(float(found[criterion][i]) for criterion in CRITERIA)) for i, name in enumerate(names)
     ]
@@ -119,7 +119,7 @@ def nested_spearman(matrix: Matrix, size: int, *, lam: float = 0.5) -> float:
     of subsets; NaN where no choice can be made. Raises UserError as `all_subsets` does.
     """
     members, _ = _members(matrix, size)
-    return float(_nested(matrix.mean, members, lam))
+    return float(_nested(matrix.upward, members, lam))
 
 
 def chance(matrix: Matrix, size: int, *, lam: float = 0.5, top: int = 3, nested: bool = True) -> Chance | None:
@@ -129,7 +129,7 @@ def chance(matrix: Matrix, size: int, *, lam: float = 0.5, top: int = 3, nested:
     that 100 draws would take more than seconds. Raises UserError as `all_subsets` does.
     """
     members, _ = _members(matrix, size)
-    accuracy = matrix.mean
+    accuracy = matrix.upward
     work = len(members) * len(accuracy) * (len(accuracy) if nested else 1)
     draws = min(DRAWS, BUDGET // work)
     if draws < FEWEST:
@@ -177,13 +177,13 @@ def members_of(matrix: Matrix, size: int) -> NDArray[np.bool_]:
 
 def direct_scores(matrix: Matrix, datasets: Sequence[str], *, lam: float = 0.5) -> Floats:
     """XScore [M] of Eq. 1 to 3 on these datasets alone, with the anchors of this matrix."""
-    part = matrix.select(datasets=datasets).mean
+    part = matrix.select(datasets=datasets).upward
     return combine(normalise(part, anchors_from_matrix(part)), lam)[2]
 
 
 def predicted_scores(matrix: Matrix, datasets: Sequence[str], *, lam: float = 0.5, held_out: bool = True) -> Floats:
     """Full xScore [M] predicted from these datasets, each model by a regression that did not see it (`held_out`)."""
-    accuracy = matrix.mean
+    accuracy = matrix.upward
     members = np.array([[name in datasets for name in matrix.datasets]])
     if held_out:
         return np.asarray(_predicted(accuracy, members, _without(accuracy, lam))[0])
@@ -194,7 +194,7 @@ def predicted_scores(matrix: Matrix, datasets: Sequence[str], *, lam: float = 0.
 
 def held_out_scores(matrix: Matrix, *, lam: float = 0.5) -> Floats:
     """XScore [M] of all datasets, each model on the anchors of the others: what a held-out prediction aims at."""
-    return np.array(np.diagonal(_without(matrix.mean, lam), axis1=-2, axis2=-1))
+    return np.array(np.diagonal(_without(matrix.upward, lam), axis1=-2, axis2=-1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,24 +223,29 @@ def predict_new(new: Matrix, reference: Matrix, *, lam: float = 0.5) -> Predicti
     few models to fit. A new model without one of the datasets has NaN for both scores.
     """
     known = complete(reference)
+    by_reference = dict(zip(known.datasets, known.metrics, strict=True))
+    for dataset, metric in zip(new.datasets, new.metrics, strict=True):
+        if by_reference.get(dataset, metric) != metric:
+            raise UserError(
+                f"the new models' results on {dataset} are {metric}, the reference's {by_reference[dataset]}; two "
+                "metrics do not compare"
+            )
     foreign = [dataset for dataset in new.datasets if dataset not in known.datasets]
     if foreign:
         raise UserError(
             f"the new models ran on {', '.join(foreign)}, which the reference grid lacks; it has "
             f"{', '.join(known.datasets)}. Leave those cells out, or give a reference that has them"
         )
-    part = known.select(datasets=new.datasets).mean
-    full = combine(normalise(known.mean, anchors_from_matrix(known.mean)), lam)[2]
+    part = known.select(datasets=new.datasets).upward
+    full = combine(normalise(known.upward, anchors_from_matrix(known.upward)), lam)[2]
     anchors = anchors_from_matrix(part)
     line = _regress(normalise(part, anchors), full)
     flat = _flat(known)
     if flat:
-        raise UserError(
-            f"all reference models have the same accuracy on {', '.join(flat)}, so no xScore of theirs exists"
-        )
+        raise UserError(f"all reference models have the same value on {', '.join(flat)}, so no xScore of theirs exists")
     if np.isnan(line).any():
         raise UserError(f"{len(known.models)} reference models are too few to fit {part.shape[1] + 1} coefficients")
-    scaled = normalise(new.mean, anchors)
+    scaled = normalise(new.upward, anchors)
     error = float(_rmse(predicted_scores(known, new.datasets, lam=lam), held_out_scores(known, lam=lam)))
     outside = (scaled < 0) | (scaled > 1)
     return Prediction(new.models, new.datasets, combine(scaled, lam)[2], _design(scaled) @ line, error, outside)
@@ -257,7 +262,7 @@ def _members(matrix: Matrix, size: int) -> tuple[NDArray[np.bool_], list[list[st
         raise UserError(f"{math.comb(count, size)} subsets of {size} out of {count} datasets; {LIMIT} is the limit")
     flat = _flat(matrix)
     if flat:
-        raise UserError(f"all models have the same accuracy on {', '.join(flat)}, so no xScore exists")
+        raise UserError(f"all models have the same value on {', '.join(flat)}, so no xScore exists")
     chosen = list(itertools.combinations(range(count), size))
     members = np.zeros((len(chosen), count), dtype=bool)
     np.put_along_axis(members, np.array(chosen), values=True, axis=1)
@@ -266,7 +271,7 @@ def _members(matrix: Matrix, size: int) -> tuple[NDArray[np.bool_], list[list[st
 
 def _flat(matrix: Matrix) -> list[str]:
     """Return the datasets on which all models have the same accuracy, up to rounding."""
-    spans = np.ptp(matrix.mean, axis=0)
+    spans = np.ptp(matrix.upward, axis=0)
     return [name for name, span in zip(matrix.datasets, spans, strict=True) if span <= ROUNDING]
 
 

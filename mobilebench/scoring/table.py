@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.errors import UserError
+from mobilebench.scoring.measures import TOP1
 from mobilebench.scoring.uncertainty import (
-    RESAMPLED,
     UNDEFINED,
     Source,
     best_source,
@@ -19,15 +19,17 @@ from mobilebench.scoring.uncertainty import (
     order_probability,
     pivotal,
     places_of,
+    resampled,
     score_errors,
     shrunk,
     within_noise,
+    without_test_noise,
 )
 from mobilebench.scoring.xscore import Anchors, XScore, anchors_from_matrix, xscore
 from mobilebench.system.files import write_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -55,9 +57,7 @@ SINGLE_RUN = (
     "models on 7 datasets such 95 % intervals held the true score in 85 % of cases when training noise had a standard "
     "deviation of 0.5 point, in 60 % at 1 point; orders seen in 85 to 95 % of draws were true in 82 % and 71 %."
 )
-NO_TEST_SIZES = (
-    "Intervals and shares of draws cover training only: the size of a test split is unknown, so they are too narrow."
-)
+NO_TEST_NOISE = "Intervals and shares of draws cover training only, so they are too narrow: {}."
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class ScoreRow:
     high: float
     """Upper end of the interval of `score`."""
     g: float
-    """Mean of the normalised accuracies."""
+    """Mean of the normalised values."""
     v: float
     """Their sample variance."""
     seeds: int
@@ -108,7 +108,7 @@ class ScoreTable:
     anchors_name: str
     """`grid` or `fixed`."""
     anchors: Anchors
-    """What normalised the accuracies."""
+    """What normalised the values, in the units of the metrics."""
     xscore: XScore
     """Eq. 1 to 3 in the order of the matrix."""
     draws: NDArray[np.float64] | None
@@ -116,15 +116,12 @@ class ScoreTable:
     no interval can be given."""
     source: Source | None
     """What was resampled; None with `draws`."""
+    interval_over: str
+    """What the intervals resample, as a phrase."""
     level: float
     """Confidence level of the intervals."""
     notes: tuple[str, ...]
     """Plain sentences that a reader must see."""
-
-    @property
-    def interval_over(self) -> str:
-        """What the intervals resample, as a phrase."""
-        return RESAMPLED[self.source] if self.source else "nothing (see the notes)"
 
     @property
     def above_next_name(self) -> str:
@@ -170,10 +167,10 @@ def compute_scores(
     The intervals resample what the matrix allows (`uncertainty.best_source`). Nothing is invented for an absent cell:
     its model gets no score and a note says so. Under grid anchors there are no intervals where a dataset's models
     differ no more than noise makes equal ones differ: its scale is noise then. Raises UserError for a dataset without
-    anchors.
+    anchors, and for fixed anchors of another metric than top-1.
     """
-    fixed = None if anchors is None else _fixed(matrix, anchors)
-    result = xscore(matrix.mean, lam=lam, anchors=fixed)
+    fixed = None if anchors is None else fixed_anchors(matrix.datasets, matrix.metrics, anchors)
+    result = xscore(matrix.mean, lam=lam, anchors=fixed, metrics=matrix.metrics)
     source = best_source(matrix)
     flat = within_noise(matrix, source=source, draws=draws, seed=seed) if source and fixed is None else ()
     errors = drawn = None
@@ -187,23 +184,36 @@ def compute_scores(
         datasets=matrix.datasets,
         lam=lam,
         anchors_name="grid" if anchors is None else "fixed",
-        anchors=fixed or anchors_from_matrix(matrix.mean),
+        anchors=fixed or anchors_from_matrix(matrix.mean, matrix.signs),
         xscore=result,
         draws=drawn,
         source=None if drawn is None else source,
+        interval_over="nothing (see the notes)" if drawn is None or source is None else resampled(matrix, source),
         level=level,
-        notes=(*_notes(matrix, result), *_interval_notes(source, flat, result, errors)),
+        notes=(*_notes(matrix, result), *_interval_notes(matrix, source, flat, result, errors)),
     )
 
 
-def _fixed(matrix: Matrix, anchors: Mapping[str, tuple[float, float]]) -> Anchors:
-    unknown = [name for name in matrix.datasets if name not in anchors]
+def fixed_anchors(
+    datasets: Sequence[str], metrics: Sequence[str], anchors: Mapping[str, tuple[float, float]]
+) -> Anchors:
+    """Return {dataset: (low, high)} as anchors of these datasets, [D].
+
+    Raises UserError for a metric other than top-1, a dataset without anchors, and a high one that is not above its low.
+    """
+    others = [f"{d} ({metric})" for d, metric in zip(datasets, metrics, strict=True) if metric != TOP1]
+    if others:
+        raise UserError(
+            f"fixed anchors are top-1 accuracies, and another metric measures {', '.join(others)}; use the grid's own "
+            "anchors"
+        )
+    unknown = [name for name in datasets if name not in anchors]
     if unknown:
         raise UserError(f"no fixed anchors for {', '.join(unknown)}; there are some for {', '.join(anchors)}")
-    flat = [name for name in matrix.datasets if not anchors[name][1] > anchors[name][0]]
+    flat = [name for name in datasets if not anchors[name][1] > anchors[name][0]]
     if flat:
         raise UserError(f"the anchors of {', '.join(flat)} are {anchors[flat[0]]}; the high one must exceed the low")
-    pairs = np.array([anchors[name] for name in matrix.datasets])
+    pairs = np.array([anchors[name] for name in datasets])
     return Anchors(pairs[:, 0], pairs[:, 1])
 
 
@@ -252,7 +262,7 @@ def _notes(matrix: Matrix, result: XScore) -> tuple[str, ...]:
     if len(matrix.datasets) == 1:
         notes.append("One dataset only: the variance across datasets, and with it xScore, is undefined.")
     if flat:
-        notes.append(f"No scale on {', '.join(flat)}: all models have the same accuracy there, so no xScore exists.")
+        notes.append(f"No scale on {', '.join(flat)}: all models have the same value there, so no xScore exists.")
     if absent:
         notes.append(
             f"{absent} of {matrix.counts.size} cells have no run. Their models are not scored, and grid anchors may "
@@ -260,9 +270,7 @@ def _notes(matrix: Matrix, result: XScore) -> tuple[str, ...]:
         )
     if runs.size and runs.min() == 1:
         single = int((runs == 1).sum())
-        notes.append(
-            f"{single} of {runs.size} accuracies are from a single run: what another seed would give is unknown."
-        )
+        notes.append(f"{single} of {runs.size} values are from a single run: what another seed would give is unknown.")
     return tuple(notes)
 
 
@@ -271,11 +279,23 @@ def _undefined(result: XScore, errors: Floats) -> int:
     return int(np.isnan(errors[:, np.isfinite(result.score)]).any(axis=1).sum())
 
 
+def _unknown_test_noise(matrix: Matrix) -> str:
+    """Say why the noise over test images is unknown."""
+    unknown = without_test_noise(matrix)
+    metrics = dict(zip(matrix.datasets, matrix.metrics, strict=True))
+    sizes = [name for name in unknown if metrics[name] == TOP1]
+    others = [f"{name} ({metrics[name]})" for name in unknown if metrics[name] != TOP1]
+    said = [f"the size of a test split is unknown ({', '.join(sizes)})"] if sizes else []
+    if others:
+        said.append(f"the noise over test images of {', '.join(others)} needs the predictions of every run there")
+    return "; ".join(said)
+
+
 def _interval_notes(
-    source: Source | None, flat: tuple[str, ...], result: XScore, errors: Floats | None
+    matrix: Matrix, source: Source | None, flat: tuple[str, ...], result: XScore, errors: Floats | None
 ) -> Iterator[str]:
     if source is None:
-        yield "No interval can be given: single runs, and the size of a test split is unknown."
+        yield f"No interval can be given: single runs, and {_unknown_test_noise(matrix)}."
     elif flat:
         yield (
             f"No interval is given: on {', '.join(flat)} the models differ no more than noise makes equal ones differ "
@@ -285,7 +305,7 @@ def _interval_notes(
     elif source == "test":
         yield SINGLE_RUN
     elif source == "seeds":
-        yield NO_TEST_SIZES
+        yield NO_TEST_NOISE.format(_unknown_test_noise(matrix))
     if errors is not None:
         undefined = _undefined(result, errors)
         if undefined > UNDEFINED * len(errors):

@@ -1,8 +1,11 @@
 """xScore, Eq. 1 to 3 of "Beyond ImageNet: Understanding Cross-Dataset Robustness of Lightweight Vision Models".
 
-    A^_ij  = (A_ij - min_j) / (max_j - min_j)     (1)
-    G_i    = mean_j A^_ij,  V_i = Var_j A^_ij     (2)
-    xScore = G_i - lambda V_i,  0 <= lambda <= 1  (3)
+    A^_ij  = (A_ij - worst_j) / (best_j - worst_j)     (1)
+    G_i    = mean_j A^_ij,  V_i = Var_j A^_ij          (2)
+    xScore = G_i - lambda V_i,  0 <= lambda <= 1       (3)
+
+The paper has accuracies, where worst and best are the smallest and largest of a dataset. By a metric whose lower values
+are better they are the largest and smallest, so that the best is 1 and the worst 0 whatever the metric.
 
 Var is the sample variance (ddof 1): the equations leave it open, and only ddof 1 reproduces the published scores.
 What the equations leave open is decided here:
@@ -23,8 +26,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.errors import UserError
+from mobilebench.scoring.measures import TOP1, check_values, signs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
@@ -38,12 +44,12 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Anchors:
-    """The lowest and highest accuracy of each dataset that normalise it."""
+    """The worst and the best value of each dataset, which normalise it; for accuracies the lowest and the highest."""
 
     low: Floats
-    """[D] fractions that become 0."""
+    """[D] values that become 0."""
     high: Floats
-    """[D] fractions that become 1."""
+    """[D] values that become 1; below `low` where a lower value is better."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,21 +68,24 @@ class XScore:
     """[M, D]: where the normalised accuracy leaves [0, 1]."""
 
 
-def anchors_from_matrix(accuracy: ArrayLike) -> Anchors:
-    """Return the smallest and largest present accuracy of each column of [..., M, D]; NaN where a column is empty."""
-    values = np.asarray(accuracy, dtype=np.float64)
-    low = np.where(np.isnan(values), np.inf, values).min(axis=-2)
-    high = np.where(np.isnan(values), -np.inf, values).max(axis=-2)
+def anchors_from_matrix(values: ArrayLike, sign: Floats | float = 1.0) -> Anchors:
+    """Return the worst and best present value of each column of [..., M, D]; NaN where a column is empty.
+
+    sign [D]: -1 where a lower value is better (`measures.signs`).
+    """
+    upward = np.asarray(values, dtype=np.float64) * sign
+    low = np.where(np.isnan(upward), np.inf, upward).min(axis=-2)
+    high = np.where(np.isnan(upward), -np.inf, upward).max(axis=-2)
     empty = low > high
-    return Anchors(np.where(empty, np.nan, low), np.where(empty, np.nan, high))
+    return Anchors(np.where(empty, np.nan, low * sign), np.where(empty, np.nan, high * sign))
 
 
-def normalise(accuracy: ArrayLike, anchors: Anchors) -> Floats:
-    """Eq. 1 on [..., M, D]: fractions of each anchor range; NaN where absent or where a range is zero (or rounding)."""
-    values = np.asarray(accuracy, dtype=np.float64)
+def normalise(values: ArrayLike, anchors: Anchors) -> Floats:
+    """Eq. 1 on [..., M, D]: places between the anchors; NaN where absent or where a range is zero (or rounding)."""
+    given = np.asarray(values, dtype=np.float64)
     span = anchors.high - anchors.low
-    scale = np.where(span > ROUNDING, span, np.nan)
-    return (values - anchors.low[..., None, :]) / scale[..., None, :]
+    scale = np.where(np.abs(span) > ROUNDING, span, np.nan)
+    return (given - anchors.low[..., None, :]) / scale[..., None, :]
 
 
 def combine(normalised: Floats, lam: float) -> tuple[Floats, Floats, Floats]:
@@ -94,22 +103,26 @@ def check_lambda(lam: float) -> None:
         raise UserError(f"lambda is {lam}; Eq. 3 of xScore allows 0 to 1")
 
 
-def xscore(accuracy: ArrayLike, *, lam: float = 0.5, anchors: Anchors | None = None) -> XScore:
-    """Score one matrix [M, D] of top-1 fractions (one value a cell; average seeds before, see `Matrix.mean`).
+def xscore(
+    values: ArrayLike, *, lam: float = 0.5, anchors: Anchors | None = None, metrics: Sequence[str] = ()
+) -> XScore:
+    """Score one matrix [M, D] (one value a cell; average seeds before, see `Matrix.mean`).
 
-    Without anchors they come from this very matrix. Raises UserError for a matrix that is not [M, D], a lambda or an
-    accuracy outside [0, 1], or anchors of another length.
+    `metrics` names each dataset's metric, [D]; without it the values are top-1 fractions. Without anchors they come
+    from this very matrix. Raises UserError for a matrix that is not [M, D], a lambda outside [0, 1], a value outside
+    the bounds of its metric, or anchors or metrics of another length.
     """
-    values = np.asarray(accuracy, dtype=np.float64)
+    given = np.asarray(values, dtype=np.float64)
     check_lambda(lam)
-    if values.ndim != 2 or 0 in values.shape:
-        raise UserError(f"an accuracy matrix is [models, datasets] and not empty; found shape {list(values.shape)}")
-    if np.any((values < 0) | (values > 1)):
-        worst = float(values[(values < 0) | (values > 1)][0])
-        raise UserError(f"accuracy {worst:g} is not a fraction in [0, 1]; divide percent by 100")
-    used = anchors_from_matrix(values) if anchors is None else anchors
-    if used.low.shape != (values.shape[1],) or used.high.shape != used.low.shape:
-        raise UserError(f"{used.low.size} anchors for {values.shape[1]} datasets; one pair per dataset is needed")
-    normalised = normalise(values, used)
+    if given.ndim != 2 or 0 in given.shape:
+        raise UserError(f"a matrix of results is [models, datasets] and not empty; found shape {list(given.shape)}")
+    names = tuple(metrics) or (TOP1,) * given.shape[1]
+    if len(names) != given.shape[1]:
+        raise UserError(f"{len(names)} metrics for {given.shape[1]} datasets; one per dataset is needed")
+    check_values(given, names)
+    used = anchors_from_matrix(given, signs(names)) if anchors is None else anchors
+    if used.low.shape != (given.shape[1],) or used.high.shape != used.low.shape:
+        raise UserError(f"{used.low.size} anchors for {given.shape[1]} datasets; one pair per dataset is needed")
+    normalised = normalise(given, used)
     g, v, score = combine(normalised, lam)
     return XScore(normalised, g, v, score, (normalised < 0) | (normalised > 1))

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import ttest_rel
+from scipy.stats import norm, ttest_rel
 
 from mobilebench.analysis.compare import compare, jackknife
 from mobilebench.analysis.run_sets import RunSet, _of_revision, _resolve, changes, load_run_set, match_models, unknown
 from mobilebench.config.suite import Cell, preset_text
 from mobilebench.errors import UserError
+from mobilebench.evaluation.predictions import Predictions
 from mobilebench.execution.suites import open_suite
 from mobilebench.report.slope_chart import slopes
 from mobilebench.runs.records import Record
@@ -91,8 +92,8 @@ def test_only_cells_of_both_count_and_the_others_are_told() -> None:
 @pytest.mark.parametrize(("change", "message"), [("seeds", "no cell in common"), ("n_test", "10 test images in A")])
 def test_what_cannot_be_compared_is_refused(change: str, message: str) -> None:
     other = matrix(drawn(1))
-    other = Matrix(MODELS, DATASETS, (7, 8, 9), other.top1, other.n_test) if change == "seeds" else Matrix(
-        MODELS, DATASETS, other.seeds, other.top1, np.array([11, 20])
+    other = Matrix(MODELS, DATASETS, (7, 8, 9), other.values, other.n_test) if change == "seeds" else Matrix(
+        MODELS, DATASETS, other.seeds, other.values, np.array([11, 20])
     )  # fmt: skip
     with pytest.raises(UserError, match=message):
         compare(matrix(drawn(0)), other)
@@ -101,7 +102,7 @@ def test_what_cannot_be_compared_is_refused(change: str, message: str) -> None:
 def test_the_csv_and_the_chart_say_every_row(tmp_path: Path) -> None:
     found = compare(matrix(drawn(0)), matrix(drawn(1)))
     lines = found.to_csv(tmp_path / "differences.csv").read_text().splitlines()
-    assert lines[0] == "what,name,a,b,difference,low,high,seeds,cells,level"
+    assert lines[0] == "what,name,metric,a,b,difference,low,high,p_better,interval_over,seeds,cells,level"
     assert len(lines) == 1 + 2 + 2 + 1
     chart = slopes(found, "before", "after")
     assert all(name in chart.svg() for name in ("before", "after", "m  ", "n  "))
@@ -109,7 +110,9 @@ def test_the_csv_and_the_chart_say_every_row(tmp_path: Path) -> None:
 
 def run_set(model: str, **settings: str) -> RunSet:
     cell = Cell(model, "d", 0)
-    return RunSet(model, {cell: 0.5}, {"d": 10}, {cell: settings}, {cell: {"d digest": "x"}}, {cell: {"torch": "2"}})
+    return RunSet(
+        model, {cell: 0.5}, {"d": 10}, {}, {cell: settings}, {cell: {"d digest": "x"}}, {cell: {"torch": "2"}}
+    )
 
 
 def test_changes_name_what_differs_and_silence_is_told() -> None:
@@ -139,7 +142,7 @@ def repository(project: Path) -> Path:
 
 def test_a_git_revision_is_a_side(repository: Path) -> None:
     first = _of_revision("first")
-    np.testing.assert_array_equal(first.matrix.top1, drawn(0))
+    np.testing.assert_array_equal(first.matrix.values, drawn(0))
     assert first.settings[Cell("m", "d", 0)]["epochs"] == str(open_suite().protocol.epochs)
 
 
@@ -197,3 +200,79 @@ def test_protocols_that_give_each_cell_one_recipe_are_one(project: Path) -> None
     both = Store()
     both.runs = lambda name: [*finished("aaa", 3, "r")[2:], *finished("bbb", 2, "r")]  # type: ignore[method-assign]
     assert len(load_run_set("experiment:mine", both).cells) == 3
+
+
+def kept(right: np.ndarray) -> dict[tuple[str, str, int], Predictions]:
+    """Predictions of two classes, all images truly of the second, right where [models, datasets, seeds, n] is 1."""
+    targets, ids = np.ones(right.shape[-1], dtype=np.int64), np.array([f"{i}.png" for i in range(right.shape[-1])])
+    return {
+        (m, d, s): Predictions.of_logits("single_label", targets, np.eye(2, dtype=np.float32)[right[i, j, s]], ids)
+        for i, m in enumerate(MODELS)
+        for j, d in enumerate(DATASETS)
+        for s in range(right.shape[2])
+    }
+
+
+def of_predictions(right: np.ndarray) -> Matrix:
+    size = np.full(2, right.shape[-1])
+    return Matrix(MODELS, DATASETS, tuple(range(right.shape[2])), right.mean(axis=-1), size)
+
+
+def shared_answers(seeds: int, gain: float) -> np.ndarray:
+    difficulty = np.random.default_rng(3).random((1, 2, 1, 400))
+    own = np.random.default_rng(int(1000 * gain) + seeds).random((2, 2, seeds, 400))
+    level = np.array([0.5, 0.7])[:, None, None, None] + gain
+    return (0.7 * difficulty + 0.3 * own < level).astype(np.int64)
+
+
+def test_single_runs_are_compared_image_by_image() -> None:
+    a, b = shared_answers(1, 0.0), shared_answers(1, 0.05)
+    found = compare(of_predictions(a), of_predictions(b), predictions=(kept(a), kept(b)))
+    row = found.of("dataset")[0]
+    step = (b - a)[:, 0, 0].mean(axis=0)
+    sd = step.std(ddof=1) / 20
+    assert (row.low, row.high) == pytest.approx((step.mean() - 1.959964 * sd, step.mean() + 1.959964 * sd))
+    assert row.p_better == pytest.approx(norm.cdf(step.mean() / sd))
+    assert {row.interval_over for row in found.rows} == {"test"}
+    assert "no interval" not in slopes(found, "a", "b").caption
+
+
+def test_a_scores_interval_over_images_is_the_bootstraps() -> None:
+    """Of other images on a fixed scale, each dataset's drawn anew and the same for A and B."""
+    a, b = shared_answers(1, 0.0), shared_answers(1, 0.05)
+    scale = {"d": (0.2, 0.9), "e": (0.3, 0.95)}
+    rows = compare(of_predictions(a), of_predictions(b), anchors=scale, predictions=(kept(a), kept(b))).of("xscore")
+    rng, anchors, drawn = np.random.default_rng(0), Anchors(np.array([0.2, 0.3]), np.array([0.9, 0.95])), []
+    for _ in range(1500):
+        picks = [rng.integers(0, 400, 400) for _ in DATASETS]
+        left, right = (np.stack([x[:, j, 0, p].mean(axis=1) for j, p in enumerate(picks)], axis=1) for x in (a, b))
+        drawn.append(xscore(right, anchors=anchors).score - xscore(left, anchors=anchors).score)
+    for row, sd in zip(rows, np.std(drawn, axis=0), strict=True):
+        assert (row.high - row.low) / 2 / 1.96 == pytest.approx(sd, rel=0.1)
+
+
+def test_seeds_and_images_make_a_wider_interval_than_seeds_alone() -> None:
+    a, b = shared_answers(3, 0.0), shared_answers(3, 0.05)
+    both = compare(of_predictions(a), of_predictions(b), predictions=(kept(a), kept(b)))
+    seeds = compare(of_predictions(a), of_predictions(b))
+    for row, other in zip(both.rows, seeds.rows, strict=True):
+        assert row.difference == other.difference
+        assert row.high - row.low > other.high - other.low
+    assert {row.interval_over for row in both.rows} == {"seeds+test"}
+    assert {row.interval_over for row in seeds.rows} == {"seeds"}
+    some = {key: value for key, value in kept(b).items() if key[1] == "d"}
+    part = compare(of_predictions(a), of_predictions(b), predictions=(kept(a), some))
+    assert [row.interval_over for row in part.rows] == ["seeds+test", "seeds", "seeds", "seeds", "seeds"]
+
+
+def test_a_lower_loss_is_better_and_two_metrics_do_not_compare() -> None:
+    a, b = drawn(0), drawn(0) - 0.2
+    b[..., 0] -= 0.01
+    losses = [Matrix(MODELS, DATASETS, (0, 1, 2), x, np.array([10, 20]), ("nll", "nll")) for x in (a, b)]
+    row = compare(*losses).of("dataset")[0]
+    assert row.difference < 0
+    assert row.p_better > 0.99
+    scores = compare(*losses).of("mean xscore")[0]
+    assert scores.difference > 0
+    with pytest.raises(UserError, match="d is measured by nll in A and by top1 in B"):
+        compare(losses[0], matrix(drawn(1)))

@@ -84,7 +84,7 @@ def test_a_grid_of_any_small_size_has_its_sections(models: int, datasets: int) -
 
 
 def test_an_incomplete_grid_is_reported_with_what_is_absent(inputs: ReportInputs, tmp_path: Path) -> None:
-    top1 = inputs.matrix.top1.copy()
+    top1 = inputs.matrix.values.copy()
     top1[0, 1] = np.nan
     partial = Matrix(inputs.matrix.models, inputs.matrix.datasets, inputs.matrix.seeds, top1, inputs.matrix.n_test)
     write_report(tmp_path, ReportInputs(partial, compute_scores(partial, draws=20), "p", "p", "h", {}))

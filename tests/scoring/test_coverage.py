@@ -1,8 +1,12 @@
 """Intervals and orders against the truth they were measured on: a short run of `benchmarks.coverage`."""
 
+import numpy as np
 import pytest
 
 from benchmarks.coverage import Tally, World, drawn_world, simulate, table_3
+from benchmarks.paired import Shared
+from benchmarks.paired import simulate as simulate_shared
+from benchmarks.paired import table_3 as table_3_shared
 
 GRIDS = 80
 
@@ -33,3 +37,21 @@ def test_an_order_called_probable_is_true_as_often(on_table_3: Tally) -> None:
 )
 def test_the_best_of_equal_models_is_not_said_to_beat_the_worst(world: World, *, fixed: bool) -> None:
     assert simulate(world, fixed=fixed, grids=80, draws=200).false_extremes <= 0.10 + 0.03
+
+
+@pytest.mark.parametrize("world", [table_3_shared(0.5), table_3_shared(0.8, seeds=2, noise=0.5)], ids=["runs", "seeds"])
+def test_intervals_of_models_that_share_their_images_hold_the_truth_and_are_narrower(world: Shared) -> None:
+    """Bounds as above, three standard errors of 40 grids further; a narrower interval must hold the truth as often."""
+    paired, apart = simulate_shared(world, fixed=False, grids=40, draws=300)
+    assert paired.tally.coverage.mean() >= 0.93
+    assert paired.tally.coverage.min() >= 0.90 - 0.14
+    assert paired.tally.relative_width <= 1.35
+    assert 0.93 <= np.mean(paired.inside) <= 0.99
+    assert np.mean(paired.width) < 0.85 * np.mean(apart.width)
+
+
+def test_an_order_called_probable_is_true_as_often_where_models_share_their_images() -> None:
+    paired, _ = simulate_shared(table_3_shared(0.5), fixed=True, grids=60, draws=300)
+    said, true, n = paired.tally.order(0.85, 0.99)
+    assert n > 80
+    assert true == pytest.approx(said, abs=0.09)

@@ -64,7 +64,7 @@ def test_a_correlation_does_not_depend_on_scale(scale: float) -> None:
 
 
 def test_subsets_of_a_flat_grid_are_refused_with_its_dataset() -> None:
-    with pytest.raises(UserError, match="same accuracy on d2, so no xScore exists"):
+    with pytest.raises(UserError, match="same value on d2, so no xScore exists"):
         all_subsets(with_flat_column(), 3)
 
 
@@ -83,7 +83,7 @@ def test_proxies_of_a_flat_grid_are_none() -> None:
 def test_a_prediction_from_a_flat_reference_is_refused_and_of_an_absent_cell_undefined() -> None:
     reference = matrix(RNG.uniform(0.3, 0.9, (9, 5)))
     new = Matrix(("new", "half"), ("d0", "d1"), (0,), np.array([[[0.5], [0.6]], [[0.5], [math.nan]]]), np.zeros(2, int))
-    with pytest.raises(UserError, match="same accuracy on d2"):
+    with pytest.raises(UserError, match="same value on d2"):
         predict_new(new, with_flat_column())
     rows = {row[0].text: row for row in prediction_table(new, reference, lam=0.5).rows}
     assert [field.text for field in rows["half"][1:3]] == ["n/a", "n/a"]

@@ -176,7 +176,7 @@ def test_impossible_subsets_are_refused() -> None:
         place(all_subsets(TABLE, 3), reference.PAPER_FOUR, "whole_rmse")
     flat = TABLE.mean.copy()
     flat[:, 2] = 0.5
-    with pytest.raises(UserError, match="same accuracy on d2"):
+    with pytest.raises(UserError, match="same value on d2"):
         all_subsets(grid(flat), 4)
     cells = {(f"m{i}", d, 0): 0.5 + i / 100 for i in range(5) for d in "xy" if (i, d) != (2, "y")}
     assert complete(Matrix.from_cells(cells, {})).models == ("m0", "m1", "m3", "m4")

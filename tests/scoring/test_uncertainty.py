@@ -8,7 +8,7 @@ from mobilebench.errors import UserError
 from mobilebench.scoring import Matrix, compute_scores, xscore
 from mobilebench.scoring.uncertainty import (
     best_source,
-    cell_variance,
+    cell_noise,
     dataset_bootstrap,
     interval,
     leave_one_dataset_out,
@@ -36,7 +36,7 @@ THREE = matrix_of(np.random.default_rng(0).uniform(0.3, 0.9, (4, 3, 3)))
 
 
 def variance(matrix: Matrix, source: str, draws: int = 4000, **more: float) -> np.ndarray:
-    return cell_variance(matrix, source=source, draws=draws, rng=np.random.default_rng(0), **more)
+    return cell_noise(matrix, source=source, draws=draws, rng=np.random.default_rng(0), **more).variance
 
 
 def test_the_noise_of_single_runs_is_binomial() -> None:
@@ -78,15 +78,15 @@ def test_both_sources_add_their_variances() -> None:
 def test_the_source_follows_from_the_matrix() -> None:
     assert best_source(THREE) == "seeds+test"
     assert best_source(TABLE) == "test"
-    assert best_source(matrix_of(THREE.top1, n_test=0)) == "seeds"
-    assert best_source(matrix_of(THREE.top1[:, :, :1], n_test=0)) is None
+    assert best_source(matrix_of(THREE.values, n_test=0)) == "seeds"
+    assert best_source(matrix_of(THREE.values[:, :, :1], n_test=0)) is None
 
 
 def test_a_source_the_matrix_lacks_is_refused() -> None:
     with pytest.raises(UserError, match="single run"):
         variance(TABLE, "seeds")
     with pytest.raises(UserError, match="unknown"):
-        variance(matrix_of(THREE.top1, n_test=0), "test")
+        variance(matrix_of(THREE.values, n_test=0), "test")
 
 
 def test_under_fixed_anchors_the_error_of_a_mean_is_the_closed_form() -> None:
@@ -153,7 +153,7 @@ def test_grid_anchors_within_noise_give_no_interval_and_name_the_dataset() -> No
 
 
 def test_an_absent_cell_leaves_its_model_alone_without_interval() -> None:
-    top1 = TABLE.top1.copy()
+    top1 = TABLE.values.copy()
     top1[4, 2] = np.nan
     table = compute_scores(Matrix(TABLE.models, TABLE.datasets, TABLE.seeds, top1, TABLE.n_test), draws=200)
     assert [row.rank for row in table.rows] == [*range(1, 11), None]

@@ -7,14 +7,13 @@ for the tables, and 74 of 76 stop at a missing module, so what they show is like
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobilebench.scoring import compute_scores
 from mobilebench.scoring.correlation import fit
-from mobilebench.scoring.matrix import Matrix
 from mobilebench.scoring.subsets import direct_scores, predicted_scores
 from mobilebench.scoring.uncertainty import places_of
 from mobilebench.scoring.xscore import xscore
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pandas import DataFrame
+
+    from mobilebench.scoring.matrix import Matrix
 
 TOLERANCE = 0.001  # Table 4 has three decimals
 CLAIMED_CLASSES = 327  # section 4.2, of the four-dataset benchmark
@@ -117,9 +118,9 @@ def what_if(dogs: tuple[float, ...] = (0.2959, 0.50, 0.55, 0.58)) -> tuple[WhatI
 
 def with_cell(matrix: Matrix, model: str, dataset: str, value: float) -> Matrix:
     """Return the matrix with one accuracy (fraction, every seed) replaced; for what-if questions, never for results."""
-    top1 = matrix.top1.copy()
-    top1[matrix.models.index(model), matrix.datasets.index(dataset)] = value
-    return Matrix(matrix.models, matrix.datasets, matrix.seeds, top1, matrix.n_test)
+    values = matrix.values.copy()
+    values[matrix.models.index(model), matrix.datasets.index(dataset)] = value
+    return replace(matrix, values=values)
 
 
 def _table_1() -> Iterator[Disagreement]:

@@ -9,14 +9,15 @@ import numpy as np
 
 from mobilebench.scoring.correlation import Fit, fisher_interval, fit, relatedness_p
 from mobilebench.scoring.effects import element_effects
+from mobilebench.scoring.measures import TOP1
 from mobilebench.scoring.proxy import all_proxies, proxy_fit
 from mobilebench.scoring.subsets import all_subsets, complete, members_of, place, subset_spearman
 from mobilebench.scoring.uncertainty import (
-    RESAMPLED,
     best_source,
-    cell_variance,
+    cell_noise,
     leave_one_dataset_out,
     places_of,
+    resampled,
     score_errors,
     shrunk,
     within_noise,
@@ -44,8 +45,8 @@ FEWEST_MODELS = 6  # of four or five, two orders that share half their variance 
 SUBSET_DRAWS = 200
 TAIL = 0.025  # of the draws on either side of a 95 % interval
 DRAWS = 4000
-TRAINING_NOISE = 0.01  # standard deviation over seeds at an accuracy of one half; see `uncertainty.cell_variance`
-NO_INTERVAL = "no interval: a test size is unknown"
+TRAINING_NOISE = 0.01  # standard deviation over seeds at an accuracy of one half; see `uncertainty.cell_noise`
+NO_INTERVAL = "no interval: the noise over test images is unknown"
 WITHIN_NOISE = "on a dataset the models differ no more than noise makes equal ones differ, so no interval is given"
 ASSUMED = (
     "single runs: a training noise of 1 point (standard deviation at an accuracy of one half, less towards 0 and 1) is "
@@ -172,8 +173,8 @@ def best_four(context: Context) -> Evidence:
     low, high = np.quantile(1 + better, [0.05, 0.95], method="nearest")
     alone = float(np.mean((drawn > own_drawn - 1e-9).sum(axis=1) == 1))
     evidence.note(
-        f"its place lies between {low} and {high} in 90 % of {len(drawn)} draws over {RESAMPLED[source]}, and it is "
-        f"first alone in {alone:.0%}",
+        f"its place lies between {low} and {high} in 90 % of {len(drawn)} draws over {resampled(whole, source)}, and "
+        f"it is first alone in {alone:.0%}",
         holds=alone >= 0.5,
     )
     remarks = [ASSUMED] if source == "test" else []
@@ -190,15 +191,15 @@ def _noise_spearman(models: int) -> float:
 
 
 def _draw_with_training(matrix: Matrix, source: Source) -> NDArray[np.float64]:
-    """Draws of the accuracies, [draws, M, D]; single runs also get the training noise that they cannot show."""
+    """Draws of the values, higher is better, [draws, M, D]; single runs get a training noise, which they can't show."""
     rng = np.random.default_rng(1)
-    variance = cell_variance(matrix, source=source, draws=SUBSET_DRAWS, rng=rng, training_noise=TRAINING_NOISE)
-    return matrix.mean + np.sqrt(variance) * rng.standard_normal(variance.shape)
+    noise = cell_noise(matrix, source=source, draws=SUBSET_DRAWS, rng=rng, training_noise=TRAINING_NOISE)
+    return matrix.upward + noise.draw(rng)
 
 
 def _unrelated(matrix: Matrix) -> str:
     """Say that the datasets order the models no more alike than noise would; empty where they do."""
-    p = relatedness_p(matrix.mean)
+    p = relatedness_p(matrix.upward)
     if p < 0.05:
         return ""
     return f"the datasets do not order these {len(matrix.models)} models alike beyond what noise does (p = {p:.2f})"
@@ -255,7 +256,17 @@ def params(context: Context) -> Evidence:
 
 
 def require_papers_datasets(context: Context) -> None:
-    """Raise NotTestableError where too few of the paper's datasets are in the matrix to speak of its claims."""
+    """Raise NotTestableError where too few of the paper's datasets are in the matrix to speak of its claims.
+
+    And where a dataset is measured by another metric: the claims are about top-1 accuracies.
+    """
+    others = [
+        f"{name} ({metric})"
+        for name, metric in zip(context.matrix.datasets, context.matrix.metrics, strict=True)
+        if metric != TOP1
+    ]
+    if others:
+        raise NotTestableError(f"the claims are about top-1; another metric measures {', '.join(others)}")
     shared = sum(name in PAPER_DATASETS for name in context.matrix.datasets)
     if shared < ENOUGH:
         raise NotTestableError(f"only {shared} of the paper's 7 datasets are in this matrix; {ENOUGH} are needed")

@@ -60,7 +60,7 @@ def test_a_world_in_which_others_lead_contradicts_the_leaders() -> None:
 
 
 def test_a_model_without_a_score_does_not_hide_who_is_last() -> None:
-    top1 = TABLE.top1.copy()
+    top1 = TABLE.values.copy()
     top1[TABLE.models.index("tinynet"), 0] = np.nan
     found = verdicts(Matrix(TABLE.models, TABLE.datasets, TABLE.seeds, top1, TABLE.n_test), only=PLACES)
     assert found["last"].verdict == "supported"
@@ -89,7 +89,7 @@ def test_a_world_of_one_quality_is_predicted_by_imagenette() -> None:
 
 def test_a_world_in_which_imagenette_is_noise_supports_the_claim() -> None:
     matrix = world(np.linspace(0.9, 0.1, 11))
-    top1 = matrix.top1.copy()
+    top1 = matrix.values.copy()
     top1[:, matrix.datasets.index("imagenette"), 0] = 0.5 + 0.01 * np.array([3, 8, 1, 9, 5, 11, 4, 10, 2, 7, 6])
     changed = Matrix(matrix.models, matrix.datasets, matrix.seeds, top1, matrix.n_test)
     assert verdicts(changed)["imagenette"].verdict in {"supported", "leans for"}
@@ -168,7 +168,7 @@ def test_the_noise_beside_a_spearman_is_that_of_tables(models: int, tabled: floa
 
 
 def test_single_runs_of_unknown_test_size_only_lean() -> None:
-    unknown = Matrix(TABLE.models, TABLE.datasets, (0,), TABLE.top1, np.zeros(7, dtype=np.int64))
+    unknown = Matrix(TABLE.models, TABLE.datasets, (0,), TABLE.values, np.zeros(7, dtype=np.int64))
     found = verdicts(unknown)["best_four"]
     assert found.verdict == "leans against"
     assert evidence.NO_INTERVAL in found.notes
@@ -184,7 +184,7 @@ def test_a_perfect_agreement_of_few_models_is_no_evidence(count: int) -> None:
 
 
 def test_an_absent_cell_leaves_its_model_out_of_the_claims_on_the_four() -> None:
-    top1 = TABLE.top1.copy()
+    top1 = TABLE.values.copy()
     top1[0, 0] = np.nan
     found = verdicts(Matrix(TABLE.models, TABLE.datasets, (0,), top1, TABLE.n_test))["four_suffice"]
     assert any("n = 10 models" in line for line in (*found.pro, *found.contra))

@@ -28,7 +28,7 @@ def test_two_rows_of_table_4_do_not_follow_and_are_pinned_as_recomputed(model: s
 
 def test_every_table_is_complete() -> None:
     matrix = reference.matrix()
-    assert matrix.top1.shape == (11, 7, 1)
+    assert matrix.values.shape == (11, 7, 1)
     assert not matrix.absent
     assert set(matrix.models) == {row.model for row in reference.costs()} == set(PUBLISHED)
     assert set(matrix.datasets) == {row.dataset for row in reference.datasets()}
@@ -38,7 +38,7 @@ def test_every_table_is_complete() -> None:
 
 def test_units_are_fractions_and_counts() -> None:
     matrix = reference.matrix()
-    cell = matrix.top1[matrix.models.index("tinynet"), matrix.datasets.index("dogs"), 0]
+    cell = matrix.values[matrix.models.index("tinynet"), matrix.datasets.index("dogs"), 0]
     assert cell == pytest.approx(0.2959)
     assert {row.model: row.macs for row in reference.costs()}["mobilevit"] == 2_100_000_000
     assert matrix.n_test[matrix.datasets.index("indoor67")] == 1340

@@ -1,0 +1,64 @@
+"""What a dataset is measured by: the direction, the bounds and the words of the metrics of a matrix's columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobilebench.errors import UserError
+from mobilebench.evaluation.metrics import get_metric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from mobilebench.evaluation.metrics import Metric
+
+    Floats = NDArray[np.float64]
+
+TOP1 = "top1"
+SEVERAL = "metric per dataset"
+
+
+def signs(metrics: Sequence[str]) -> Floats:
+    """Return [D]: 1 where a higher value of the dataset's metric is better, -1 where a lower one is."""
+    return np.array([1.0 if get_metric(name).higher_is_better else -1.0 for name in metrics])
+
+
+def refusal(value: float, metric: Metric) -> str:
+    """Say that a value is outside the bounds of its metric; empty where it is not, and for NaN."""
+    low, high = metric.bounds
+    if not (value < low or value > high or np.isinf(value)):
+        return ""
+    if metric.bounds == (0, 1):
+        return f"{metric.title} {value:g} is not a fraction in [0, 1]; divide percent by 100"
+    return f"{metric.title} {value:g} is not in [{low:g}, {high:g}]"
+
+
+def check_values(values: Floats, metrics: Sequence[str]) -> None:
+    """Raise UserError for the first value of [..., M, D] outside the bounds of its dataset's metric."""
+    for column, name in enumerate(metrics):
+        metric, part = get_metric(name), values[..., column]
+        low, high = metric.bounds
+        bad = part[(part < low) | (part > high) | np.isinf(part)]
+        if bad.size:
+            raise UserError(refusal(float(bad.flat[0]), metric))
+
+
+def heading(metrics: Sequence[str]) -> str:
+    """Name what a table of all datasets shows: the metric, with "%" where people see percent, or that it varies."""
+    return title(get_metric(metrics[0])) if len(set(metrics)) == 1 else SEVERAL
+
+
+def title(metric: Metric) -> str:
+    """Return the name of a metric above a column of `Metric.show` values."""
+    return f"{metric.title}, %" if metric.percent else metric.title
+
+
+def dataset_heads(datasets: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:
+    """Return the datasets as column heads, each with its metric where a table holds several."""
+    if len(set(metrics)) == 1:
+        return tuple(datasets)
+    return tuple(f"{name} ({title(get_metric(metric))})" for name, metric in zip(datasets, metrics, strict=True))
