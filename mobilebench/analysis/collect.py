@@ -10,29 +10,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from mobilebench.analysis.identities import identities_here
 from mobilebench.analysis.origins import Origin, origins
 from mobilebench.config.parsing import parse
 from mobilebench.config.suite import Cell, ScoreSettings
-from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import suite_of_experiment
-from mobilebench.models.fingerprint import UNBUILT
 from mobilebench.runs.events import Finish
-from mobilebench.runs.identity import wanted
 from mobilebench.runs.journal import Journal, JournalError
 from mobilebench.runs.records import read_results
 from mobilebench.runs.score_check import CheckedRecords, RecordsError, check, compare_files, raise_if_incomplete
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.studies.beyond_imagenet.published import paper_anchors
 from mobilebench.system.files import read_csv, read_text, write_text
-from mobilebench.system.layout import PACKED, STATE
+from mobilebench.system.layout import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from mobilebench.config.suite import Suite
-    from mobilebench.runs.identity import Identity
     from mobilebench.runs.records import Record
     from mobilebench.scoring import ScoreTable
     from mobilebench.tracking import Tracker
@@ -70,7 +67,8 @@ def score_experiment(
     """Return the scores of an experiment; `anchors` is `grid` or `paper`.
 
     results: the folder of this project's result files. Runs must then agree with them, and be of the identity that
-    their cells have here; without it the newest runs of each cell's recipe count.
+    their cells have here; without it the newest runs of each cell's recipe count, and `checked.undecided` names the
+    cells where that was a choice.
 
     Raises RecordsError naming every cell that is missing, doubled, unfinished, of another recipe, superseded or in
     disagreement; with allow_partial only the last of these.
@@ -80,9 +78,8 @@ def score_experiment(
     runs = tracker.runs(experiment) if not files or tracker.has_experiment(experiment) else []
     found = [run.record for run in runs]
     grid = _grid(experiment, found)
-    identities = {} if results is None or grid.suite is None else _identities(grid.suite)
-    unbuilt = sorted({cell.model for cell, identity in identities.items() if identity.network == UNBUILT})
-    checked = check(found, grid.recipes, {c: identity for c, identity in identities.items() if c.model not in unbuilt})
+    identities, unbuilt = ({}, []) if results is None or grid.suite is None else identities_here(grid.suite)
+    checked = check(found, grid.recipes, identities)
     if results is not None:
         ours = [file for file in files if grid.recipes.get(file.cell) == file.recipe_hash]
         checked = compare_files(checked, found, ours, _has_journal, tracker.whereabouts)
@@ -125,19 +122,6 @@ def _grid(experiment: str, found: list[Record]) -> _Grid:
     axes = [dict.fromkeys(getattr(record, key) for record in ours) for key in ("dataset", "seed", "model")]
     cells = [Cell(m, d, s) for d in axes[0] for s in axes[1] for m in axes[2]]
     return _Grid(" ".join(hashes), {cell: of_cell.get(cell, "") for cell in cells})
-
-
-def _identities(suite: Suite) -> dict[Cell, Identity]:
-    """Return what the suite's cells would be trained with here, as far as data and networks can be had here."""
-    found: dict[Cell, Identity] = {}
-    for dataset in suite.datasets:
-        try:
-            meta = read_meta(PACKED / dataset)
-        except UserError:  # not packed here: the newest runs count
-            continue
-        for cell in suite.cells(dataset):
-            found[cell] = wanted(suite, cell, meta)
-    return found
 
 
 def _has_journal(file: Record) -> bool:

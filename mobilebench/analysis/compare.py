@@ -71,6 +71,8 @@ class Comparison:
     """Seeds that both have."""
     only: tuple[int, int]
     """Cells of A alone and of B alone."""
+    only_models: tuple[tuple[str, ...], tuple[str, ...]]
+    """Models of A alone and of B alone."""
     level: float
     """Confidence level of the intervals."""
 
@@ -119,7 +121,8 @@ def compare(
         rows += _scores(left, right, models, _scale(left, right, datasets, anchors), lam, level)
     shared = int((~absent).sum())
     only = (int((~np.isnan(a.top1)).sum()) - shared, int((~np.isnan(b.top1)).sum()) - shared)
-    return Comparison(tuple(rows), models, datasets, seeds, only, level)
+    alone = tuple(m for m in a.models if m not in b.models), tuple(m for m in b.models if m not in a.models)
+    return Comparison(tuple(rows), models, datasets, seeds, only, alone, level)
 
 
 def jackknife(whole: float, without: list[float], level: float) -> tuple[float, float]:

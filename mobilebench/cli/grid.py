@@ -41,10 +41,12 @@ def status() -> None:
     from collections import defaultdict
 
     from mobilebench.cli.console import console, plain_table
+    from mobilebench.cli.unknown import warn_of_unknown_networks
     from mobilebench.execution.suites import open_suite
     from mobilebench.runs.status import COLOURS, grid_states
 
-    suite = open_suite()
+    suite = open_suite(networks=False)
+    warn_of_unknown_networks(suite)
     with console.status("looking at the cells"):
         states = grid_states(suite)
     table = plain_table(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     """Compare A and B: experiments, run ids, model versions (mobilebench.model.dataset@best) or git revisions.
 
-    experiment:NAME@HASH is one protocol of an experiment that has several. Differences are B - A over the cells that
-    both have, paired over seeds. Writes a CSV and a slope chart to --out.
+    experiment:NAME@HASH is the grid of one protocol where an experiment has runs of several. Differences are B - A over
+    the cells that both have, paired over seeds. Writes a CSV and a slope chart to --out.
     """
     from mobilebench.analysis.compare import compare as compare_matrices
     from mobilebench.analysis.run_sets import changes, load_run_set, match_models, unknown
@@ -39,6 +39,8 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     scale = paper_anchors() if anchors == "paper" else None
     found = compare_matrices(first.matrix, second.matrix, lam=lam, anchors=scale)
     _show(found, first.name, second.name)
+    for note in dict.fromkeys((*first.notes, *second.notes)):
+        console.print(f"[yellow]note[/yellow] {note}", soft_wrap=True)
     for change in changes(first, second):
         console.print(
             f"{change.kind}: {change.name} {change.a} [bold]to[/bold] {change.b} ({change.count} cells)", soft_wrap=True
@@ -71,7 +73,11 @@ def _show(found: Comparison, a: str, b: str) -> None:
                 view.add_row(*_line(row, scale, digits))
             console.print(view)
     if any(found.only):
-        console.print(f"Left out: {found.only[0]} cells that only A has, {found.only[1]} that only B has.")
+        sides = (
+            f"{count} cells that only {side} has" + (f" (all of {', '.join(models)})" if models else "")
+            for side, count, models in zip("AB", found.only, found.only_models, strict=True)
+        )
+        console.print(f"Left out: {'; '.join(sides)}.", soft_wrap=True)
 
 
 def _line(row: Difference, scale: float, digits: int) -> list[str]:
@@ -124,11 +130,12 @@ def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> N
     from mobilebench.cli.console import console
     from mobilebench.config.suite import select_cells
     from mobilebench.execution.suites import open_suite
-    from mobilebench.runs.score_check import check
+    from mobilebench.runs.score_check import check, describe
 
     suite = open_suite()
     wanted = set(select_cells(suite, dataset, models, seeds))
     with console.status("loading PyTorch"):
+        from mobilebench.analysis.identities import identities_here
         from mobilebench.datasets.packing.packed import open_packed
         from mobilebench.execution.model_versions import register as register_all
         from mobilebench.system.layout import PACKED
@@ -136,10 +143,12 @@ def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> N
 
     tracker = Tracker()
     recipes = {cell: suite.protocol.recipe_hash_for(cell.model, cell.dataset) for cell in wanted}
-    finished = check(tracker.records(suite.experiment), recipes).records
-    if not finished:
+    checked = check(tracker.records(suite.experiment), recipes, identities_here(suite, [dataset])[0])
+    for line in describe([problem for problem in checked.problems if problem.kind != "missing"]):
+        console.print(f"[yellow]left out[/yellow] {line}", soft_wrap=True)
+    if not checked.records:
         raise click.ClickException(f"no finished cell of params.yaml on {dataset}; `mobilebench train {dataset}` first")
-    for done in register_all(tracker, suite, open_packed(PACKED / dataset), finished):
+    for done in register_all(tracker, suite, open_packed(PACKED / dataset), checked.records):
         what = "new" if done.is_new else "already there"
         console.print(f"{done.version.name} version {done.version.number} (run {done.version.run_id}): {what}")
 

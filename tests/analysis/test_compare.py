@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,8 @@ from scipy.stats import ttest_rel
 
 from mobilebench.analysis.compare import compare, jackknife
 from mobilebench.analysis.run_sets import RunSet, _of_revision, _resolve, changes, load_run_set, match_models, unknown
-from mobilebench.config.suite import Cell, preset_text
+from mobilebench.config.protocol import Override
+from mobilebench.config.suite import Cell, parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import open_suite
 from mobilebench.report.slope_chart import slopes
@@ -25,6 +28,11 @@ from mobilebench.tracking import Details
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mobilebench.config.suite import Suite
+
+GRID = """
+{suite: s, experiment: first, models: [m, n, o], datasets: [digits], seeds: [0], protocol: {epochs: 9}}
+"""
 MODELS, DATASETS = ("m", "n"), ("d", "e")
 
 
@@ -169,6 +177,9 @@ class Store:
     def runs(self, name: str) -> list[Details]:
         return [*finished("bbb", 2), *finished("aaa", 1)]
 
+    def artifact(self, run_id: str, name: str, folder: Path) -> Path | None:
+        return None
+
 
 def test_of_two_protocols_without_a_suite_none_is_taken_silently(project: Path) -> None:
     with pytest.raises(UserError, match=r"aaa \(1 run\), bbb \(2 runs\).*experiment:mine@aaa"):
@@ -197,3 +208,43 @@ def test_protocols_that_give_each_cell_one_recipe_are_one(project: Path) -> None
     both = Store()
     both.runs = lambda name: [*finished("aaa", 3, "r")[2:], *finished("bbb", 2, "r")]  # type: ignore[method-assign]
     assert len(load_run_set("experiment:mine", both).cells) == 3
+
+
+def test_a_protocol_names_the_whole_grid_that_was_scored(project: Path) -> None:
+    """An override for n made the protocol another one: only n was trained again, and m's run has the old hash."""
+    before = parse_suite(GRID, "before")
+    after = replace(before, protocol=replace(before.protocol, overrides=(Override({"lr": 0.5}, models=("n",)),)))
+    hashes = [suite.protocol.hash for suite in (before, after)]
+    kept = dict(zip(hashes, (before, after), strict=True))
+
+    def run(suite: Suite, model: str, top1: float) -> Details:
+        own = suite.protocol
+        record = Record(
+            f"{model}{top1}", model, "digits", 0, own.hash, "digest", 1, "FINISHED", top1, 1.0, 100,
+            recipe_hash=own.recipe_hash_for(model, "digits"),
+        )  # fmt: skip
+        return Details(record, {}, {}, "")
+
+    class Renamed(Store):
+        def runs(self, name: str) -> list[Details]:
+            return [run(before, "m", 0.1), run(before, "n", 0.2), run(after, "n", 0.3)]
+
+        def artifact(self, run_id: str, name: str, folder: Path) -> Path | None:
+            (found,) = [d.record.protocol_hash for d in self.runs("") if d.record.run_id == run_id]
+            path = folder / name
+            path.write_text(json.dumps(asdict(kept[found])), "utf-8")
+            return path
+
+    with pytest.raises(UserError, match=f"experiment:mine@{min(hashes)}"):
+        load_run_set("experiment:mine", Renamed())
+    scored = load_run_set(f"experiment:mine@{hashes[1]}", Renamed())
+    assert scored.cells == {Cell("m", "digits", 0): 0.1, Cell("n", "digits", 0): 0.3}
+    assert scored.notes == ("mine: 1 of 3 cells have no finished run (all of o)",)
+    assert load_run_set(f"experiment:mine@{hashes[0]}", Renamed()).cells[Cell("n", "digits", 0)] == 0.2
+
+
+def test_models_that_only_one_side_has_are_named() -> None:
+    more = Matrix(("m", "n", "o"), DATASETS, (0, 1, 2), np.full((3, 2, 3), 0.5), np.array([10, 20]))
+    found = compare(matrix(drawn(0)), more)
+    assert found.only == (0, 6)
+    assert found.only_models == ((), ("o",))

@@ -325,10 +325,10 @@ def test_score_says_why_it_leaves_runs_out() -> None:
     for changes in others:
         made = client().create_run(experiment().experiment_id, tags=tags | changes).info.run_id
         if changes:
-            client().set_terminated(made)
+            client().set_terminated(made, "FAILED" if "seed" in changes else "FINISHED")
     code, message = call("score")
     assert code == 0, message
     assert (
-        "5 other runs of the experiment left out: 2 of another recipe, 1 outside the grid, 1 superseded, 1 unfinished"
-        in " ".join(message.split())
+        "5 other runs of the experiment left out: 2 of another recipe, 1 outside the grid (FAILED), 1 superseded, "
+        "1 unfinished (RUNNING)" in " ".join(message.split())
     )
