@@ -85,7 +85,7 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
 
     from mobilebench.cli.console import console, grid_progress
     from mobilebench.config.suite import select_cells
-    from mobilebench.execution.context import open_context
+    from mobilebench.execution.context import open_context, raise_if_repacking_is_due
     from mobilebench.execution.executors.processes import fork_server
     from mobilebench.execution.suites import open_suite
     from mobilebench.system.signals import termination_as_interrupt
@@ -94,6 +94,7 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     suite = open_suite()
     wanted = select_cells(suite, dataset, models, seeds)
     context = open_context(suite, dataset, OfflineTracker(), verify=False)
+    raise_if_repacking_is_due(suite, context.packed.meta)
     cells = [cell for cell in wanted if again or not context.is_finished(cell)]
     console.print(f"{dataset}: {len(cells)} of {len(wanted)} cells to train, {len(wanted) - len(cells)} finished")
     changes = Counter(change for cell in cells if (change := context.change(cell)))

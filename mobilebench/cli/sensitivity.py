@@ -57,6 +57,7 @@ def run(*, storage: str | None, jobs: int, retry_failed: bool, take_over: bool, 
 
     from mobilebench.cli.console import console
     from mobilebench.cli.trials import show_regrets, trial_progress
+    from mobilebench.execution.context import raise_if_repacking_is_due
     from mobilebench.search.space import plan
     from mobilebench.search.studies import DEFAULT_STORAGE, Studies
     from mobilebench.sensitivity.cells import collect, probed_cells
@@ -65,6 +66,8 @@ def run(*, storage: str | None, jobs: int, retry_failed: bool, take_over: bool, 
     probed = probed_cells(suite, suite.sensitivity)
     for cell in probed:  # before anything slow is imported: a value that is not allowed
         plan(cell.recipe, suite.sensitivity)
+    for meta in {cell.cell.dataset: cell.packed.meta for cell in probed}.values():
+        raise_if_repacking_is_due(suite, meta)
     studies = Studies(storage or DEFAULT_STORAGE)
     with console.status("loading PyTorch"):
         from mobilebench.sensitivity.run import Runner
