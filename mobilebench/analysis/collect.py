@@ -26,8 +26,10 @@ from mobilebench.system.files import read_csv, read_text, write_text
 from mobilebench.system.layout import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from mobilebench.config.suite import Suite
     from mobilebench.runs.records import Record
@@ -181,31 +183,38 @@ def recomputed(results: Path, wanted: ScoreSettings) -> tuple[Matrix, ScoreTable
 
 
 def noted(table: ScoreTable) -> ScoreTable:
-    """Return a table with a note on accuracies that lie further outside fixed anchors than the anchors lie apart.
-
-    xScore then says how far away they are, which no weight lambda was meant for: -30 is no xScore of Eq. 3's kind.
-    """
+    """Return a table with a note on accuracies far outside its fixed anchors, as `far_outside` tells of them."""
     if table.anchors_name != "fixed":
         return table
+    note = far_outside(table.models, table.datasets, table.xscore.normalised)
+    other = "With `--anchors grid` they are scored against each other."
+    return replace(table, notes=(f"{note} {other}", *table.notes)) if note else table
+
+
+def far_outside(models: Sequence[str], datasets: Sequence[str], normalised: NDArray[np.float64]) -> str:
+    """Return a sentence on accuracies further outside fixed anchors than the anchors lie apart; "" without any.
+
+    normalised: [M, D], 0 at the low anchor and 1 at the high one, NaN where absent. xScore then says how far away
+    they are, which no weight lambda was meant for: -30 is no xScore of Eq. 3's kind.
+    """
     parts = []
-    for j, dataset in enumerate(table.datasets):
-        column = table.xscore.normalised[:, j]
+    for j, dataset in enumerate(datasets):
+        column = normalised[:, j]
         beyond = np.where(np.isnan(column), 0.0, np.maximum(-column, column - 1))
         far = int((beyond > 1).sum())
         if far:
             i = int(beyond.argmax())
             side = "below the low" if column[i] < 0 else "above the high"
             parts.append(
-                f"{dataset} ({far} of {len(table.models)} models; the furthest, {table.models[i]}, {beyond[i]:.1f} "
+                f"{dataset} ({far} of {len(models)} models; the furthest, {models[i]}, {beyond[i]:.1f} "
                 f"times the anchors' distance {side} one)"
             )
     if not parts:
-        return table
-    note = (
+        return ""
+    return (
         f"Far outside the anchors: {'; '.join(parts)}. An xScore made of these measures that distance and compares "
-        "with no published one; `--anchors grid` scores the models against each other."
+        "with no published one."
     )
-    return replace(table, notes=(note, *table.notes))
 
 
 @dataclass(frozen=True)

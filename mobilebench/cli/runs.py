@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mobilebench.analysis.compare import Comparison, Difference
+    from mobilebench.scoring import Matrix
 
 
 @click.command()
@@ -39,7 +42,8 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     scale = paper_anchors() if anchors == "paper" else None
     found = compare_matrices(first.matrix, second.matrix, lam=lam, anchors=scale)
     _show(found, first.name, second.name)
-    for note in dict.fromkeys((*first.notes, *second.notes)):
+    far = _far_outside(first.matrix, second.matrix, scale) if scale else ""
+    for note in dict.fromkeys((*first.notes, *second.notes, *([far] if far else []))):
         console.print(f"[yellow]note[/yellow] {note}", soft_wrap=True)
     for change in changes(first, second):
         console.print(
@@ -51,6 +55,19 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     paths = [found.to_csv(out / "differences.csv"), write_bytes(out / "slopes.png", picture.png())]
     paths.append(write_text(out / "slopes.svg", picture.svg()))
     console.print("Written: " + ", ".join(map(str, paths)))
+
+
+def _far_outside(a: Matrix, b: Matrix, anchors: Mapping[str, tuple[float, float]]) -> str:
+    """Return a sentence on accuracies of either side that lie far outside the anchors; "" where none do."""
+    import numpy as np
+
+    from mobilebench.analysis.collect import far_outside
+
+    datasets = [name for name in a.datasets if name in b.datasets]
+    low, high = np.array([anchors[name] for name in datasets]).T
+    top1 = np.concatenate([side.select(datasets=datasets).mean for side in (a, b)])
+    models = [f"{model} of {side}" for side, matrix in zip("AB", (a, b), strict=True) for model in matrix.models]
+    return far_outside(models, datasets, (top1 - low) / (high - low))
 
 
 def _show(found: Comparison, a: str, b: str) -> None:

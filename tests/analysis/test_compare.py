@@ -15,6 +15,7 @@ from scipy.stats import ttest_rel
 
 from mobilebench.analysis.compare import compare, jackknife
 from mobilebench.analysis.run_sets import RunSet, _of_revision, _resolve, changes, load_run_set, match_models, unknown
+from mobilebench.cli.runs import _far_outside
 from mobilebench.config.protocol import Override
 from mobilebench.config.suite import Cell, parse_suite, preset_text
 from mobilebench.errors import UserError
@@ -248,3 +249,13 @@ def test_models_that_only_one_side_has_are_named() -> None:
     found = compare(matrix(drawn(0)), more)
     assert found.only == (0, 6)
     assert found.only_models == ((), ("o",))
+
+
+def test_accuracies_far_outside_fixed_anchors_are_said_of_either_side() -> None:
+    low = Matrix(("m",), DATASETS, (0,), np.full((1, 2, 1), 0.1), np.array([10, 20]))
+    near = Matrix(("m",), DATASETS, (0,), np.full((1, 2, 1), 0.6), np.array([10, 20]))
+    anchors = {"d": (0.5, 0.7), "e": (0.0, 1.0)}
+    assert _far_outside(near, low, anchors).startswith(
+        "Far outside the anchors: d (1 of 2 models; the furthest, m of B, 2.0 times the anchors' distance below"
+    )
+    assert _far_outside(near, near, anchors) == ""
