@@ -35,6 +35,7 @@ CODE = (
     "git_dirty",
     "code_version",
     "network",
+    "network_package",
     "python",
     "torch",
     "torchvision",

@@ -109,7 +109,11 @@ def _line(row: Difference, scale: float, digits: int) -> list[str]:
 @click.argument("run_id")
 @click.option("--write-params", is_flag=True, help="Write params.yaml for this run alone, as a new experiment.")
 @click.option("--force", is_flag=True, help="Replace a params.yaml whose changes git does not have.")
-def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
+@click.option(
+    "--project", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="With --write-params: the folder that the run's relative paths of own images start from.",
+)  # fmt: skip
+def reproduce(run_id: str, *, write_params: bool, force: bool, project: Path | None) -> None:
     """Print the commands that make RUN_ID's number again, and check whether this checkout can; exit 1 if not."""
     from mobilebench.analysis.reproduce import as_yaml, plan, suite_of
     from mobilebench.cli.console import console, plain_table
@@ -118,7 +122,7 @@ def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
 
     tracker = Tracker()
     if write_params:
-        replace_params(as_yaml(suite_of(tracker, run_id)), force=force)
+        replace_params(as_yaml(suite_of(tracker, run_id, project)), force=force)
         console.print("params.yaml is now the suite of this one run")
         return
     found = plan(tracker, run_id)
