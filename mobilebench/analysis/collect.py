@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from mobilebench.analysis.identities import identities_here
 from mobilebench.analysis.origins import Origin, origins
 from mobilebench.config.parsing import parse
 from mobilebench.config.suite import Cell, ScoreSettings
-from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import suite_of_experiment
-from mobilebench.models.fingerprint import UNBUILT
 from mobilebench.runs.events import Finish
-from mobilebench.runs.identity import wanted
 from mobilebench.runs.journal import Journal, JournalError
 from mobilebench.runs.records import read_results
 from mobilebench.runs.score_check import CheckedRecords, RecordsError, check, compare_files, raise_if_incomplete
@@ -26,14 +24,15 @@ from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.scoring.matrix import ACCURACY, NOISE
 from mobilebench.studies.beyond_imagenet.published import paper_anchors
 from mobilebench.system.files import read_csv, read_text, write_text
-from mobilebench.system.layout import PACKED, STATE
+from mobilebench.system.layout import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from mobilebench.config.suite import Suite
-    from mobilebench.runs.identity import Identity
     from mobilebench.runs.records import Record
     from mobilebench.scoring import ScoreTable
     from mobilebench.tracking import Tracker
@@ -71,7 +70,8 @@ def score_experiment(
     """Return the scores of an experiment; `anchors` is `grid` or `paper`.
 
     results: the folder of this project's result files. Runs must then agree with them, and be of the identity that
-    their cells have here; without it the newest runs of each cell's recipe count.
+    their cells have here; without it the newest runs of each cell's recipe count, and `checked.undecided` names the
+    cells where that was a choice.
 
     Raises RecordsError naming every cell that is missing, doubled, unfinished, of another recipe, superseded or in
     disagreement; with allow_partial only the last of these.
@@ -81,9 +81,8 @@ def score_experiment(
     runs = tracker.runs(experiment) if not files or tracker.has_experiment(experiment) else []
     found = [run.record for run in runs]
     grid = _grid(experiment, found)
-    identities = {} if results is None or grid.suite is None else _identities(grid.suite)
-    unbuilt = sorted({cell.model for cell, identity in identities.items() if identity.network == UNBUILT})
-    checked = check(found, grid.recipes, {c: identity for c, identity in identities.items() if c.model not in unbuilt})
+    identities, unbuilt = ({}, []) if results is None or grid.suite is None else identities_here(grid.suite)
+    checked = check(found, grid.recipes, identities)
     if results is not None:
         ours = [file for file in files if grid.recipes.get(file.cell) == file.recipe_hash]
         checked = compare_files(checked, found, ours, _has_journal, tracker.whereabouts)
@@ -126,19 +125,6 @@ def _grid(experiment: str, found: list[Record]) -> _Grid:
     axes = [dict.fromkeys(getattr(record, key) for record in ours) for key in ("dataset", "seed", "model")]
     cells = [Cell(m, d, s) for d in axes[0] for s in axes[1] for m in axes[2]]
     return _Grid(" ".join(hashes), {cell: of_cell.get(cell, "") for cell in cells})
-
-
-def _identities(suite: Suite) -> dict[Cell, Identity]:
-    """Return what the suite's cells would be trained with here, as far as data and networks can be had here."""
-    found: dict[Cell, Identity] = {}
-    for dataset in suite.datasets:
-        try:
-            meta = read_meta(PACKED / dataset)
-        except UserError:  # not packed here: the newest runs count
-            continue
-        for cell in suite.cells(dataset):
-            found[cell] = wanted(suite, cell, meta)
-    return found
 
 
 def _has_journal(file: Record) -> bool:
@@ -198,31 +184,38 @@ def recomputed(results: Path, wanted: ScoreSettings) -> tuple[Matrix, ScoreTable
 
 
 def noted(table: ScoreTable) -> ScoreTable:
-    """Return a table with a note on accuracies that lie further outside fixed anchors than the anchors lie apart.
-
-    xScore then says how far away they are, which no weight lambda was meant for: -30 is no xScore of Eq. 3's kind.
-    """
+    """Return a table with a note on accuracies far outside its fixed anchors, as `far_outside` tells of them."""
     if table.anchors_name != "fixed":
         return table
+    note = far_outside(table.models, table.datasets, table.xscore.normalised)
+    other = "With `--anchors grid` they are scored against each other."
+    return replace(table, notes=(f"{note} {other}", *table.notes)) if note else table
+
+
+def far_outside(models: Sequence[str], datasets: Sequence[str], normalised: NDArray[np.float64]) -> str:
+    """Return a sentence on accuracies further outside fixed anchors than the anchors lie apart; "" without any.
+
+    normalised: [M, D], 0 at the low anchor and 1 at the high one, NaN where absent. xScore then says how far away
+    they are, which no weight lambda was meant for: -30 is no xScore of Eq. 3's kind.
+    """
     parts = []
-    for j, dataset in enumerate(table.datasets):
-        column = table.xscore.normalised[:, j]
+    for j, dataset in enumerate(datasets):
+        column = normalised[:, j]
         beyond = np.where(np.isnan(column), 0.0, np.maximum(-column, column - 1))
         far = int((beyond > 1).sum())
         if far:
             i = int(beyond.argmax())
             side = "below the low" if column[i] < 0 else "above the high"
             parts.append(
-                f"{dataset} ({far} of {len(table.models)} models; the furthest, {table.models[i]}, {beyond[i]:.1f} "
+                f"{dataset} ({far} of {len(models)} models; the furthest, {models[i]}, {beyond[i]:.1f} "
                 f"times the anchors' distance {side} one)"
             )
     if not parts:
-        return table
-    note = (
+        return ""
+    return (
         f"Far outside the anchors: {'; '.join(parts)}. An xScore made of these measures that distance and compares "
-        "with no published one; `--anchors grid` scores the models against each other."
+        "with no published one."
     )
-    return replace(table, notes=(note, *table.notes))
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ class Comparison:
     """Id of each dataset's metric."""
     only: tuple[int, int]
     """Cells of A alone and of B alone."""
+    only_models: tuple[tuple[str, ...], tuple[str, ...]]
+    """Models of A alone and of B alone."""
     level: float
     """Confidence level of the intervals."""
 
@@ -150,7 +152,8 @@ def compare(
         rows += _scores(left, right, models, datasets, scale, lam, level, images)
     shared = int((~absent).sum())
     only = (int((~np.isnan(a.values)).sum()) - shared, int((~np.isnan(b.values)).sum()) - shared)
-    return Comparison(tuple(rows), models, datasets, seeds, metrics, only, level)
+    alone = tuple(m for m in a.models if m not in b.models), tuple(m for m in b.models if m not in a.models)
+    return Comparison(tuple(rows), models, datasets, seeds, metrics, only, alone, level)
 
 
 def jackknife(whole: float, without: list[float], level: float) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from mobilebench import training
+from mobilebench import models, training
 from mobilebench.config.suite import parse_suite
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
@@ -24,6 +24,7 @@ from mobilebench.system.layout import PACKED
 from mobilebench.system.provenance import OWN, PACKAGES, PATCH, SUITE, environment, is_checkout
 
 if TYPE_CHECKING:
+    from mobilebench.config.data import OwnData
     from mobilebench.config.suite import Suite
     from mobilebench.tracking import Details, Tracker
 
@@ -79,26 +80,50 @@ class ReproductionPlan:
 def plan(tracker: Tracker, run_id: str) -> ReproductionPlan:
     """Return how to reproduce a run. Raises TrackingError when there is no such run of a cell."""
     run = tracker.run(run_id)
-    return ReproductionPlan(tuple(_commands(run, tracker)), (*_checks(run, tracker), *_network(run, tracker)))
+    checks = (*_checks(run, tracker), *_network(run, tracker), *_package_check(run))
+    return ReproductionPlan(tuple(_commands(run, tracker)), checks)
 
 
-def suite_of(tracker: Tracker, run_id: str) -> Suite:
+def suite_of(tracker: Tracker, run_id: str, project: Path | None = None) -> Suite:
     """Return the suite a run was part of, cut to its cell and under an experiment of its own.
 
-    Under its old experiment the cell would count as finished and not be trained. Raises UserError when the run has not
-    kept its suite.
+    Under its old experiment the cell would count as finished and not be trained. project: the folder that the run's
+    relative paths of own images start from; they are absolute then. Raises UserError when the run has not kept its
+    suite, or names a network or a dataset that is not known here.
     """
     run = tracker.run(run_id)
+    whole = _kept_suite(tracker, run_id)
+    check_names(whole)
+    cell = run.record.cell
+    sources = whole.data_sources
+    if project is not None:
+        sources = {name: _below(project.absolute(), own) for name, own in sources.items()}
+    return replace(
+        whole,
+        models=(cell.model,),
+        datasets=(cell.dataset,),
+        seeds=(cell.seed,),
+        experiment=_experiment(run),
+        data_sources=sources,
+    )
+
+
+def _kept_suite(tracker: Tracker, run_id: str) -> Suite:
     with TemporaryDirectory() as folder:
         path = tracker.artifact(run_id, SUITE, Path(folder))
         if path is None:
             raise UserError(f"run {run_id} has no artifact {SUITE}: it did not end, or an older version wrote it")
-        whole = parse_suite(read_text(path, "the JSON of a suite"), f"{SUITE} of run {run_id}")
-    check_names(whole)
-    cell = run.record.cell
-    return replace(
-        whole, models=(cell.model,), datasets=(cell.dataset,), seeds=(cell.seed,), experiment=_experiment(run)
-    )
+        return parse_suite(read_text(path, "the JSON of a suite"), f"{SUITE} of run {run_id}")
+
+
+def _places(own: OwnData) -> dict[str, str]:
+    """Return the paths of an entry of data_sources by their keys."""
+    return {key: path for key in ("folder", "csv", "root") if (path := getattr(own, key)) is not None}
+
+
+def _below(project: Path, own: OwnData) -> OwnData:
+    found = {key: str(project / path) for key, path in _places(own).items()}
+    return replace(own, folder=found.get("folder"), csv=found.get("csv"), root=found.get("root"))
 
 
 def as_yaml(suite: Suite) -> str:
@@ -119,14 +144,61 @@ def _commands(run: Details, tracker: Tracker) -> list[str]:
         get = f"mlflow artifacts download --run-id {record.run_id} --artifact-path {PATCH} --dst-path ."
         steps += [get, f"git apply {PATCH}"]
     chosen = f"--model {shlex.quote(record.model)} --seed {record.seed}"
+    project, notes = _own_images(run, tracker)
     return [
         *steps,
+        *_own_network(run),
+        *notes,
         # --force: the patch has just changed params.yaml to what this very command writes, the run's own settings.
-        f"mobilebench reproduce {record.run_id} --write-params --force",
+        f"mobilebench reproduce {record.run_id} --write-params --force{project}",
         f"mobilebench data prepare {record.dataset}",
         f"mobilebench train {record.dataset} {chosen}",
         f"mobilebench compare {record.run_id} {shlex.quote('experiment:' + _experiment(run))}",
     ]
+
+
+def _own_images(run: Details, tracker: Tracker) -> tuple[str, list[str]]:
+    """Return the option that makes relative paths of own images those of the run's project, and what to know of it."""
+    dataset, host = run.record.dataset, run.tags.get("host", "the machine that trained it")
+    try:
+        own = _kept_suite(tracker, run.record.run_id).data_sources.get(dataset)
+    except UserError:  # the command that needs the suite says what is missing
+        return "", []
+    if own is None:
+        return "", []
+    places = [Path(path) for path in _places(own).values()]
+    if all(path.exists() for path in places):
+        is_relative = not all(path.is_absolute() for path in places)
+        return (f" --project {shlex.quote(str(Path.cwd()))}" if is_relative else ""), []
+    names = ", ".join(map(str, places))
+    if all(path.is_absolute() for path in places):
+        return "", [f"# the images of {dataset} were in {names} on {host}: have them there, or change data_sources"]
+    return " --project FOLDER", [
+        f"# FOLDER: the run's project folder on {host}, or a copy with its own images ({names})"
+    ]
+
+
+def _own_network(run: Details) -> list[str]:
+    """Return the step that a network of another package needs. A registry may have a stranger's of the same name."""
+    model = run.record.model
+    if model in models.MODELS or model.startswith(models.TIMM):
+        return []
+    package = run.tags.get("network_package") or _offering(model)
+    what = f"the package {package}" if package else "the package"
+    return [f"# install {what} that offers the network {model} into this environment, from where you keep it"]
+
+
+def _package_check(run: Details) -> list[Check]:
+    then, here = run.tags.get("network_package"), _offering(run.record.model)
+    return [_equal(f"package of {run.record.model}", then, here or "not installed")] if then else []
+
+
+def _offering(model: str) -> str:
+    """Return `name==version` of the installed package that offers a network, "" where none does."""
+    try:
+        return models.get(model).package
+    except UserError:
+        return ""
 
 
 def _checks(run: Details, tracker: Tracker) -> list[Check]:

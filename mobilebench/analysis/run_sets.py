@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
+from mobilebench.analysis.identities import identities_here
 from mobilebench.config.parsing import flatten
 from mobilebench.config.suite import Cell, parse_suite
 from mobilebench.errors import UserError
-from mobilebench.execution.suites import suite_of_experiment
-from mobilebench.runs.score_check import check
+from mobilebench.execution.suites import suite_here, suite_of_experiment
+from mobilebench.runs.score_check import check, name_cells, undecided_note
 from mobilebench.scoring import Matrix
+from mobilebench.system.files import read_text
 from mobilebench.system.git import git
+from mobilebench.system.provenance import SUITE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
+    from mobilebench.config.suite import Suite
     from mobilebench.runs.records import Record
     from mobilebench.tracking import Details, Tracker
 
@@ -30,6 +35,7 @@ CODE = (
     "git_dirty",
     "code_version",
     "network",
+    "network_package",
     "python",
     "torch",
     "torchvision",
@@ -41,6 +47,7 @@ CODE = (
 _RUN = re.compile(r"(run:)?([0-9a-f]{32})")
 _VERSION = re.compile(r"(?:models:/)?(mobilebench\.[a-z0-9_.]+)(?:/([0-9]+)|@([A-Za-z0-9_-]+))")
 _SAFE_REVISION = re.compile(r"[A-Za-z0-9_./~^@{}][A-Za-z0-9_./~^@{}-]*")
+_TRIES = 3  # runs of one protocol whose suite is looked for
 _NOT_SETTINGS = {"model", "dataset", "seed", "num_classes"}
 
 
@@ -60,6 +67,8 @@ class RunSet:
     settings: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
     data: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
     code: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What a person should know: cells that have no run, and where one of several runs was chosen."""
 
     @property
     def matrix(self) -> Matrix:
@@ -140,31 +149,57 @@ def unknown(a: RunSet, b: RunSet) -> list[str]:
 
 def _of_experiment(name: str, tracker: Tracker, chosen: str = "") -> RunSet:
     found = tracker.runs(name)
-    recipes = _recipes(name, [d.record for d in found if d.record.status == "FINISHED"], chosen)
-    checked = check([d.record for d in found], recipes)
+    records = [d.record for d in found]
+    recipes, grid = _recipes(name, records, chosen, tracker)
+    here = suite_here(name)
+    is_ours = here is not None and chosen in {"", here.protocol.hash}
+    identities = identities_here(here)[0] if here is not None and is_ours else {}
+    checked = check(records, recipes, identities)
+    behind = {problem.cell: problem.detail for problem in checked.problems if problem.kind == "superseded"}
+    if behind:
+        checked = check(records, recipes, {c: identity for c, identity in identities.items() if c not in behind})
     doubled = [p for p in checked.problems if p.kind in {"duplicate", "damaged", "disagrees"}]
     if doubled:
         raise RunSetError(f"experiment {name!r} cannot be compared:\n" + "\n".join(f"  {p}" for p in doubled))
     taken = {record.run_id for record in checked.records}
-    return _of_runs(name, [d for d in found if d.record.run_id in taken])
+    notes = (
+        _absent(name, grid, {record.cell for record in checked.records}),
+        f"{name}: the runs of {name_cells(behind)} are of another network or other data than there is here now"
+        if behind
+        else "",
+        f"{name}: {note}" if (note := undecided_note(checked.undecided)) else "",
+    )
+    return replace(
+        _of_runs(name, [d for d in found if d.record.run_id in taken]), notes=tuple(note for note in notes if note)
+    )
 
 
-def _recipes(name: str, finished: list[Record], chosen: str) -> dict[Cell, str]:
-    """Return the recipe of each cell that is meant: that of the protocol `chosen`, else the suite's, else the only one.
+def _absent(name: str, grid: list[Cell], present: Collection[Cell]) -> str:
+    """Return one sentence on the cells of a grid that have no run to compare; "" where all have."""
+    absent = [cell for cell in grid if cell not in present]
+    if not absent:
+        return ""
+    return f"{name}: {len(absent)} of {len(grid)} cells have no finished run ({name_cells(absent, grid)})"
 
-    Raises RunSetError where that leaves none or several, with how many finished runs each protocol has.
+
+def _recipes(name: str, records: list[Record], chosen: str, tracker: Tracker) -> tuple[dict[Cell, str], list[Cell]]:
+    """Return the recipe that is meant of each cell with a finished run, and the grid.
+
+    It is that of the protocol `chosen`, else of the suite of this name, else the only one there is. Raises RunSetError
+    where that leaves none or several, with how many finished runs each protocol has.
     """
+    finished = [record for record in records if record.status == "FINISHED"]
     if not finished:
         raise RunSetError(f"experiment {name!r} has no finished cell")
-    suite = None if chosen else suite_of_experiment(name)
+    suite = _kept_suite(finished, chosen, tracker) if chosen else suite_of_experiment(name)
     if suite is not None:
         ours = {r.cell: suite.protocol.recipe_hash_for(r.model, r.dataset) for r in finished}
         if any(record.recipe_hash == ours[record.cell] for record in finished):
-            return ours
+            return ours, list(suite.cells())
     of_protocol = [record for record in finished if chosen in {"", record.protocol_hash}]
     recipes = {(record.cell, record.recipe_hash) for record in of_protocol}
     if recipes and len(dict(recipes)) == len(recipes):
-        return dict(recipes)
+        return dict(recipes), list(dict.fromkeys(record.cell for record in records))
     counts = Counter(record.protocol_hash for record in finished)
     runs = ", ".join(f"{protocol} ({count} run{'s' * (count > 1)})" for protocol, count in sorted(counts.items()))
     reason = (
@@ -176,8 +211,26 @@ def _recipes(name: str, finished: list[Record], chosen: str) -> dict[Cell, str]:
     )
     raise RunSetError(
         f"experiment {name!r} has finished runs of protocols {runs}; {reason}. Write which one you mean, as "
-        f"experiment:{name}@{min(counts)}"
+        f"experiment:{name}@{min(counts)}; it takes each cell's runs of that protocol's recipe, whichever other "
+        "protocol they were trained under"
     )
+
+
+def _kept_suite(finished: list[Record], protocol: str, tracker: Tracker) -> Suite | None:
+    """Return the suite of a protocol as its newest run has kept it, None where none can be read.
+
+    It says the recipe of every cell: also of those that were trained before an override for others made the protocol
+    another one.
+    """
+    runs = [record for record in finished if record.protocol_hash == protocol]
+    for record in sorted(runs, key=lambda run: run.end_time or 0, reverse=True)[:_TRIES]:
+        with TemporaryDirectory() as folder, suppress(UserError):
+            path = tracker.artifact(record.run_id, SUITE, Path(folder))
+            if path is not None:
+                suite = parse_suite(read_text(path, "the JSON of a suite"), f"{SUITE} of run {record.run_id}")
+                if suite.protocol.hash == protocol:
+                    return suite
+    return None
 
 
 def _of_runs(name: str, found: Iterable[Details]) -> RunSet:
@@ -204,7 +257,7 @@ def _of_revision(name: str) -> RunSet:
     table = git("show", f"{commit}:./results/accuracy.csv")
     if table is None:
         raise RunSetError(f"git revision {name!r} has no results/accuracy.csv; commit it there, or compare experiments")
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         path = Path(folder) / f"accuracy of {name.replace('/', '_')}.csv"
         path.write_text(table, encoding="utf-8")
         matrix = Matrix.from_csv(path)
@@ -214,28 +267,29 @@ def _of_revision(name: str) -> RunSet:
     sizes = dict(zip(matrix.datasets, map(int, matrix.n_test), strict=True))
     metrics = dict(zip(matrix.datasets, matrix.metrics, strict=True))
     code = {"git_commit": commit, "git_dirty": "false"}
-    settings = {} if _is_of_other(commit) else _settings_at(commit, cells)
-    named = f"{name} (commit {commit[:12]})"
-    return RunSet(named, cells, sizes, metrics, settings, code=dict.fromkeys(cells, code))
+    suite, title = _suite_at(commit), f"{name} (commit {commit[:12]})"
+    settings = {} if suite is None else _settings(suite, cells)
+    absent = "" if suite is None else _absent(title, list(suite.cells()), cells.keys())
+    notes = (absent,) if absent else ()
+    return RunSet(title, cells, sizes, metrics, settings, {}, dict.fromkeys(cells, code), notes=notes)
 
 
-def _is_of_other(commit: str) -> bool:
-    """Return whether a commit's scores say that they are of another experiment than its params.yaml is of."""
+def _suite_at(commit: str) -> Suite | None:
+    """Return the suite that a commit's scores are of; None where its params.yaml is of another, or can't be read now.
+
+    `unknown` then says that the protocol was not compared.
+    """
     try:
+        suite = parse_suite(git("show", f"{commit}:./params.yaml") or "", f"params.yaml at {commit[:12]}")
         scored = json.loads(git("show", f"{commit}:./results/score.json") or "{}").get("experiment")
-        suite = parse_suite(git("show", f"{commit}:./params.yaml") or "", "params.yaml")
-    except (ValueError, AttributeError, UserError):  # nothing that can be read now
-        return False
-    return scored not in {None, suite.experiment}
+    except (ValueError, AttributeError, UserError):
+        return None
+    return suite if scored in {None, suite.experiment} else None
 
 
-def _settings_at(commit: str, cells: Iterable[Cell]) -> dict[Cell, dict[str, str]]:
-    """Return the settings of cells as params.yaml said at a commit, none when there was none that can be read now."""
-    text = git("show", f"{commit}:./params.yaml")
-    try:
-        protocol = parse_suite(text or "", f"params.yaml at {commit[:12]}").protocol
-    except UserError:  # of another version of the program: `unknown` says that the protocol was not compared
-        return {}
+def _settings(suite: Suite, cells: Iterable[Cell]) -> dict[Cell, dict[str, str]]:
+    """Return the settings of cells as a suite says them."""
+    protocol = suite.protocol
     recipes = {(c.model, c.dataset): protocol.recipe_for(c.model, c.dataset) for c in cells}
     flat = {key: {k: str(v) for k, v in flatten(asdict(recipe)).items()} for key, recipe in recipes.items()}
     return {cell: flat[cell.model, cell.dataset] for cell in cells}

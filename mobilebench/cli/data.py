@@ -26,7 +26,7 @@ def _own() -> dict[str, OwnData]:
     from mobilebench.config.suite import PARAMS
     from mobilebench.execution.suites import open_suite
 
-    return dict(open_suite().data_sources) if PARAMS.exists() else {}
+    return dict(open_suite(networks=False).data_sources) if PARAMS.exists() else {}
 
 
 @click.group()
@@ -140,7 +140,7 @@ def prepare(
     from mobilebench.execution.suites import open_suite
     from mobilebench.system.layout import PACKED, RAW, SOURCES_LOCK
 
-    suite = open_suite() if PARAMS.exists() else None
+    suite = open_suite(networks=False) if PARAMS.exists() else None
     before = read_lock(SOURCES_LOCK)
     folder = pack(
         dataset,

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from mobilebench.config.suite import Cell
+    from mobilebench.execution.context import RunContext
 
 
 @click.command()
@@ -36,10 +41,12 @@ def status() -> None:
     from collections import defaultdict
 
     from mobilebench.cli.console import console, plain_table
+    from mobilebench.cli.unknown import warn_of_unknown_networks
     from mobilebench.execution.suites import open_suite
     from mobilebench.runs.status import COLOURS, grid_states
 
-    suite = open_suite()
+    suite = open_suite(networks=False)
+    warn_of_unknown_networks(suite)
     with console.status("looking at the cells"):
         states = grid_states(suite)
     table = plain_table(
@@ -78,7 +85,7 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
 
     from mobilebench.cli.console import console, grid_progress
     from mobilebench.config.suite import select_cells
-    from mobilebench.execution.context import open_context
+    from mobilebench.execution.context import open_context, raise_if_repacking_is_due
     from mobilebench.execution.executors.processes import fork_server
     from mobilebench.execution.suites import open_suite
     from mobilebench.system.signals import termination_as_interrupt
@@ -87,11 +94,15 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     suite = open_suite()
     wanted = select_cells(suite, dataset, models, seeds)
     context = open_context(suite, dataset, OfflineTracker(), verify=False)
+    raise_if_repacking_is_due(suite, context.packed.meta)
     cells = [cell for cell in wanted if again or not context.is_finished(cell)]
     console.print(f"{dataset}: {len(cells)} of {len(wanted)} cells to train, {len(wanted) - len(cells)} finished")
     changes = Counter(change for cell in cells if (change := context.change(cell)))
     for change, count in changes.items():
         console.print(f"{count} of them finished before under another identity: {change}", soft_wrap=True)
+    finished = [cell for cell in wanted if cell not in cells]
+    if not offline:
+        _deliver_lost(context, finished)
     if not cells:
         return
     if suite.runtime.workers(len(cells)) > 1:
@@ -123,6 +134,33 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         raise click.ClickException(
             f"{len(failed)} of {len(cells)} cells are not finished: {names}. `mobilebench status` says why"
         )
+
+
+def _deliver_lost(context: RunContext, finished: list[Cell]) -> None:
+    """Deliver finished cells again whose runs the tracking store lost, and say so.
+
+    A store that cannot be asked is no failure here: the cells are finished, and `score` says what is missing.
+    """
+    from mobilebench.cli.console import console
+    from mobilebench.errors import TrackingError
+    from mobilebench.execution.delivery import deliver_lost
+
+    if not finished:
+        return
+    try:
+        with console.status("looking whether the tracking store has the finished runs"):
+            from mobilebench.tracking import Tracker
+
+            done = deliver_lost(context, finished, Tracker())
+    except TrackingError as error:
+        console.print(f"[yellow]not known whether the store has the finished runs[/yellow]: {error}", soft_wrap=True)
+        return
+    for name, reason in done.failed:
+        console.print(f"[red]{name}[/red]: {reason}", soft_wrap=True)
+    if done.delivered:
+        console.print(f"{done.delivered} finished runs that the tracking store no longer had are delivered again")
+    if done.failed:
+        raise click.ClickException(f"{len(done.failed)} finished runs could not be delivered again")
 
 
 @click.command()

@@ -115,7 +115,7 @@ def _names(names: str | None) -> list[str]:
     from mobilebench.execution.suites import open_suite
 
     if names is None:
-        found = open_suite().models if PARAMS.exists() else registry.PAPER_MODELS
+        found = open_suite(networks=False).models if PARAMS.exists() else registry.PAPER_MODELS
     else:
         found = tuple(name.strip() for name in names.split(",") if name.strip())
     if not found:
@@ -130,7 +130,7 @@ def _resolution(resolution: int | None) -> int:
 
     if resolution is not None:
         return resolution
-    return open_suite().protocol.resolution if PARAMS.exists() else 224
+    return open_suite(networks=False).protocol.resolution if PARAMS.exists() else 224
 
 
 def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Table:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mobilebench.analysis.compare import Comparison, Difference
+    from mobilebench.scoring import Matrix
 
 
 @click.command()
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
 def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     """Compare A and B: experiments, run ids, model versions (mobilebench.model.dataset@best) or git revisions.
 
-    experiment:NAME@HASH is one protocol of an experiment that has several. Differences are B - A over the cells that
-    both have, paired over seeds. Writes a CSV and a slope chart to --out.
+    experiment:NAME@HASH is the grid of one protocol where an experiment has runs of several. Differences are B - A over
+    the cells that both have, paired over seeds. Writes a CSV and a slope chart to --out.
     """
     from mobilebench.analysis.compare import compare as compare_matrices
     from mobilebench.analysis.run_sets import changes, load_run_set, match_models, unknown
@@ -39,6 +42,9 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     scale = paper_anchors() if anchors == "paper" else None
     found = compare_matrices(first.matrix, second.matrix, lam=lam, anchors=scale)
     _show(found, first.name, second.name)
+    far = _far_outside(first.matrix, second.matrix, scale) if scale else ""
+    for note in dict.fromkeys((*first.notes, *second.notes, *([far] if far else []))):
+        console.print(f"[yellow]note[/yellow] {note}", soft_wrap=True)
     for change in changes(first, second):
         console.print(
             f"{change.kind}: {change.name} {change.a} [bold]to[/bold] {change.b} ({change.count} cells)", soft_wrap=True
@@ -49,6 +55,19 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     paths = [found.to_csv(out / "differences.csv"), write_bytes(out / "slopes.png", picture.png())]
     paths.append(write_text(out / "slopes.svg", picture.svg()))
     console.print("Written: " + ", ".join(map(str, paths)))
+
+
+def _far_outside(a: Matrix, b: Matrix, anchors: Mapping[str, tuple[float, float]]) -> str:
+    """Return a sentence on accuracies of either side that lie far outside the anchors; "" where none do."""
+    import numpy as np
+
+    from mobilebench.analysis.collect import far_outside
+
+    datasets = [name for name in a.datasets if name in b.datasets]
+    low, high = np.array([anchors[name] for name in datasets]).T
+    top1 = np.concatenate([side.select(datasets=datasets).mean for side in (a, b)])
+    models = [f"{model} of {side}" for side, matrix in zip("AB", (a, b), strict=True) for model in matrix.models]
+    return far_outside(models, datasets, (top1 - low) / (high - low))
 
 
 def _show(found: Comparison, a: str, b: str) -> None:
@@ -76,7 +95,11 @@ def _show(found: Comparison, a: str, b: str) -> None:
                 view.add_row(heads.get(row.name, row.name) if row.metric else row.name, *_line(row))
             console.print(view)
     if any(found.only):
-        console.print(f"Left out: {found.only[0]} cells that only A has, {found.only[1]} that only B has.")
+        sides = (
+            f"{count} cells that only {side} has" + (f" (all of {', '.join(models)})" if models else "")
+            for side, count, models in zip("AB", found.only, found.only_models, strict=True)
+        )
+        console.print(f"Left out: {'; '.join(sides)}.", soft_wrap=True)
 
 
 def _line(row: Difference) -> list[str]:
@@ -99,7 +122,11 @@ def _line(row: Difference) -> list[str]:
 @click.argument("run_id")
 @click.option("--write-params", is_flag=True, help="Write params.yaml for this run alone, as a new experiment.")
 @click.option("--force", is_flag=True, help="Replace a params.yaml whose changes git does not have.")
-def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
+@click.option(
+    "--project", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="With --write-params: the folder that the run's relative paths of own images start from.",
+)  # fmt: skip
+def reproduce(run_id: str, *, write_params: bool, force: bool, project: Path | None) -> None:
     """Print the commands that make RUN_ID's number again, and check whether this checkout can; exit 1 if not."""
     from mobilebench.analysis.reproduce import as_yaml, plan, suite_of
     from mobilebench.cli.console import console, plain_table
@@ -108,7 +135,7 @@ def reproduce(run_id: str, *, write_params: bool, force: bool) -> None:
 
     tracker = Tracker()
     if write_params:
-        replace_params(as_yaml(suite_of(tracker, run_id)), force=force)
+        replace_params(as_yaml(suite_of(tracker, run_id, project)), force=force)
         console.print("params.yaml is now the suite of this one run")
         return
     found = plan(tracker, run_id)
@@ -137,11 +164,12 @@ def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> N
     from mobilebench.cli.console import console
     from mobilebench.config.suite import select_cells
     from mobilebench.execution.suites import open_suite
-    from mobilebench.runs.score_check import check
+    from mobilebench.runs.score_check import check, describe
 
     suite = open_suite()
     wanted = set(select_cells(suite, dataset, models, seeds))
     with console.status("loading PyTorch"):
+        from mobilebench.analysis.identities import identities_here
         from mobilebench.datasets.packing.packed import open_packed
         from mobilebench.execution.model_versions import register as register_all
         from mobilebench.system.layout import PACKED
@@ -149,10 +177,12 @@ def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> N
 
     tracker = Tracker()
     recipes = {cell: suite.protocol.recipe_hash_for(cell.model, cell.dataset) for cell in wanted}
-    finished = check(tracker.records(suite.experiment), recipes).records
-    if not finished:
+    checked = check(tracker.records(suite.experiment), recipes, identities_here(suite, [dataset])[0])
+    for line in describe([problem for problem in checked.problems if problem.kind != "missing"]):
+        console.print(f"[yellow]left out[/yellow] {line}", soft_wrap=True)
+    if not checked.records:
         raise click.ClickException(f"no finished cell of params.yaml on {dataset}; `mobilebench train {dataset}` first")
-    for done in register_all(tracker, suite, open_packed(PACKED / dataset), finished):
+    for done in register_all(tracker, suite, open_packed(PACKED / dataset), checked.records):
         what = "new" if done.is_new else "already there"
         console.print(f"{done.version.name} version {done.version.number} (run {done.version.run_id}): {what}")
 

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 
 def _settings(experiment: str | None) -> tuple[str, Suite | None]:
     """Return the experiment to score and the suite of params.yaml when it is that suite's."""
+    from mobilebench.cli.unknown import warn_of_unknown_networks
     from mobilebench.config.suite import PARAMS
     from mobilebench.execution.suites import open_suite
 
-    here = open_suite() if PARAMS.exists() else None
-    if experiment is None and here is None:
-        open_suite()  # raises: there is no params.yaml to name the experiment
+    # Without a params.yaml and a name, opening it raises: nothing names the experiment.
+    here = open_suite(networks=False) if PARAMS.exists() or experiment is None else None
     name = experiment or (here.experiment if here else "")
+    if here is not None and here.experiment == name:
+        warn_of_unknown_networks(here)
     return name, here if here is not None and here.experiment == name else None
 
 
@@ -34,7 +36,7 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
     from mobilebench.config.suite import ScoreSettings
-    from mobilebench.runs.score_check import describe
+    from mobilebench.runs.score_check import describe, undecided_note
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
@@ -60,6 +62,8 @@ def score(experiment: str | None, anchors: str | None, lam: float | None, *, all
             "`mobilebench models check` says why[/yellow]",
             soft_wrap=True,
         )
+    if note := undecided_note(scored.checked.undecided):
+        console.print(f"[yellow]{note}[/yellow]", soft_wrap=True)
     if differences := mixture(scored.made_with):
         console.print(f"[yellow]{differences}[/yellow]", soft_wrap=True)
     paths = write_scores(scored, RESULTS)
@@ -100,13 +104,15 @@ def leaderboard() -> None:
 def report() -> None:
     """Write results/report.md with its figures and tables from the score's results and the runs."""
     from mobilebench.cli.console import console
+    from mobilebench.cli.unknown import warn_of_unknown_networks
     from mobilebench.execution.suites import open_suite
     from mobilebench.report import write_report
     from mobilebench.report.collect import keep_report, report_inputs
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
-    suite, tracker = open_suite(), Tracker()
+    suite, tracker = open_suite(networks=False), Tracker()
+    warn_of_unknown_networks(suite)
     with console.status("writing the report"):
         paths = write_report(RESULTS, report_inputs(suite, RESULTS, tracker))
         keep_report(tracker, suite.experiment, RESULTS, paths)

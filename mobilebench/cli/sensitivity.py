@@ -57,6 +57,7 @@ def run(*, storage: str | None, jobs: int, retry_failed: bool, take_over: bool, 
 
     from mobilebench.cli.console import console
     from mobilebench.cli.trials import show_regrets, trial_progress
+    from mobilebench.execution.context import raise_if_repacking_is_due
     from mobilebench.search.space import plan
     from mobilebench.search.studies import DEFAULT_STORAGE, Studies
     from mobilebench.sensitivity.cells import collect, probed_cells
@@ -65,6 +66,8 @@ def run(*, storage: str | None, jobs: int, retry_failed: bool, take_over: bool, 
     probed = probed_cells(suite, suite.sensitivity)
     for cell in probed:  # before anything slow is imported: a value that is not allowed
         plan(cell.recipe, suite.sensitivity)
+    for meta in {cell.cell.dataset: cell.packed.meta for cell in probed}.values():
+        raise_if_repacking_is_due(suite, meta)
     studies = Studies(storage or DEFAULT_STORAGE)
     with console.status("loading PyTorch"):
         from mobilebench.sensitivity.run import Runner
@@ -86,6 +89,7 @@ def report(*, storage: str | None, **options: Any) -> None:
     from pathlib import Path
 
     from mobilebench.cli.console import console
+    from mobilebench.cli.unknown import warn_of_unknown_networks
     from mobilebench.report.sensitivity import write_sensitivity
     from mobilebench.search.studies import DEFAULT_STORAGE, Studies
     from mobilebench.sensitivity.cells import collect, parent_run, probed_cells
@@ -93,7 +97,8 @@ def report(*, storage: str | None, **options: Any) -> None:
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
-    suite = _suite(**options)
+    suite = _suite(**options, networks=False)
+    warn_of_unknown_networks(suite)
     probes, refused = collect(probed_cells(suite, suite.sensitivity), Studies(storage or DEFAULT_STORAGE))
     for line in refused:
         console.print(f"[yellow]refused[/yellow] {line}", soft_wrap=True)
@@ -114,14 +119,18 @@ def _suite(
     space: str | None = None,
     samples: int | None = None,
     prune: str | None = None,
+    networks: bool = True,
 ) -> Suite:
-    """Return the suite of params.yaml with what the options change of its sensitivity section."""
+    """Return the suite of params.yaml with what the options change of its sensitivity section.
+
+    networks: as `open_suite` takes it.
+    """
     from dataclasses import replace
 
     from mobilebench.execution.suites import open_suite
     from mobilebench.search.space import parse_space
 
-    suite = open_suite()
+    suite = open_suite(networks=networks)
     given: dict[str, Any] = {"models": models, "datasets": datasets, "seeds": seeds}
     changes = {key: value for key, value in given.items() if value}
     if space:

@@ -51,13 +51,14 @@ def study(ctx: click.Context) -> None:
 @_ANCHORS
 def claims(name: str, source: str, lam: float, anchors: AnchorsName) -> None:
     """Hold the claims of the study NAME against a matrix and print the evidence for and against."""
+    from mobilebench.analysis.collect import noted
     from mobilebench.cli.console import console
     from mobilebench.studies import load_study
 
     checked = load_study(name).check_claims(source, lam, anchors)
     matrix = checked.matrix
     console.print(f"{source}: {len(matrix.models)} models x {len(matrix.datasets)} datasets, lambda {lam:g}")
-    for note in checked.scores.notes:
+    for note in noted(checked.scores).notes:
         console.print(f"[yellow]note[/yellow] {note}", soft_wrap=True)
     for claim in checked.claims:
         _show(console, claim, checked.caveats.get(claim.name))

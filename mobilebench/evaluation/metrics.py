@@ -414,7 +414,8 @@ def metric_of(name: str, target: Target) -> Metric:
 def readings(predictions: Predictions, wanted: Iterable[Metric] | None = None) -> dict[str, float]:
     """Return {id: value} of these metrics, or of every packaged one for the target; undefined ones are left out.
 
-    One that reads the order of the classes is left to be asked for where the target is not ordinal. Without scikit-learn those that need it are left out too: they can be had from the predictions elsewhere.
+    One that reads the order of the classes is left to be asked for where the target is not ordinal. Without
+    scikit-learn those that need it are left out too: they can be had from the predictions elsewhere.
     """
     if wanted is None:
         wanted = (m for m in metrics_for(predictions.target) if not m.reads_order or predictions.target == "ordinal")

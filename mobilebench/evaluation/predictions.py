@@ -166,8 +166,8 @@ def load_predictions(path: Path, digest: str = "") -> Predictions:
         found = _read(path)
     except FileNotFoundError:
         raise PredictionsError(
-            f"there are no predictions at {path}; `mobilebench train` fetches those of finished cells from the tracking "
-            "server. Runs of versions before predictions were kept have none"
+            f"there are no predictions at {path}; `mobilebench train` fetches those of finished cells from the "
+            "tracking server. Runs of versions before predictions were kept have none"
         ) from None
     except PermissionError as error:
         raise PredictionsError(f"{path} may not be read ({error}); allow it") from None

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.datasets.packing.prepare import find, packing_identity
+from mobilebench.datasets.spec import same_source
 from mobilebench.errors import UserError
 from mobilebench.execution.progress import NullListener
 from mobilebench.runs.identity import wanted
@@ -98,3 +100,21 @@ def _check_policy(meta: Meta, suite: Suite) -> None:
             f"{PACKED / meta.id} was packed with {'; '.join(changed)}; run `mobilebench data prepare {meta.id}` (or "
             "`dvc repro`) to pack it as the protocol says"
         )
+
+
+def raise_if_repacking_is_due(suite: Suite, meta: Meta) -> None:
+    """Raise UserError where `data prepare` would pack a dataset anew, as `dvc repro` does by itself.
+
+    Own images were added, replaced or taken away, `data_sources` says otherwise, or this version reads the dataset in
+    another way. Images that are not on this machine are as they were packed.
+    """
+    spec = find(meta.id, suite.data_sources)
+    now = spec.fingerprint() if spec.fingerprint else ""
+    is_current = meta.identity == packing_identity(spec, suite.protocol.recipe_for("", meta.id).data)
+    if is_current and same_source(str(meta.provenance.get("fingerprint", "")), now):
+        return
+    what = "its images or its entry in data_sources" if spec.fingerprint else "how this version reads it"
+    raise UserError(
+        f"{PACKED / meta.id} is not what packing {meta.id} would give now: {what} changed since. Run `mobilebench data "
+        f"prepare {meta.id}` (or `dvc repro`) to pack it again; its cells are then trained on the new data"
+    )

@@ -23,8 +23,9 @@ from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.layout import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from mobilebench.execution.context import RunContext
     from mobilebench.runs.records import Record
     from mobilebench.tracking import Tracker
 
@@ -73,6 +74,29 @@ def sync_journals(folder: Path, results: Path, tracker: Tracker, *, accept_redo:
             done.waiting += 1
         except UserError as error:
             done.failed.append((found.folder.name, error))
+    return done
+
+
+def deliver_lost(context: RunContext, cells: Iterable[Cell], tracker: Tracker) -> SyncReport:
+    """Deliver again, as `sync_journals` does, those finished cells whose run the store no longer has.
+
+    Nothing is done for a cell whose journal is not in this folder. Raises TrackingError where the store cannot be
+    asked.
+    """
+    tracker.prepare(context.suite.experiment)
+    there = {record.run_id for record in tracker.records(context.suite.experiment)}
+    done = SyncReport()
+    for cell in cells:
+        record, journal = read_result(result_path(context.results, cell)), context.journal(cell)
+        if record is None or record.run_id in there:
+            continue
+        try:
+            if journal.last(Finish) is None:
+                continue
+            with journal.locked():
+                done.delivered += _sync_one(journal, context.results, tracker)
+        except UserError as error:
+            done.failed.append((cell.name, error))
     return done
 
 

@@ -7,6 +7,7 @@ import uuid
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from mobilebench import models
 from mobilebench.config.parsing import flatten
 from mobilebench.datasets.spec import SPLITS
 from mobilebench.evaluation.metrics import metric_of
@@ -43,6 +44,9 @@ def start_event(context: RunContext, identity: Identity) -> Start:
         "target": packed.meta.target,
         "metric": metric_of(packed.meta.metric, packed.meta.target).id,
     }
+    spec = models.get(cell.model)
+    if spec.zoo == "entry_point":  # `reproduce` names it: nothing else tells where the network is from
+        tags["network_package"] = spec.package
     data = dvc_digest(f"{PACKED}/{cell.dataset}")
     return Start(
         experiment=suite.experiment,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench import datasets, models
 from mobilebench.config.suite import PARAMS, load_suite, parse_suite, preset_text, presets
+from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,29 +14,50 @@ if TYPE_CHECKING:
     from mobilebench.config.suite import Suite
 
 
-def open_suite(path: Path = PARAMS) -> Suite:
+def open_suite(path: Path = PARAMS, *, networks: bool = True) -> Suite:
     """Return the suite of a params.yaml whose every name is known.
+
+    networks: False to read results only. A network of a package that is not installed here is then no error, because
+    its results are there all the same; see `unknown_networks`.
 
     Raises UserError when there is no such file or a name is unknown, with near matches, and ConfigError when the file
     is wrong.
     """
     suite = load_suite(path)
-    check_names(suite)
+    check_names(suite, networks=networks)
     return suite
 
 
-def check_names(suite: Suite) -> None:
-    """Raise UserError, with near matches, for a model or dataset that the registries don't know."""
+def check_names(suite: Suite, *, networks: bool = True) -> None:
+    """Raise UserError, with near matches, for a dataset or (with `networks`) a model that the registries don't know."""
     overrides = suite.protocol.overrides
-    for model in {*suite.models, *(m for o in overrides for m in o.models or ())}:
+    for model in {*suite.models, *(m for o in overrides for m in o.models or ())} if networks else ():
         models.get(model)
     for dataset in {*suite.datasets, *(d for o in overrides for d in o.datasets or ())} - set(suite.data_sources):
         datasets.get(dataset)
 
 
+def unknown_networks(suite: Suite) -> dict[str, str]:
+    """Return the suite's models that nothing installed here offers, each with what to do about it."""
+    found = {}
+    for model in suite.models:
+        try:
+            models.get(model)
+        except UserError as error:
+            found[model] = str(error)
+    return found
+
+
+def suite_here(experiment: str) -> Suite | None:
+    """Return the suite of this folder's params.yaml where it runs under an experiment name, else None."""
+    here = open_suite(networks=False) if PARAMS.exists() else None
+    return here if here is not None and here.experiment == experiment else None
+
+
 def suite_of_experiment(experiment: str) -> Suite | None:
     """Return the suite that runs under an experiment name: the one in params.yaml, else a packaged one, else None."""
-    if PARAMS.exists() and (here := open_suite()).experiment == experiment:
+    here = suite_here(experiment)
+    if here is not None:
         return here
     named = (name for name in presets() if experiment in preset_text(name))  # reading one takes a tenth of a second
     shipped = (parse_suite(preset_text(name), name) for name in named)

@@ -52,4 +52,7 @@ def create(model_id: str, num_classes: int, /, **options: object) -> nn.Module:
 def _unknown(model_id: str, known: list[str]) -> str:
     alike = near(model_id, known) or [TIMM + name for name in near(model_id, timm_names())]
     hint = f"did you mean {', '.join(alike)}?" if alike else f"known: {', '.join(known)}, and timm:<name>"
-    return f"no model is called '{model_id}'; {hint} (`mobilebench models list` shows them all)"
+    return (
+        f"no model is called '{model_id}'; {hint} (`mobilebench models list` shows them all). If it is a network of "
+        "your own, install the package whose entry point offers it into this environment"
+    )

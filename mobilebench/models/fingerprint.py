@@ -61,11 +61,11 @@ def known_fingerprint(model_id: str, num_classes: int, options: Mapping[str, obj
 def _known(model_id: str, num_classes: int, options: str, folder: Path) -> str:
     path = folder / f"{digest([model_id, num_classes, options])}.json"
     kept = _read(path)
-    if kept is not None and kept.state == _state(models.get(model_id), kept.packages):
-        return kept.fingerprint
     try:
+        if kept is not None and kept.state == _state(models.get(model_id), kept.packages):
+            return kept.fingerprint
         return _take(model_id, num_classes, options, path)
-    except Exception as error:  # noqa: BLE001 - whatever a network raises
+    except Exception as error:  # noqa: BLE001 - whatever a network raises; its package may be gone
         _log.info("%s cannot be built: %s", model_id, error)
         return UNBUILT
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
     from mobilebench.config.suite import Cell
     from mobilebench.runs.identity import Identity
     from mobilebench.runs.records import Record
+
+
+_NAMED = 5  # cells in one sentence
 
 
 class RecordsError(UserError):
@@ -42,6 +45,9 @@ class CheckedRecords:
     problems: tuple[Problem, ...]
     left_out: Mapping[str, int]
     """How many runs were left out, by the reason in words."""
+    undecided: Mapping[Cell, str] = field(default_factory=dict)
+    """Scored cells with finished runs of several identities, none of which is known to be wanted: what differs, in
+    words. The newest run was taken, which is the wrong one where an edit was undone."""
 
     @property
     def ignored(self) -> int:
@@ -85,17 +91,52 @@ def check(
     taken = {record.run_id for record in accepted}
     unsound = {problem.cell for problem in problems if problem.kind in {"duplicate", "damaged"}}
     reasons = [_left_out(record, recipes, unsound) for record in records if record.run_id not in taken]
-    return CheckedRecords(tuple(accepted), tuple(problems), {why: reasons.count(why) for why in sorted(set(reasons))})
+    left_out = {why: reasons.count(why) for why in sorted(set(reasons))}
+    undecided = {
+        record.cell: why
+        for record in accepted
+        if record.cell not in (identities or {}) and (why := _alternatives(record, by_cell[record.cell]))
+    }
+    return CheckedRecords(tuple(accepted), tuple(problems), left_out, undecided)
+
+
+def _alternatives(taken: Record, runs: Iterable[Record]) -> str:
+    """Return in words what differs between the identities of a cell's finished runs; "" where all are of one."""
+    others = [run for run in runs if run.recipe_hash == taken.recipe_hash and run.status == "FINISHED"]
+    identities = dict.fromkeys(run.identity for run in others if run.identity != taken.identity)
+    return ", ".join(dict.fromkeys(why for other in identities for why in taken.identity.differences(other)))
+
+
+def undecided_note(undecided: Mapping[Cell, str]) -> str:
+    """Return one sentence on the cells whose newest run was taken among several identities; "" where there are none."""
+    if not undecided:
+        return ""
+    differences = ", ".join(dict.fromkeys(undecided.values()))
+    return (
+        f"Of {len(undecided)} cells ({name_cells(undecided)}) there are finished runs of several identities "
+        f"({differences}), and the newest were taken. After an edit that was undone, those are the wrong ones: in the "
+        "project's own folder, with its data packed and its networks installed, the right ones are known"
+    )
+
+
+def name_cells(cells: Iterable[Cell], grid: Collection[Cell] = ()) -> str:
+    """Return a short list of cells; a model of which all cells in `grid` are among them is named as a whole."""
+    these = set(cells)
+    models = {cell.model for cell in these} - {cell.model for cell in grid if cell not in these} if grid else set[str]()
+    others = sorted(cell.name for cell in these if cell.model not in models)
+    shown = others[:_NAMED] + ["..."] * (len(others) > _NAMED)
+    return ", ".join([*(f"all of {model}" for model in sorted(models)), *shown])
 
 
 def _left_out(record: Record, recipes: Mapping[Cell, str], unsound: Container[Cell]) -> str:
     """Return in words why a run is not scored. unsound: cells whose finished runs can't be used as they are."""
+    state = "" if record.status == "FINISHED" else f" ({record.status})"
     if record.cell not in recipes:
-        return "outside the grid"
+        return f"outside the grid{state}"
     if record.recipe_hash != recipes[record.cell]:
-        return "of another recipe"
-    if record.status != "FINISHED":
-        return "unfinished"
+        return f"of another recipe{state}"
+    if state:
+        return f"unfinished{state}"
     return "named above" if record.cell in unsound else "superseded"
 
 

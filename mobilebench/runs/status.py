@@ -6,12 +6,13 @@ Torch is imported only where a network must be built, because its code is new or
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import METRICS
+from mobilebench.models.fingerprint import UNBUILT
 from mobilebench.runs.events import Epoch, Fail, Finish
 from mobilebench.runs.identity import from_tags, wanted
 from mobilebench.runs.journal import Journal
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from mobilebench.runs.records import Record
 
 Name = Literal[
-    "unprepared", "damaged", "waiting", "running", "interrupted", "failed", "undelivered", "finished", "superseded"
+    "unprepared", "damaged", "waiting", "running", "interrupted", "failed", "undelivered", "finished", "superseded",
+    "unbuilt",
 ]  # fmt: skip
 COLOURS: dict[Name, str] = {
     "unprepared": "dim",
@@ -39,6 +41,7 @@ COLOURS: dict[Name, str] = {
     "undelivered": "yellow",
     "finished": "green",
     "superseded": "dim",
+    "unbuilt": "yellow",
 }
 
 
@@ -76,7 +79,10 @@ def _state(suite: Suite, cell: Cell, meta: Meta | CellState) -> CellState:
         if record is None and not others:  # nothing to compare with: no network need be built
             return CellState("waiting", "waiting")
         identity = wanted(suite, cell, meta)
-        return _known(suite, identity, record) or _superseded(identity, record, others)
+        found = _known(suite, identity, record)
+        if found is None and identity.network == UNBUILT:
+            return _unbuilt(identity, record)
+        return found or _superseded(identity, record, others)
     except UserError as error:  # of this cell only: its result file or its journal can't be read
         return CellState("damaged", "damaged", str(error))
 
@@ -107,6 +113,14 @@ def _undelivered() -> CellState:
     return CellState("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
 
 
+def _unbuilt(identity: Identity, record: Record | None) -> CellState:
+    """Return the state of a cell whose network cannot be built here; a result of its recipe and data is shown."""
+    why = f"its network cannot be built here; `mobilebench models check {identity.cell.model}` says why"
+    if record is None or replace(record.identity, network=UNBUILT) != identity:
+        return CellState("unbuilt", "no network", why)
+    return CellState("unbuilt", f"{_shown(record)} (?)", f"{why}. It has a result, of whichever code it was then")
+
+
 def _superseded(identity: Identity, record: Record | None, journals: list[Path]) -> CellState:
     """Return the state of a cell of which there is a result, or a part of one, of other identities only."""
     if record is not None:
@@ -117,7 +131,10 @@ def _superseded(identity: Identity, record: Record | None, journals: list[Path])
             return CellState("waiting", "waiting")
         found, what = from_tags(start.tags), "a part of it"
     why = ", ".join(identity.differences(found))
-    advice = f"`mobilebench train {identity.cell.dataset}` trains the cell as things are now"
+    advice = (
+        f"`mobilebench train {identity.cell.dataset}` trains the cell as things are now, unless the tracking store has "
+        "a finished run of just that, which it takes over"
+    )
     return CellState("superseded", "superseded", f"{what} is of another identity ({why}); {advice}")
 
 
@@ -129,7 +146,10 @@ def _unfinished(journal: Journal, epochs: int, dataset: str) -> CellState:
         return CellState("running", f"running {done}/{epochs}")
     if isinstance(last, Finish) and journal.is_delivered():
         return CellState(
-            "undelivered", "no result file", f"trained and delivered; `mobilebench train {dataset}` writes its file"
+            "undelivered",
+            "to take over",
+            "finished and delivered before, and the result file here is absent or of another identity (as after going "
+            f"back to earlier settings); `mobilebench train {dataset}` takes the finished run over and trains nothing",
         )
     if isinstance(last, Finish):
         return _undelivered()

@@ -257,17 +257,20 @@ def _notes(matrix: Matrix, result: XScore) -> tuple[str, ...]:
     read = [bool(column.any()) for column in matrix.counts.T]
     columns = zip(matrix.datasets, result.normalised.T, read, strict=True)
     flat = [d for d, column, present in columns if present and np.isnan(column).all()]
-    absent = int((matrix.counts == 0).sum())
+    absent, unscored = len(matrix.absent), int((matrix.counts == 0).any(axis=1).sum())
     runs = matrix.counts[matrix.counts > 0]
     if len(matrix.datasets) == 1:
         notes.append("One dataset only: the variance across datasets, and with it xScore, is undefined.")
     if flat:
         notes.append(f"No scale on {', '.join(flat)}: all models have the same value there, so no xScore exists.")
     if absent:
-        notes.append(
-            f"{absent} of {matrix.counts.size} cells have no run. Their models are not scored, and grid anchors may "
-            "still move.",
+        effect = (
+            f"{unscored} of {len(matrix.models)} models have none at all on some dataset and are not scored; grid "
+            "anchors may still move."
+            if unscored
+            else "Means there are over fewer seeds."
         )
+        notes.append(f"{absent} of {matrix.values.size} cells have no run. {effect}")
     if runs.size and runs.min() == 1:
         single = int((runs == 1).sum())
         notes.append(f"{single} of {runs.size} values are from a single run: what another seed would give is unknown.")

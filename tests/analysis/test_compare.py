@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,9 @@ from scipy.stats import norm, ttest_rel
 
 from mobilebench.analysis.compare import compare, jackknife
 from mobilebench.analysis.run_sets import RunSet, _of_revision, _resolve, changes, load_run_set, match_models, unknown
-from mobilebench.config.suite import Cell, preset_text
+from mobilebench.cli.runs import _far_outside
+from mobilebench.config.protocol import Override
+from mobilebench.config.suite import Cell, parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.evaluation.predictions import Predictions
 from mobilebench.execution.suites import open_suite
@@ -26,6 +30,11 @@ from mobilebench.tracking import Details
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mobilebench.config.suite import Suite
+
+GRID = """
+{suite: s, experiment: first, models: [m, n, o], datasets: [digits], seeds: [0], protocol: {epochs: 9}}
+"""
 MODELS, DATASETS = ("m", "n"), ("d", "e")
 
 
@@ -172,6 +181,9 @@ class Store:
     def runs(self, name: str) -> list[Details]:
         return [*finished("bbb", 2), *finished("aaa", 1)]
 
+    def artifact(self, run_id: str, name: str, folder: Path) -> Path | None:
+        return None
+
 
 def test_of_two_protocols_without_a_suite_none_is_taken_silently(project: Path) -> None:
     with pytest.raises(UserError, match=r"aaa \(1 run\), bbb \(2 runs\).*experiment:mine@aaa"):
@@ -276,3 +288,53 @@ def test_a_lower_loss_is_better_and_two_metrics_do_not_compare() -> None:
     assert scores.difference > 0
     with pytest.raises(UserError, match="d is measured by nll in A and by top1 in B"):
         compare(losses[0], matrix(drawn(1)))
+
+
+def test_a_protocol_names_the_whole_grid_that_was_scored(project: Path) -> None:
+    """An override for n made the protocol another one: only n was trained again, and m's run has the old hash."""
+    before = parse_suite(GRID, "before")
+    after = replace(before, protocol=replace(before.protocol, overrides=(Override({"lr": 0.5}, models=("n",)),)))
+    hashes = [suite.protocol.hash for suite in (before, after)]
+    kept = dict(zip(hashes, (before, after), strict=True))
+
+    def run(suite: Suite, model: str, top1: float) -> Details:
+        own = suite.protocol
+        record = Record(
+            f"{model}{top1}", model, "digits", 0, own.hash, "digest", 1, "FINISHED", {"top1": top1, "nll": 1.0}, 100,
+            recipe_hash=own.recipe_hash_for(model, "digits"),
+        )  # fmt: skip
+        return Details(record, {}, {}, "")
+
+    class Renamed(Store):
+        def runs(self, name: str) -> list[Details]:
+            return [run(before, "m", 0.1), run(before, "n", 0.2), run(after, "n", 0.3)]
+
+        def artifact(self, run_id: str, name: str, folder: Path) -> Path | None:
+            (found,) = [d.record.protocol_hash for d in self.runs("") if d.record.run_id == run_id]
+            path = folder / name
+            path.write_text(json.dumps(asdict(kept[found])), "utf-8")
+            return path
+
+    with pytest.raises(UserError, match=f"experiment:mine@{min(hashes)}"):
+        load_run_set("experiment:mine", Renamed())
+    scored = load_run_set(f"experiment:mine@{hashes[1]}", Renamed())
+    assert scored.cells == {Cell("m", "digits", 0): 0.1, Cell("n", "digits", 0): 0.3}
+    assert scored.notes == ("mine: 1 of 3 cells have no finished run (all of o)",)
+    assert load_run_set(f"experiment:mine@{hashes[0]}", Renamed()).cells[Cell("n", "digits", 0)] == 0.2
+
+
+def test_models_that_only_one_side_has_are_named() -> None:
+    more = Matrix(("m", "n", "o"), DATASETS, (0, 1, 2), np.full((3, 2, 3), 0.5), np.array([10, 20]))
+    found = compare(matrix(drawn(0)), more)
+    assert found.only == (0, 6)
+    assert found.only_models == ((), ("o",))
+
+
+def test_accuracies_far_outside_fixed_anchors_are_said_of_either_side() -> None:
+    low = Matrix(("m",), DATASETS, (0,), np.full((1, 2, 1), 0.1), np.array([10, 20]))
+    near = Matrix(("m",), DATASETS, (0,), np.full((1, 2, 1), 0.6), np.array([10, 20]))
+    anchors = {"d": (0.5, 0.7), "e": (0.0, 1.0)}
+    assert _far_outside(near, low, anchors).startswith(
+        "Far outside the anchors: d (1 of 2 models; the furthest, m of B, 2.0 times the anchors' distance below"
+    )
+    assert _far_outside(near, near, anchors) == ""

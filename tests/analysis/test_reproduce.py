@@ -19,16 +19,19 @@ from ruamel.yaml import YAML
 from mobilebench.analysis import reproduce
 from mobilebench.analysis.reproduce import NUMBERS, plan, suite_of
 from mobilebench.cli import main
+from mobilebench.config.data import OwnData
 from mobilebench.config.suite import Cell
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.execution.context import open_context
+from mobilebench.execution.describe import start_event
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.model_versions import model_name, register
 from mobilebench.execution.suites import open_suite
+from mobilebench.models.registry import MODELS
 from mobilebench.runs.records import read_results
 from mobilebench.system import provenance
 from mobilebench.system.layout import PACKED, RESULTS
-from mobilebench.tracking import Tracker
+from mobilebench.tracking import Tracker, uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +134,7 @@ def test_the_plan_names_the_commands_and_what_differs(trained: Trained) -> None:
 
 
 def _write(trained: Trained) -> str:
-    return f"mobilebench reproduce {trained.record.run_id} --write-params --force"
+    return f"mobilebench reproduce {trained.record.run_id} --write-params --force --project {trained.folder}"
 
 
 @pytest.mark.parametrize(
@@ -166,12 +169,58 @@ def test_the_printed_commands_write_params_over_the_patchs(trained: Trained) -> 
     before = params.read_text("utf-8")
     command = _write(trained).split()[1:]
     try:
-        refused = CliRunner().invoke(main, command[:-1])
+        refused = CliRunner().invoke(main, [word for word in command if word != "--force"])
         assert refused.exit_code == 2
         assert CliRunner().invoke(main, command).exit_code == 0
         assert open_suite().experiment == f"reproduction of {trained.record.run_id[:12]}"
+        assert open_suite().data_sources["blobs"].folder == str(trained.folder / "source")
     finally:
         params.write_text(before, "utf-8")
+
+
+@pytest.mark.parametrize("own", [OwnData(folder="source"), OwnData(csv="lists/all.csv", root="elsewhere")])
+def test_own_images_that_are_not_here_are_explained(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: OwnData
+) -> None:
+    kept = replace(open_suite(), data_sources={"blobs": own})
+    monkeypatch.setattr(reproduce, "_kept_suite", lambda *_: kept)
+    tracker = Tracker(uri())
+    monkeypatch.chdir(tmp_path)
+    commands = plan(tracker, trained.record.run_id).commands
+    assert f"mobilebench reproduce {trained.record.run_id} --write-params --force --project FOLDER" in commands
+    (note,) = [command for command in commands if command.startswith("# FOLDER: the run's project folder on ")]
+    assert all(path in note for path in (own.folder, own.csv, own.root) if path)
+    written = suite_of(tracker, trained.record.run_id, trained.folder).data_sources["blobs"]
+    absolute = {str(trained.folder / path) for path in (own.folder, own.csv, own.root) if path}
+    assert {written.folder, written.csv, written.root} - {None} == absolute
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_package_of_an_own_network_is_named(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    spec = replace(MODELS["starnet"], zoo="entry_point", package="nets==1.2", origin=("nets", "build"))
+    real = Tracker.run
+    tags = dict(Tracker().run(trained.record.run_id).tags) | {"network_package": "nets==1.2"}
+    monkeypatch.setattr(Tracker, "run", lambda self, run_id: replace(real(self, run_id), tags=tags))
+    monkeypatch.delitem(MODELS, "starnet")
+    monkeypatch.setattr("mobilebench.models.entry_points", lambda: {"starnet": spec} if installed else {})
+    found = plan(Tracker(), trained.record.run_id)
+    step = (
+        "# install the package nets==1.2 that offers the network starnet into this environment, from where you keep it"
+    )
+    assert found.commands.index(step) < found.commands.index(_write(trained))
+    (check,) = [check for check in found.checks if check.name == "package of starnet"]
+    assert (check.same, check.here) == ((True, "nets==1.2") if installed else (False, "not installed"))
+
+
+def test_a_run_of_an_own_network_says_which_package_it_is_of(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = open_context(open_suite(), "blobs", Tracker())
+    identity = context.identity(STARNET)
+    assert "network_package" not in start_event(context, identity).tags
+    spec = replace(MODELS["starnet"], zoo="entry_point", package="nets==1.2", origin=("nets", "build"))
+    monkeypatch.setitem(MODELS, "starnet", spec)
+    assert start_event(context, identity).tags["network_package"] == "nets==1.2"
 
 
 @pytest.fixture

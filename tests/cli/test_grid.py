@@ -119,6 +119,35 @@ def test_training_without_prepared_data_says_what_to_do(project: Path, store: Pa
     assert "prepare" in result.output
 
 
+@pytest.mark.parametrize("change", ["added", "replaced", "removed", "hflip"])
+def test_own_images_changed_since_packing_are_not_trained_on_as_they_were(project: Path, change: str) -> None:
+    grids.write(project, per_class=4)
+    image = project / "source/train/dark/00.png"
+    if change == "added":
+        shutil.copy(project / "source/test/dark/00.png", image.with_name("new.png"))
+    elif change == "replaced":
+        shutil.copy(project / "source/test/dark/00.png", image)
+    elif change == "removed":
+        image.unlink()
+    else:
+        params = project / "params.yaml"
+        params.write_text(params.read_text().replace("{folder: source}", "{folder: source, hflip: false}"))
+    for command in (("train", "blobs", "--offline"), ("sensitivity",)):
+        result = call(*command)
+        assert result.exit_code == 2
+        assert "data/packed/blobs is not what packing blobs would give now" in result.output
+        assert "`mobilebench data prepare blobs`" in result.output
+    assert not (project / ".mobilebench/cells").exists()
+
+
+def test_packed_data_are_trained_on_where_the_images_are_not(project: Path) -> None:
+    """As on a machine that got the packed arrays alone."""
+    grids.write(project, per_class=4)
+    shutil.rmtree(project / "source")
+    result = call("train", "blobs", "--model", "starnet", "--offline")
+    assert result.exit_code == 0, result.output
+
+
 @pytest.mark.parametrize("arguments", [("train", "nothing"), ("train", "blobs", "--model", "resnet50")])
 def test_a_name_the_suite_lacks_is_refused(project: Path, arguments: tuple[str, ...]) -> None:
     grids.write(project)

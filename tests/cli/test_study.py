@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mobilebench.cli import main
+from mobilebench.scoring import Matrix
 from mobilebench.studies.beyond_imagenet import published as reference
 
 
@@ -29,6 +30,16 @@ def test_claims_on_results_of_ones_own_carry_no_caveat_about_the_paper(tmp_path:
     output = run("study", "claims", "beyond_imagenet", "--matrix", str(tmp_path)).output
     assert "params against xScore: Spearman 0.19" in output
     assert "released code" not in output
+
+
+def test_claims_against_fixed_anchors_say_what_lies_far_outside_them(tmp_path: Path) -> None:
+    published = reference.matrix()
+    top1 = published.top1.copy()
+    top1[:, 0] *= 0.1
+    Matrix(published.models, published.datasets, published.seeds, top1, published.n_test).to_csv(tmp_path / "a.csv")
+    words = ["study", "claims", "beyond_imagenet", "--matrix", str(tmp_path / "a.csv"), "--anchors"]
+    assert "Far outside the anchors: cifar10 (11 of 11 models; the furthest, " in run(*words, "paper").output
+    assert "Far outside" not in run(*words, "grid").output
 
 
 def test_audit_prints_each_disagreement() -> None:

@@ -33,8 +33,11 @@ def test_a_wrong_name_is_refused_with_what_looks_like_it(project: Path, old: str
     (project / "params.yaml").write_text(DEMO.replace(old, new, 1))
     with pytest.raises(UserError, match=expected):
         open_suite()
-    with pytest.raises(UserError, match=expected):
-        suite_of_experiment("demo")
+    if "digits" in expected:
+        with pytest.raises(UserError, match=expected):
+            suite_of_experiment("demo")
+    else:  # the network of a package that is not installed: its results are there, and can be read
+        assert suite_of_experiment("demo") == open_suite(networks=False)
 
 
 def test_own_data_is_a_name_that_is_known(project: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_result_file_that_cannot_be_written_is_written_later(
     assert cell == SHUFFLENET
     assert "No space left on device" in str(error)
     assert [record.model for record in read_results(RESULTS)] == ["starnet"]
-    assert "no result file" in CliRunner().invoke(cli.main, ["status"]).output
+    assert "to take over" in CliRunner().invoke(cli.main, ["status"]).output
     assert CliRunner().invoke(cli.main, ["sync"]).exit_code == 0
     assert len(read_results(RESULTS)) == 2
     assert states(context) == {"shufflenet": "FINISHED", "starnet": "FINISHED"}

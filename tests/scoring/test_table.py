@@ -33,3 +33,18 @@ def test_the_frame_holds_numbers() -> None:
     assert frame["rank"].dtype == "Int64"
     assert frame["rank"].isna().tolist() == [False, False, True]
     assert np.isnan(frame["xscore"].iloc[2])
+
+
+def test_an_incomplete_grid_counts_cells_of_all_seeds() -> None:
+    """One run of one of three models is 1 of 3 x 2 x 2 cells; a single absent seed leaves its model scored."""
+
+    def notes(top1: np.ndarray) -> tuple[str, ...]:
+        return compute_scores(Matrix(("a", "b", "c"), ("x", "y"), (0, 1), top1, np.array([0, 0]))).notes
+
+    top1 = np.full((3, 2, 2), np.nan)
+    top1[0, 0, 0] = 0.5
+    few = "11 of 12 cells have no run. 3 of 3 models have none at all on some dataset and are not scored; grid anchors "
+    assert f"{few}may still move." in notes(top1)
+    top1 = np.linspace(0.1, 0.9, 12).reshape(3, 2, 2)
+    top1[0, 0, 0] = np.nan
+    assert "1 of 12 cells have no run. Means there are over fewer seeds." in notes(top1)

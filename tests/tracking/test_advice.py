@@ -121,6 +121,41 @@ def test_runs_in_the_trash(has_journals: bool) -> None:
     over(before)
 
 
+@pytest.mark.parametrize("how", ["trash", "renamed", "another store"])
+def test_train_delivers_a_finished_cell_again_whose_run_is_gone(how: str, trained: Path, empty_store: Path) -> None:
+    """As sync does, whichever of the two a person thinks of; asked twice, nothing is delivered twice."""
+    before = numbers()
+    if how == "trash":
+        client().delete_run(run_of("starnet").info.run_id)
+    elif how == "renamed":
+        client().rename_experiment(experiment().experiment_id, "archive")
+    else:
+        shutil.copy(empty_store, trained / "mlflow.db")
+    code, message = call("train", "blobs")
+    assert code == 0, message
+    assert f"{1 if how == 'trash' else 2} finished runs that the tracking store no longer had" in message
+    over(before)
+    assert "no longer had" not in call("train", "blobs")[1]
+    assert call("sync")[0] == 0
+    over(before)
+
+
+def test_train_leaves_a_run_in_the_trash_whose_journal_is_elsewhere_to_the_advice_of_score() -> None:
+    client().delete_run(run_of("starnet").info.run_id)
+    shutil.rmtree(STATE)
+    assert call("train", "blobs")[0] == 0
+    message = call("score")[1]
+    assert "was deleted in MLflow and is in its trash" in message
+    assert "mlflow runs restore" in message
+
+
+def test_nothing_to_train_is_no_failure_where_the_store_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    code, message = call("train", "blobs")
+    assert code == 0
+    assert "not known whether the store has the finished runs" in message
+
+
 def test_an_experiment_renamed_in_mlflow() -> None:
     before = numbers()
     client().rename_experiment(experiment().experiment_id, "archive")
@@ -290,10 +325,10 @@ def test_score_says_why_it_leaves_runs_out() -> None:
     for changes in others:
         made = client().create_run(experiment().experiment_id, tags=tags | changes).info.run_id
         if changes:
-            client().set_terminated(made)
+            client().set_terminated(made, "FAILED" if "seed" in changes else "FINISHED")
     code, message = call("score")
     assert code == 0, message
     assert (
-        "5 other runs of the experiment left out: 2 of another recipe, 1 outside the grid, 1 superseded, 1 unfinished"
-        in " ".join(message.split())
+        "5 other runs of the experiment left out: 2 of another recipe, 1 outside the grid (FAILED), 1 superseded, "
+        "1 unfinished (RUNNING)" in " ".join(message.split())
     )
