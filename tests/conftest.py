@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait sleep: spinning takes the other process's core
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 
 # How long an example takes says how busy the machine is, not whether the code is right; pytest-timeout ends what hangs.
@@ -60,11 +61,19 @@ SLOW = (
 )
 
 
+def _is_slow(path: Path) -> bool:
+    return path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave slow modules unread where nobody asks for their tests: what they import takes longest."""
+    return True if config.option.markexpr == "not slow" and _is_slow(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of the slow folders and modules."""
-    here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).as_posix().startswith(SLOW):
+        if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
 
 
@@ -94,13 +103,40 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated sqlite store, made once: creating MLflow's tables takes seconds."""
-    from mobilebench.tracking import Tracker
+def made_once(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return what makes a folder of a name once for all test processes; whoever gets it copies or reads it.
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Tracker(f"sqlite:///{path}")
-    return path
+    Made under another name and renamed: what failed halfway is made anew by the next who asks.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if hasattr(request.config, "workerinput") else base
+
+    def folder(name: str, make: Callable[[Path], None]) -> Path:
+        from filelock import FileLock
+
+        done = shared / f"made-{name}"
+        with FileLock(shared / f"made-{name}.lock"):
+            if not done.exists():
+                begun = tmp_path_factory.mktemp(name)
+                make(begun)
+                begun.rename(done)
+        return done
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _empty_store(made_once: Callable[..., Path]) -> Path:
+    """A migrated sqlite store, made once: creating MLflow's tables takes seconds."""
+
+    def make(folder: Path) -> None:
+        from mobilebench.tracking import Tracker
+
+        Tracker(f"sqlite:///{folder}/mlflow.db")
+
+    return made_once("store", make) / "mlflow.db"
 
 
 @pytest.fixture
@@ -118,12 +154,80 @@ def ctrl_c_raises() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _empty_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mobilebench.search.studies import Studies
+def _half_trained(made_once: Callable[..., Path], _empty_store: Path) -> Path:
+    """The grid of tests/grids.py with its first cell finished and delivered."""
 
-    path = tmp_path_factory.mktemp("studies") / "sensitivity.db"
-    Studies(f"sqlite:///{path}")
-    return path
+    def make(folder: Path) -> None:
+        import grids
+
+        grids.write(folder)
+        shutil.copy(_empty_store, folder / "mlflow.db")
+        _train(folder, "--model", "shufflenet")
+
+    return made_once("half-trained", make)
+
+
+@pytest.fixture(scope="session")
+def trained_folder(made_once: Callable[..., Path], _half_trained: Path) -> Path:
+    """The grid of tests/grids.py with both cells finished and delivered."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(_half_trained, folder, dirs_exist_ok=True)
+        _train(folder)
+
+    return made_once("trained", make)
+
+
+def _train(folder: Path, *options: str) -> None:
+    import contextlib
+
+    from click.testing import CliRunner
+
+    from mobilebench.cli import main
+
+    _new_process()
+    with contextlib.chdir(folder):
+        done = CliRunner().invoke(main, ["train", "blobs", *options])
+    assert done.exit_code == 0, done.output
+
+
+def _new_process() -> None:
+    """Forget where MLflow found the artifacts of each run: it keeps that for as long as a process lives."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
+
+
+@pytest.fixture
+def half_trained(_half_trained: Path, project: Path) -> Path:
+    """A project folder with one finished cell of two and its store, made elsewhere; it is the current folder."""
+    shutil.copytree(_half_trained, project, dirs_exist_ok=True)
+    _new_process()
+    return project
+
+
+@pytest.fixture
+def trained(trained_folder: Path, project: Path) -> Path:
+    """A project folder with two finished cells and their store, made elsewhere; it is the current folder."""
+    shutil.copytree(trained_folder, project, dirs_exist_ok=True)
+    _new_process()
+    return project
+
+
+@pytest.fixture
+def new_process() -> Callable[[], None]:
+    """Return what makes MLflow look for artifacts anew, as another process would."""
+    return _new_process
+
+
+@pytest.fixture(scope="session")
+def _empty_studies(made_once: Callable[..., Path]) -> Path:
+    def make(folder: Path) -> None:
+        from mobilebench.search.studies import Studies
+
+        Studies(f"sqlite:///{folder}/sensitivity.db")
+
+    return made_once("studies", make) / "sensitivity.db"
 
 
 @pytest.fixture
