@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -33,7 +34,8 @@ settings.register_profile("repeatable", settings.get_profile("explore"), derando
 settings.load_profile("repeatable")
 
 
-# Folders and modules that take more than about three seconds: `make check` leaves them out, `make test` does not.
+# Folders and modules that take more than about three seconds with what they import: `make check` leaves them out,
+# `make test` does not.
 SLOW = (
     "analysis/test_reproduce.py",
     "cli/test_claims.py",
@@ -54,6 +56,8 @@ SLOW = (
     "studies/beyond_imagenet/test_built.py",
     "studies/beyond_imagenet/test_elements.py",
     "studies/beyond_imagenet/test_verdict_rates.py",
+    "system/test_energy.py",
+    "test_api.py",
     "test_fuzz.py",
     "test_readme.py",
     "tracking",
@@ -106,7 +110,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def made_once(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Return what makes a folder of a name once for all test processes; whoever gets it copies or reads it.
+    """Return what makes a folder of a name once for all test processes, as the current one; its users copy or read it.
 
     Made under another name and renamed: what failed halfway is made anew by the next who asks.
     """
@@ -120,7 +124,8 @@ def made_once(
         with FileLock(shared / f"made-{name}.lock"):
             if not done.exists():
                 begun = tmp_path_factory.mktemp(name)
-                make(begun)
+                with contextlib.chdir(begun):
+                    make(begun)
                 begun.rename(done)
         return done
 
@@ -128,7 +133,7 @@ def made_once(
 
 
 @pytest.fixture(scope="session")
-def _empty_store(made_once: Callable[..., Path]) -> Path:
+def empty_store(made_once: Callable[..., Path]) -> Path:
     """A migrated sqlite store, made once: creating MLflow's tables takes seconds."""
 
     def make(folder: Path) -> None:
@@ -140,9 +145,9 @@ def _empty_store(made_once: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def store(project: Path, _empty_store: Path) -> Path:
+def store(project: Path, empty_store: Path) -> Path:
     """An empty tracking store in the project folder, where the default address finds it."""
-    return shutil.copy(_empty_store, project / "mlflow.db")
+    return shutil.copy(empty_store, project / "mlflow.db")
 
 
 @pytest.fixture
@@ -154,15 +159,15 @@ def ctrl_c_raises() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _half_trained(made_once: Callable[..., Path], _empty_store: Path) -> Path:
+def _half_trained(made_once: Callable[..., Path], empty_store: Path) -> Path:
     """The grid of tests/grids.py with its first cell finished and delivered."""
 
     def make(folder: Path) -> None:
         import grids
 
         grids.write(folder)
-        shutil.copy(_empty_store, folder / "mlflow.db")
-        _train(folder, "--model", "shufflenet")
+        shutil.copy(empty_store, folder / "mlflow.db")
+        _train("--model", "shufflenet")
 
     return made_once("half-trained", make)
 
@@ -173,21 +178,18 @@ def trained_folder(made_once: Callable[..., Path], _half_trained: Path) -> Path:
 
     def make(folder: Path) -> None:
         shutil.copytree(_half_trained, folder, dirs_exist_ok=True)
-        _train(folder)
+        _train()
 
     return made_once("trained", make)
 
 
-def _train(folder: Path, *options: str) -> None:
-    import contextlib
-
+def _train(*options: str) -> None:
     from click.testing import CliRunner
 
     from mobilebench.cli import main
 
     _new_process()
-    with contextlib.chdir(folder):
-        done = CliRunner().invoke(main, ["train", "blobs", *options])
+    done = CliRunner().invoke(main, ["train", "blobs", *options])
     assert done.exit_code == 0, done.output
 
 

@@ -158,8 +158,11 @@ def test_a_run_finished_elsewhere_is_taken_over_not_trained_again(finished: RunC
     assert read_results(RESULTS) == [first]
 
 
-def test_another_store_is_told_everything_without_training(finished: RunContext, project: Path) -> None:
+def test_another_store_is_told_everything_without_training(
+    finished: RunContext, project: Path, empty_store: Path
+) -> None:
     (first,) = read_results(RESULTS)
+    shutil.copy(empty_store, project / "new.db")
     other = Tracker(f"sqlite:///{project}/new.db")
     assert sync_journals(finished.root / STATE, RESULTS, other) == SyncReport(delivered=1)
     (record,) = read_results(RESULTS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -28,10 +27,10 @@ SHUFFLENET = Cell("shufflenet", "blobs", 0)
 
 
 @pytest.fixture(scope="session")
-def _template(made_once: Callable[..., Path], _empty_store: Path) -> Path:
+def _template(made_once: Callable[..., Path], empty_store: Path) -> Path:
     def make(folder: Path) -> None:
         grids.write(folder)
-        shutil.copy(_empty_store, folder / "mlflow.db")
+        shutil.copy(empty_store, folder / "mlflow.db")
 
     return made_once("untrained", make)
 
@@ -48,10 +47,9 @@ class Stop(NullListener):
 def _stopped(made_once: Callable[..., Path], _template: Path) -> Path:
     def make(folder: Path) -> None:
         shutil.copytree(_template, folder, dirs_exist_ok=True)
-        with contextlib.chdir(folder):
-            context = replace(open_context(open_suite(), "blobs", Tracker()), listener=Stop())
-            with pytest.raises(KeyboardInterrupt):
-                run_cells(context, [SHUFFLENET])
+        context = replace(open_context(open_suite(), "blobs", Tracker()), listener=Stop())
+        with pytest.raises(KeyboardInterrupt):
+            run_cells(context, [SHUFFLENET])
 
     return made_once("stopped", make)
 
@@ -69,12 +67,6 @@ def small(_template: Path, project: Path) -> Path:
     """A project folder with a grid of two cells, its packed data and an empty store; it is the current folder."""
     shutil.copytree(_template, project, dirs_exist_ok=True)
     return project
-
-
-@pytest.fixture
-def empty_store(_empty_store: Path) -> Path:
-    """The sqlite file of an empty store, to be copied."""
-    return _empty_store
 
 
 @pytest.fixture
