@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait sleep: spinning takes the other process's core
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 
 # How long an example takes says how busy the machine is, not whether the code is right; pytest-timeout ends what hangs.
@@ -32,7 +34,8 @@ settings.register_profile("repeatable", settings.get_profile("explore"), derando
 settings.load_profile("repeatable")
 
 
-# Folders and modules that take more than about three seconds: `make check` leaves them out, `make test` does not.
+# Folders and modules that take more than about three seconds with what they import: `make check` leaves them out,
+# `make test` does not.
 SLOW = (
     "analysis/test_reproduce.py",
     "cli/test_claims.py",
@@ -54,6 +57,8 @@ SLOW = (
     "studies/beyond_imagenet/test_built.py",
     "studies/beyond_imagenet/test_elements.py",
     "studies/beyond_imagenet/test_verdict_rates.py",
+    "system/test_energy.py",
+    "test_api.py",
     "test_fuzz.py",
     "test_readme.py",
     "tracking",
@@ -61,11 +66,19 @@ SLOW = (
 )
 
 
+def _is_slow(path: Path) -> bool:
+    return path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave slow modules unread where nobody asks for their tests: what they import takes longest."""
+    return True if config.option.markexpr == "not slow" and _is_slow(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of the slow folders and modules."""
-    here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).as_posix().startswith(SLOW):
+        if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
 
 
@@ -95,19 +108,47 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated sqlite store, made once: creating MLflow's tables takes seconds."""
-    from mobilebench.tracking import Tracker
+def made_once(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return what makes a folder of a name once for all test processes, as the current one; its users copy or read it.
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Tracker(f"sqlite:///{path}")
-    return path
+    Made under another name and renamed: what failed halfway is made anew by the next who asks.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if hasattr(request.config, "workerinput") else base
+
+    def folder(name: str, make: Callable[[Path], None]) -> Path:
+        from filelock import FileLock
+
+        done = shared / f"made-{name}"
+        with FileLock(shared / f"made-{name}.lock"):
+            if not done.exists():
+                begun = tmp_path_factory.mktemp(name)
+                with contextlib.chdir(begun):
+                    make(begun)
+                begun.rename(done)
+        return done
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(made_once: Callable[..., Path]) -> Path:
+    """A migrated sqlite store, made once: creating MLflow's tables takes seconds."""
+
+    def make(folder: Path) -> None:
+        from mobilebench.tracking import Tracker
+
+        Tracker(f"sqlite:///{folder}/mlflow.db")
+
+    return made_once("store", make) / "mlflow.db"
 
 
 @pytest.fixture
-def store(project: Path, _empty_store: Path) -> Path:
+def store(project: Path, empty_store: Path) -> Path:
     """An empty tracking store in the project folder, where the default address finds it."""
-    return shutil.copy(_empty_store, project / "mlflow.db")
+    return shutil.copy(empty_store, project / "mlflow.db")
 
 
 @pytest.fixture
@@ -119,12 +160,77 @@ def ctrl_c_raises() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _empty_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mobilebench.search.studies import Studies
+def _half_trained(made_once: Callable[..., Path], empty_store: Path) -> Path:
+    """The grid of tests/grids.py with its first cell finished and delivered."""
 
-    path = tmp_path_factory.mktemp("studies") / "sensitivity.db"
-    Studies(f"sqlite:///{path}")
-    return path
+    def make(folder: Path) -> None:
+        import grids
+
+        grids.write(folder)
+        shutil.copy(empty_store, folder / "mlflow.db")
+        _train("--model", "shufflenet")
+
+    return made_once("half-trained", make)
+
+
+@pytest.fixture(scope="session")
+def trained_folder(made_once: Callable[..., Path], _half_trained: Path) -> Path:
+    """The grid of tests/grids.py with both cells finished and delivered."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(_half_trained, folder, dirs_exist_ok=True)
+        _train()
+
+    return made_once("trained", make)
+
+
+def _train(*options: str) -> None:
+    from click.testing import CliRunner
+
+    from mobilebench.cli import main
+
+    _new_process()
+    done = CliRunner().invoke(main, ["train", "blobs", *options])
+    assert done.exit_code == 0, done.output
+
+
+def _new_process() -> None:
+    """Forget where MLflow found the artifacts of each run: it keeps that for as long as a process lives."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
+
+
+@pytest.fixture
+def half_trained(_half_trained: Path, project: Path) -> Path:
+    """A project folder with one finished cell of two and its store, made elsewhere; it is the current folder."""
+    shutil.copytree(_half_trained, project, dirs_exist_ok=True)
+    _new_process()
+    return project
+
+
+@pytest.fixture
+def trained(trained_folder: Path, project: Path) -> Path:
+    """A project folder with two finished cells and their store, made elsewhere; it is the current folder."""
+    shutil.copytree(trained_folder, project, dirs_exist_ok=True)
+    _new_process()
+    return project
+
+
+@pytest.fixture
+def new_process() -> Callable[[], None]:
+    """Return what makes MLflow look for artifacts anew, as another process would."""
+    return _new_process
+
+
+@pytest.fixture(scope="session")
+def _empty_studies(made_once: Callable[..., Path]) -> Path:
+    def make(folder: Path) -> None:
+        from mobilebench.search.studies import Studies
+
+        Studies(f"sqlite:///{folder}/sensitivity.db")
+
+    return made_once("studies", make) / "sensitivity.db"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""README says what is: its table is the one the program prints, its commands, files and suites exist."""
+"""README says what is: its commands, files and suites exist; its table of models is checked in cli/test_models.py."""
 
 from __future__ import annotations
 
@@ -15,13 +15,6 @@ from mobilebench.search.space import plan
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
-
-
-def test_the_model_table_is_the_one_printed() -> None:
-    from mobilebench.cli.readme_table import readme_table
-
-    block = README.split("<!-- models:begin -->")[1].split("<!-- models:end -->")[0]
-    assert block.strip() == readme_table().strip()
 
 
 def test_every_command_named_exists() -> None:

@@ -74,7 +74,7 @@ class Metric:
     percent: bool = False
     """Whether people are shown it as a percentage."""
     reads_order: bool = False
-    """Whether the order of the classes counts: it is then read without being asked for only where that has a meaning."""
+    """Whether the order of the classes counts: it is then read unasked only where that has a meaning."""
     of_confusion: Callable[[Floats], Floats] | None = field(default=None, repr=False)
     """The same metric of confusion counts [..., C, C] (rows are the truth, columns what was said), as [...] values, NaN
     where it is undefined; for metrics of one class that need no more. It makes `pseudo_values` fast, and changes no

@@ -54,13 +54,13 @@ def git(*arguments: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Iterator[Trained]:
+def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Trained]:
     folder = tmp_path_factory.mktemp("project")
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patched:
         patched.delenv("MLFLOW_TRACKING_URI", raising=False)
         for module in (provenance, reproduce):  # as if the program ran from this repository
             patched.setattr(module, "OWN", folder)
-        (folder / "mlflow.db").write_bytes(_empty_store.read_bytes())
+        (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
         suite = grids.write(folder)
         (folder / ".gitignore").write_text("*\n!params.yaml\n!.gitignore\n")
         other = ("mobilebench/__init__.py", "mobilebench/report")

@@ -33,7 +33,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def built_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the two tables of all models share their networks: building them is most of the time."""
+    """Let the tables of all models share their networks: building them is most of the time."""
     monkeypatch.setattr(table, "lines", _lines)
 
 
@@ -149,6 +149,12 @@ def test_without_params_yaml_the_papers_models_at_224(call: Call) -> None:
 
     assert _names(None) == list(PAPER_MODELS)
     assert _resolution(None) == 224
+
+
+def test_the_table_in_the_readme_is_the_one_printed(call: Call, built_once: None) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    block = readme.split("<!-- models:begin -->")[1].split("<!-- models:end -->")[0]
+    assert block.strip() == call("list", "--markdown").output.strip()
 
 
 def test_the_readme_table_has_a_row_a_model(call: Call, built_once: None) -> None:

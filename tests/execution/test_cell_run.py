@@ -23,6 +23,7 @@ from mobilebench.execution.context import open_context
 from mobilebench.execution.delivery import SyncReport, sync_journals
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.progress import NullListener
+from mobilebench.execution.suites import open_suite
 from mobilebench.models import fingerprint
 from mobilebench.models.registry import MODELS
 from mobilebench.models.spec import ModelSpec
@@ -67,6 +68,12 @@ def context(store: Path, project: Path) -> RunContext:
     return open_context(grids.write(project), "blobs", Tracker())
 
 
+@pytest.fixture
+def finished(half_trained: Path) -> RunContext:
+    """The context of a project whose first cell is finished."""
+    return open_context(open_suite(), "blobs", Tracker())
+
+
 def weights(project: Path) -> dict[str, torch.Tensor]:
     """The final weights of the only run that has any, as its MLflow artifact."""
     (file,) = (project / "mlartifacts").glob("**/model.pt")
@@ -89,31 +96,29 @@ def test_a_finished_cell_is_a_run_and_a_result_file(context: RunContext) -> None
     assert result_path(RESULTS, SHUFFLENET).exists()
 
 
-def test_what_mlflow_stores_is_the_whole_recipe_the_identity_and_the_data(context: RunContext) -> None:
+def test_what_mlflow_stores_is_the_whole_recipe_the_identity_and_the_data(finished: RunContext) -> None:
     from mlflow.tracking import MlflowClient
 
-    CellRun(context, SHUFFLENET).complete()
     (record,) = read_results(RESULTS)
     run = MlflowClient(uri()).get_run(record.run_id)
     assert run.data.params["lr"] == "0.001"
     assert run.data.params["augment.cutmix_alpha"] == "1.0"
     assert run.data.params["data.short_side"] == "16"
     assert run.data.params["model"] == "shufflenet"
-    wanted = {"kind": "cell", "cell": "shufflenet.blobs.0", "protocol_hash": context.suite.protocol.hash}
+    wanted = {"kind": "cell", "cell": "shufflenet.blobs.0", "protocol_hash": finished.suite.protocol.hash}
     assert wanted.items() <= run.data.tags.items()
-    assert run.data.tags["identity"] == context.identity(SHUFFLENET).digest == record.identity.digest
+    assert run.data.tags["identity"] == finished.identity(SHUFFLENET).digest == record.identity.digest
     surroundings = {"git_commit", "project_commit", "mobilebench", "torch", "cpu", "device"}
     assert {"data_digest", "recipe_hash", "network", "code_version"} | surroundings <= set(run.data.tags)
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.name == "blobs"
-    assert context.packed.meta.data_digest.startswith(data.dataset.digest)
+    assert finished.packed.meta.data_digest.startswith(data.dataset.digest)
     assert run.data.metrics["macs"] > 1e6
 
 
-def test_a_finished_cell_is_left_alone(context: RunContext) -> None:
-    CellRun(context, SHUFFLENET).complete()
-    CellRun(context, SHUFFLENET).complete()
-    assert len(context.tracker.records("tiny")) == 1
+def test_a_finished_cell_is_left_alone(finished: RunContext) -> None:
+    CellRun(finished, SHUFFLENET).complete()
+    assert len(finished.tracker.records("tiny")) == 1
 
 
 def test_interrupted_and_resumed_gives_the_same_weights_in_the_same_run(context: RunContext, project: Path) -> None:
@@ -135,31 +140,31 @@ def test_interrupted_and_resumed_gives_the_same_weights_in_the_same_run(context:
     assert all(torch.equal(interrupted[key], whole[key]) for key in whole)
 
 
-def test_redo_supersedes_the_old_run(context: RunContext) -> None:
-    CellRun(context, SHUFFLENET).complete()
+def test_redo_supersedes_the_old_run(finished: RunContext) -> None:
     (first,) = read_results(RESULTS)
-    CellRun(context, SHUFFLENET).reset()
-    CellRun(context, SHUFFLENET).complete()
+    CellRun(finished, SHUFFLENET).reset()
+    CellRun(finished, SHUFFLENET).complete()
     (second,) = read_results(RESULTS)
     assert second.run_id != first.run_id
     assert second.value == first.value
-    assert context.tracker.records("tiny") == [second]
+    assert finished.tracker.records("tiny") == [second]
 
 
-def test_a_run_finished_elsewhere_is_taken_over_not_trained_again(context: RunContext) -> None:
-    CellRun(context, SHUFFLENET).complete()
+def test_a_run_finished_elsewhere_is_taken_over_not_trained_again(finished: RunContext) -> None:
     (first,) = read_results(RESULTS)
     result_path(RESULTS, SHUFFLENET).unlink()
-    context.journal(SHUFFLENET).clear()
-    CellRun(context, SHUFFLENET).complete()
+    finished.journal(SHUFFLENET).clear()
+    CellRun(finished, SHUFFLENET).complete()
     assert read_results(RESULTS) == [first]
 
 
-def test_another_store_is_told_everything_without_training(context: RunContext, project: Path) -> None:
-    CellRun(context, SHUFFLENET).complete()
+def test_another_store_is_told_everything_without_training(
+    finished: RunContext, project: Path, empty_store: Path
+) -> None:
     (first,) = read_results(RESULTS)
+    shutil.copy(empty_store, project / "new.db")
     other = Tracker(f"sqlite:///{project}/new.db")
-    assert sync_journals(context.root / STATE, RESULTS, other) == SyncReport(delivered=1)
+    assert sync_journals(finished.root / STATE, RESULTS, other) == SyncReport(delivered=1)
     (record,) = read_results(RESULTS)
     assert record == replace(first, run_id=record.run_id) != first
     assert other.records("tiny") == [record]
@@ -224,22 +229,21 @@ def test_a_server_that_goes_away_loses_nothing(context: RunContext, monkeypatch:
     assert [epoch for epoch, _ in points] == [1, 2]
 
 
-def test_an_event_told_twice_is_stored_once(context: RunContext) -> None:
+def test_an_event_told_twice_is_stored_once(finished: RunContext) -> None:
     """A kill between the server's answer and the note of it makes the whole journal be told again."""
-    CellRun(context, SHUFFLENET).complete()
-    journal = context.journal(SHUFFLENET)
+    journal = finished.journal(SHUFFLENET)
     journal.delivery = Delivery()
-    context.tracker.deliver(journal)
-    (record,) = context.tracker.records("tiny")
+    finished.tracker.deliver(journal)
+    (record,) = finished.tracker.records("tiny")
     from mlflow.tracking import MlflowClient
 
     history = MlflowClient(uri()).get_metric_history(record.run_id, "test_top1")
     assert [point.step for point in history] == [1, 2]
 
 
-def test_score_reads_the_server_and_refuses_files_of_other_runs(context: RunContext) -> None:
-    assert run_cells(context, context.suite.cells()) == []
-    scored = score_experiment(context.tracker, "tiny", lam=0.5, anchors="grid", results=RESULTS)
+def test_score_reads_the_server_and_refuses_files_of_other_runs(finished: RunContext) -> None:
+    assert run_cells(finished, finished.suite.cells()) == []
+    scored = score_experiment(finished.tracker, "tiny", lam=0.5, anchors="grid", results=RESULTS)
     assert scored.matrix.models == ("shufflenet", "starnet")
     assert set(scored.matrix.n_test) == {32}
     accuracy, scores = write_scores(scored, RESULTS)
@@ -248,13 +252,12 @@ def test_score_reads_the_server_and_refuses_files_of_other_runs(context: RunCont
     path = result_path(RESULTS, SHUFFLENET)
     path.write_text(path.read_text().replace('"run_id": "', '"run_id": "0'))
     with pytest.raises(RecordsError, match="its result file names run 0"):
-        score_experiment(context.tracker, "tiny", lam=0.5, anchors="grid", results=RESULTS)
+        score_experiment(finished.tracker, "tiny", lam=0.5, anchors="grid", results=RESULTS)
 
 
-def test_an_unknown_experiment_names_the_known(context: RunContext) -> None:
-    CellRun(context, SHUFFLENET).complete()
+def test_an_unknown_experiment_names_the_known(finished: RunContext) -> None:
     with pytest.raises(TrackingError, match="it has: tiny"):
-        score_experiment(context.tracker, "tinny", lam=0.5, anchors="grid")
+        score_experiment(finished.tracker, "tinny", lam=0.5, anchors="grid")
 
 
 def test_an_unreachable_server_stops_before_training(context: RunContext) -> None:
@@ -268,23 +271,22 @@ def test_messages_do_not_tell_a_password() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_another_experiments_name_is_told_of_the_cell_without_training(context: RunContext) -> None:
-    CellRun(context, SHUFFLENET).complete()
-    (old,) = context.tracker.records("tiny")
-    renamed = replace(context, suite=replace(context.suite, experiment="renamed"), listener=Power(after=1))
+def test_another_experiments_name_is_told_of_the_cell_without_training(finished: RunContext) -> None:
+    (old,) = finished.tracker.records("tiny")
+    renamed = replace(finished, suite=replace(finished.suite, experiment="renamed"), listener=Power(after=1))
     assert not renamed.is_finished(SHUFFLENET)
 
     CellRun(renamed, SHUFFLENET).complete()  # would raise if it trained an epoch
-    (new,) = context.tracker.records("renamed")
+    (new,) = finished.tracker.records("renamed")
     assert (new.status, new.value, new.params) == ("FINISHED", old.value, old.params)
     assert new.run_id != old.run_id
-    assert context.tracker.artifact(new.run_id, "model.pt", context.root) is not None
-    assert context.tracker.records("tiny") == [old]
+    assert finished.tracker.artifact(new.run_id, "model.pt", finished.root) is not None
+    assert finished.tracker.records("tiny") == [old]
     assert renamed.is_finished(SHUFFLENET)
 
-    CellRun(context, SHUFFLENET).complete()  # and back: the first experiment still has its run
-    assert context.tracker.records("tiny") == [old]
-    assert context.is_finished(SHUFFLENET)
+    CellRun(finished, SHUFFLENET).complete()  # and back: the first experiment still has its run
+    assert finished.tracker.records("tiny") == [old]
+    assert finished.is_finished(SHUFFLENET)
     assert read_results(RESULTS) == [old]
 
 
@@ -298,11 +300,10 @@ def test_a_cell_begun_under_another_experiments_name_is_carried_on(context: RunC
     assert [epoch for epoch, _ in context.tracker.curves(record.run_id, ["test_top1"])["test_top1"]] == [1, 2]
 
 
-def test_a_damaged_journal_of_a_finished_cell_stops_nothing(context: RunContext) -> None:
-    CellRun(context, SHUFFLENET).complete()
-    context.journal(SHUFFLENET).path.write_text("no json\n")
-    assert context.is_finished(SHUFFLENET)
-    assert run_cells(context, context.suite.cells()) == []
+def test_a_damaged_journal_of_a_finished_cell_stops_nothing(finished: RunContext) -> None:
+    finished.journal(SHUFFLENET).path.write_text("no json\n")
+    assert finished.is_finished(SHUFFLENET)
+    assert run_cells(finished, finished.suite.cells()) == []
     assert {record.model for record in read_results(RESULTS)} == {"shufflenet", "starnet"}
 
 

@@ -22,6 +22,7 @@ from mobilebench.execution.cell_run import CellRun
 from mobilebench.execution.context import open_context
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.progress import NullListener
+from mobilebench.execution.suites import open_suite
 from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.records import read_results, result_path
 from mobilebench.system.layout import PACKED, RESULTS
@@ -38,18 +39,8 @@ if TYPE_CHECKING:
 SHUFFLENET, STARNET = Cell("shufflenet", "blobs", 0), Cell("starnet", "blobs", 0)
 
 
-class Stop(NullListener):
-    """Stops after the last epoch, when the checkpoint of each epoch is written and nothing is finished."""
-
-    def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
-        if result.epoch == epochs:
-            raise KeyboardInterrupt
-
-
-def stopped(context: RunContext) -> Path:
-    """Train both epochs of a cell, stop before its end, and return its newest checkpoint."""
-    with pytest.raises(KeyboardInterrupt):
-        run_cells(replace(context, listener=Stop()), [SHUFFLENET])
+def newest(context: RunContext) -> Path:
+    """Return the newest checkpoint of the stopped cell."""
     return context.journal(SHUFFLENET).folder / "checkpoint.pt"
 
 
@@ -59,22 +50,21 @@ def weights(context: RunContext) -> dict[str, torch.Tensor]:
     return state
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(context: RunContext) -> None:
-    newest = stopped(context)
-    newest.write_bytes(newest.read_bytes()[:1000])
-    assert run_cells(context, [SHUFFLENET]) == []
-    resumed = weights(context)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(stopped: RunContext) -> None:
+    path = newest(stopped)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert run_cells(stopped, [SHUFFLENET]) == []
+    resumed = weights(stopped)
     (record,) = read_results(RESULTS)
-    assert [epoch for epoch, _ in context.tracker.curves(record.run_id, ["lr"])["lr"]] == [1, 2]
-    CellRun(context, SHUFFLENET).reset()
-    assert run_cells(context, [SHUFFLENET]) == []
-    whole = weights(context)
+    assert [epoch for epoch, _ in stopped.tracker.curves(record.run_id, ["lr"])["lr"]] == [1, 2]
+    CellRun(stopped, SHUFFLENET).reset()
+    assert run_cells(stopped, [SHUFFLENET]) == []
+    whole = weights(stopped)
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
 
 
-def test_two_damaged_checkpoints_fail_the_cell_and_status_says_which_files(context: RunContext) -> None:
-    newest = stopped(context)
-    for path in (newest, checkpoint.previous(newest)):
+def test_two_damaged_checkpoints_fail_the_cell_and_status_says_which_files(stopped: RunContext) -> None:
+    for path in (newest(stopped), checkpoint.previous(newest(stopped))):
         path.write_bytes(b"no checkpoint")
     answer = CliRunner().invoke(cli.main, ["train", "blobs"])
     assert answer.exit_code == 1
@@ -85,17 +75,16 @@ def test_two_damaged_checkpoints_fail_the_cell_and_status_says_which_files(conte
     assert CliRunner().invoke(cli.main, ["train", "blobs", "--model", "shufflenet", "--redo"]).exit_code == 0
 
 
-def test_a_checkpoint_cannot_run_code(context: RunContext, small: Path) -> None:
+def test_a_checkpoint_cannot_run_code(stopped: RunContext, project: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:
-            return os.mkdir, (str(small / "trapped"),)
+            return os.mkdir, (str(project / "trapped"),)
 
-    newest = stopped(context)
-    for path in (newest, checkpoint.previous(newest)):
+    for path in (newest(stopped), checkpoint.previous(newest(stopped))):
         torch.save({"model": Trap()}, path)
-    ((_, error),) = run_cells(context, [SHUFFLENET])
+    ((_, error),) = run_cells(stopped, [SHUFFLENET])
     assert "no checkpoint can be read" in str(error)
-    assert not (small / "trapped").exists()
+    assert not (project / "trapped").exists()
 
 
 def test_one_changed_pixel_stops_training_before_it_begins(context: RunContext) -> None:
@@ -121,8 +110,8 @@ def test_changed_labels_are_refused_and_shown_by_status(context: RunContext) -> 
     assert "do not match the digest" in status.output
 
 
-def test_a_damaged_result_file_is_written_again_without_training(context: RunContext) -> None:
-    assert run_cells(context, context.suite.cells()) == []
+def test_a_damaged_result_file_is_written_again_without_training(trained: Path) -> None:
+    context = open_context(open_suite(), "blobs", Tracker())
     path = result_path(RESULTS, SHUFFLENET)
     whole = path.read_text()
     path.write_text(whole[:40])
@@ -131,10 +120,9 @@ def test_a_damaged_result_file_is_written_again_without_training(context: RunCon
     assert path.read_text() == whole
 
 
-def test_a_damaged_journal_is_its_own_cells_trouble(context: RunContext) -> None:
-    stopped(context)
-    context.journal(SHUFFLENET).path.write_bytes(b"\0\0\0\n")
-    ((cell, error),) = run_cells(context, context.suite.cells())
+def test_a_damaged_journal_is_its_own_cells_trouble(stopped: RunContext) -> None:
+    stopped.journal(SHUFFLENET).path.write_bytes(b"\0\0\0\n")
+    ((cell, error),) = run_cells(stopped, stopped.suite.cells())
     assert cell == SHUFFLENET
     assert "journal.jsonl is damaged" in str(error)
     status = CliRunner().invoke(cli.main, ["status"]).output

@@ -231,19 +231,19 @@ def test_a_network_that_cannot_be_built_has_none(package: Path, tmp_path: Path) 
 
 def test_it_is_the_same_on_processors_of_other_capabilities() -> None:
     """Kernels for other instruction sets round initial values differently; the fingerprint has none in it."""
+    names = ("mobilevit", "convnext", "starnet")
     code = (
         "from mobilebench import models; from mobilebench.models.fingerprint import fingerprint; import torch\n"
-        "torch.manual_seed(0)\n"
-        "print([fingerprint(n, models.create(n, 7)) for n in ('mobilevit', 'convnext', 'starnet')])"
+        f"torch.manual_seed(0)\nprint([fingerprint(n, models.create(n, 7)) for n in {names}])"
     )
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", code], env=os.environ | {"ATEN_CPU_CAPABILITY": capability}, check=True,
-            capture_output=True, text=True,
-        ).stdout
-        for capability in ("default", "avx2")
-    }  # fmt: skip
-    assert len(found) == 1
+    plain = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"ATEN_CPU_CAPABILITY": "default"}, check=True,
+        capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        here = [fingerprint(name, models.create(name, 7)) for name in names]  # by what this processor can do
+    assert plain == f"{here}\n"
 
 
 @pytest.mark.parametrize(

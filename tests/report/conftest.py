@@ -1,5 +1,6 @@
 """A small made matrix with its scores: two seeds, one cell absent is left to the tests that want it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,10 @@ def inputs() -> ReportInputs:
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory, inputs: ReportInputs) -> Path:
+def folder(made_once: Callable[..., Path], inputs: ReportInputs) -> Path:
     """A written report; tests read it and leave it as it is."""
-    out = tmp_path_factory.mktemp("report")
-    assert all(path.is_file() for path in write_report(out, inputs))
-    return out
+
+    def make(out: Path) -> None:
+        assert all(path.is_file() for path in write_report(out, inputs))
+
+    return made_once("report", make)

@@ -101,8 +101,8 @@ def test_names_from_outside_cannot_become_markup(tmp_path: Path) -> None:
     assert "<script>:" not in (tmp_path / "report.html").read_text()
 
 
-def test_a_report_of_less_removes_the_figures_of_more(inputs: ReportInputs, tmp_path: Path) -> None:
-    write_report(tmp_path, inputs)
+def test_a_report_of_less_removes_the_figures_of_more(inputs: ReportInputs, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     assert (tmp_path / "figures" / "curves.png").exists()
     write_report(tmp_path, ReportInputs(inputs.matrix, inputs.scores, "d", "d", "h", {}))
     assert not (tmp_path / "figures" / "curves.png").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import sys
 import threading
 import time
@@ -82,8 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[int]:
     folder, port = tmp_path_factory.mktemp("server"), free_port()
+    shutil.copy(empty_store, folder / "s.db")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///s.db", "--workers", "1"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
     with _guarded(command, {**os.environ, **_QUIET}, folder) as child:

@@ -224,7 +224,7 @@ def _answers(port: int) -> bool:
         return False
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained", "ctrl_c_raises")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_the_ui_ends_with_its_command_and_shows_moved_artifacts(number: signal.Signals, project: Path) -> None:
     port = free_port()

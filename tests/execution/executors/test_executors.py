@@ -129,7 +129,8 @@ ORPHANS = """
 import sys
 sys.path.insert(0, {folder!r})
 from test_executors import Work
-from mobilebench.execution.executors import EXECUTORS
+from mobilebench.execution.executors import EXECUTORS, processes
+processes._PRELOADED = "pickle"  # nothing is trained here: no PyTorch
 if __name__ == "__main__":
     from multiprocessing import active_children
     def say(*_):
