@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DIGESTS = {
     "toy_shapes": "849c90715dcf700f6b0c4c544c5d47275431e61944d5421cabc5ec441bf74f1e",
     "toy_textures": "68bb4f2f58c77c4aedb162036e4c07782b36568b3049084542d788971a162e76",
+    "toy_scenes": "201977c8eaccd7a5080168ace3adf96ad704b0f760cbabda5885e876b56cd0b4",
+    "toy_grades": "03359607cb69f14531b1da92415e439bdfca254a6f0e7005a488d3df13348f8e",
 }
 
 
