@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mobilebench.config.data import SEPARATOR
 from mobilebench.datasets.spec import ClassLabel, DataError
 from mobilebench.evaluation.target import ONE_CLASS
 
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mobilebench.evaluation.target import Target
-
-SEPARATOR = "|"
-"""What stands between the classes of an image of several, in a CSV of one's own and in index.csv."""
 
 Labels = npt.NDArray[Any]
 """int64 [N], class numbers, where each image has one class; uint8 [N, C], 0 and 1, of a multi_label dataset."""
