@@ -37,7 +37,7 @@ def label_array(labels: Sequence[ClassLabel], target: Target, classes: int) -> L
         if wrong or not all(0 <= number < classes for number in numbers):
             expected = "a tuple of different ones, ascending" if several else "one"
             raise DataError(
-                f"image {row} has the label {label!r}; for a {target} target each image needs {expected} of the class"
+                f"image {row} has the label {label!r}; with target {target} each image needs {expected} of the class"
                 f" numbers 0 to {classes - 1}."
             )
     if not several:

@@ -251,8 +251,8 @@ def _problems(meta: Meta, images: npt.NDArray[Any], labels: npt.NDArray[Any], in
     dtype, shape = (np.int64, meta.shape[:1]) if one else (np.uint8, (meta.shape[0], len(meta.classes)))
     if labels.dtype != dtype or labels.shape != shape:
         yield (
-            f"{LABELS} holds {labels.dtype} {labels.shape}, expected {np.dtype(dtype)} {shape} for a {meta.target}"
-            f" target of {len(meta.classes)} classes"
+            f"{LABELS} holds {labels.dtype} {labels.shape}, expected {np.dtype(dtype)} {shape} for target"
+            f" {meta.target} and {len(meta.classes)} classes"
         )
     elif content_digest(meta.shape, meta.classes, labels, index) != meta.digest:
         yield f"{LABELS} or {INDEX} do not match the digest {meta.digest[:12]} in {META}"
