@@ -50,15 +50,19 @@ def listed_classes(own: OwnData) -> tuple[str, ...]:
     return tuple(tidy(name) for name in own.class_names)
 
 
-def check_known(where: str, own: OwnData, names: Iterable[str]) -> None:
-    """Raise DataError, beginning with `where`, for a name that is not in `classes`, where these are given."""
-    known = listed_classes(own)
-    for name in names if known else ():
+def check_known(own: OwnData, found: Iterable[tuple[str, str]]) -> None:
+    """Raise DataError for the first name that is not in `classes`, where these are given.
+
+    found: names in one form (`tidy`), each after the place that it stands in.
+    """
+    listed = listed_classes(own)
+    known = frozenset(listed)
+    for where, name in found if listed else ():
         if name not in known:
-            hint = did_you_mean(name, known) or f"they are {', '.join(known[:20])}."
+            hint = did_you_mean(name, listed) or f"they are {', '.join(listed[:20])}."
             raise DataError(
-                f"{where} label {name!r} is not one of the classes in data_sources; {hint} Correct the label, or add it"
-                " to classes."
+                f"{where}: label {name!r} is not one of the classes in data_sources; {hint} Correct the label, or add"
+                " it to classes."
             )
 
 

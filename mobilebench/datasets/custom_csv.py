@@ -61,8 +61,7 @@ def list_csv(path: Path, content: bytes, root: Path, own: OwnData) -> list[OwnIm
     """
     lines = _lines(path, content, own)
     check_distinct(shown(path), (name for line in lines for name in line.names))
-    for line in lines:
-        check_known(f"{shown(path)}, line {line.number}:", own, map(tidy, line.names))
+    check_known(own, ((f"{shown(path)}, line {line.number}", tidy(name)) for line in lines for name in line.names))
     images = [
         OwnImage(
             root / line.cells["path"],

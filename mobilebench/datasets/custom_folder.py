@@ -47,7 +47,7 @@ def list_folder(folder: Path, own: OwnData) -> list[OwnImage]:
     if not found:
         raise DataError(f"{shown(folder)} holds no images; {_EXPECTED}.")
     check_distinct(shown(folder), map(shown, classes))
-    check_known(f"{shown(folder)}:", own, sorted(tidy(shown(name)) for name in classes))
+    check_known(own, ((shown(folder), tidy(shown(name))) for name in sorted(classes)))
     empty = sorted({tidy(shown(name)) for name in classes} - {name for image in found for name in image.labels})
     if empty:
         raise DataError(f"{shown(folder)} has class folders without an image: {', '.join(empty[:5])}; remove them.")
