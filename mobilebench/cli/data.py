@@ -59,10 +59,15 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
     for name in ("dataset", "classes", "train", "val", "test", "state", "licence"):
         number = name in {"classes", "train", "val", "test"}
         table.add_column(name, justify="right" if number else "left", no_wrap=name != "licence")
+    targets: dict[str, list[str]] = {}
     for spec in [*DATASETS.values(), *(find(name, own) for name in own)]:
         state = state_of(spec, raw or RAW, packed or PACKED)
         table.add_row(spec.id, str(state.classes or "?"), *state.sizes, state.name, escape(spec.licence))
+        targets.setdefault(state.target, []).append(spec.id)
     console.print(table)
+    others = [f"{target}: {', '.join(names)}" for target, names in targets.items() if target != "single_label"]
+    if others:  # no column of the table: at 80 characters there is no room for one
+        console.print(f"target {'; '.join(others)}; single_label: all others", soft_wrap=True)
     console.print("mobilebench data list DATASET shows more; mobilebench data fetch DATASET downloads it.")
 
 
@@ -71,6 +76,8 @@ def _details(spec: DatasetSpec, state: DatasetState, known: Mapping[str, str]) -
         "what": spec.title,
         "state": state.name,
         "classes": str(state.classes or "?"),
+        "target": "" if state.target == "single_label" else state.target,
+        "read by": spec.metric,
         "images": _images(*state.sizes),
         "stored as": state.stored,
         "domain": spec.domain,

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mobilebench.datasets.labels import class_numbers, label_names, row_labels
 from mobilebench.datasets.phash import hashes, near_pairs
 from mobilebench.datasets.spec import DataError
+from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.system.files import write_csv as write_frame
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mobilebench.datasets.packing.packed import Packed
+
+NO_CLASS = "no class"
+"""What people are shown as the label of an image that has none."""
 
 _RANK = {"train": 0, "val": 1, "test": 2}
 
@@ -34,7 +39,10 @@ class Image(NamedTuple):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that are the same or nearly so. The first is in the earlier split of train, val, test."""
+    """Two images that are the same or nearly so. The first is in the earlier split of train, val, test.
+
+    label_a, label_b: the name of the image's class; of several, all their names as `a|b`, "" for none.
+    """
 
     kind: str
     """`exact`: every pixel is the same; `near`: their perceptual hashes are alike."""
@@ -153,7 +161,7 @@ def _pair(datasets: Sequence[Packed], kind: str, bits: int, a: Image, b: Image) 
 def _place(datasets: Sequence[Packed], image: Image) -> tuple[str, str, str, str, int]:
     data = datasets[image.dataset]
     line = data.index[image.row]
-    return data.meta.id, line.split, line.path, data.meta.classes[line.label], image.row
+    return data.meta.id, line.split, line.path, label_names(data.meta.classes, line.label), image.row
 
 
 def _within(data: Packed, pairs: Sequence[Pair]) -> Iterator[DatasetFinding]:
@@ -188,7 +196,7 @@ def _images(pairs: Sequence[Pair]) -> int:
 
 
 def _example(pair: Pair) -> str:
-    return f"{pair.path_a} ({pair.label_a}) = {pair.path_b} ({pair.label_b})"
+    return f"{pair.path_a} ({pair.label_a or NO_CLASS}) = {pair.path_b} ({pair.label_b or NO_CLASS})"
 
 
 def _groups(data: Packed) -> Iterator[DatasetFinding]:
@@ -206,13 +214,19 @@ def _groups(data: Packed) -> Iterator[DatasetFinding]:
 
 
 def _balance(data: Packed) -> Iterator[DatasetFinding]:
+    classes = data.meta.classes
     for split in ("train", "test"):
-        counts = Counter(data.labels[data.rows(split)].tolist())
-        (most, n), (least, few) = counts.most_common()[0], counts.most_common()[-1]
-        names = f"{data.meta.classes[most]} {n}, {data.meta.classes[least]} {few}"
-        yield DatasetFinding(data.meta.id, "largest_class", split, n, counts.total(), names)
-        absent = len(data.meta.classes) - len(counts)
-        yield DatasetFinding(data.meta.id, "classes_absent", split, absent, len(data.meta.classes))
+        labels = [class_numbers(label) for label in row_labels(data.labels[data.rows(split)])]
+        counts = Counter(number for numbers in labels for number in numbers)
+        if counts:
+            (most, n), (least, few) = counts.most_common()[0], counts.most_common()[-1]
+            names = f"{classes[most]} {n}, {classes[least]} {few}"
+            yield DatasetFinding(data.meta.id, "largest_class", split, n, len(labels), names)
+        absent = [name for number, name in enumerate(classes) if not counts[number]]
+        yield DatasetFinding(data.meta.id, "classes_absent", split, len(absent), len(classes), ", ".join(absent[:5]))
+        if data.meta.target not in ONE_CLASS:
+            without = sum(not numbers for numbers in labels)
+            yield DatasetFinding(data.meta.id, "images_of_no_class", split, without, len(labels))
 
 
 def _damaged(data: Packed) -> DatasetFinding:

@@ -1,4 +1,4 @@
-"""A contact sheet: the worst pairs of an audit side by side, each with where it comes from."""
+"""A contact sheet: the worst pairs of an audit side by side, each with where it comes from and all its labels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
+from mobilebench.datasets.audit import NO_CLASS
 from mobilebench.datasets.spec import DataError
 from mobilebench.system.files import write_bytes
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from mobilebench.datasets.audit import Pair
     from mobilebench.datasets.packing.packed import Packed
 
-SIDE, GAP, TEXT = 128, 8, 44
+SIDE, GAP, LINE = 128, 8, 13
+TEXT = 5 * LINE + 5  # what they are; of each where it is and its labels
+WIDE = 46  # characters that a line has room for
 COLUMNS, MOST = 4, 40
 
 
@@ -58,12 +61,15 @@ def _tile(sheet: Image.Image, pair: Pair, datasets: Mapping[str, Packed], place:
     what = f"{pair.kind} {pair.bits} bits" if pair.kind == "near" else "exact"
     lines = (
         what + (", LABELS DIFFER" if pair.conflict else ""),
-        f"{pair.dataset_a} {pair.split_a} {pair.label_a}: {pair.path_a[-24:]}",
-        f"{pair.dataset_b} {pair.split_b} {pair.label_b}: {pair.path_b[-24:]}",
+        f"{pair.dataset_a} {pair.split_a}: {pair.path_a[-24:]}",
+        f"  {pair.label_a or NO_CLASS}",
+        f"{pair.dataset_b} {pair.split_b}: {pair.path_b[-24:]}",
+        f"  {pair.label_b or NO_CLASS}",
     )
     draw = ImageDraw.Draw(sheet)
     for i, line in enumerate(lines):
-        draw.text((left, top + SIDE + 2 + 13 * i), line[:46], fill="black")
+        fits = line if len(line) <= WIDE else f"{line[: WIDE - 3]}..."
+        draw.text((left, top + SIDE + 2 + LINE * i), fits, fill="black")
 
 
 def _picture(data: Packed, row: int) -> Image.Image:

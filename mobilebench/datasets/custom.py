@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.acquire.listing import children, files_in, is_there
+from mobilebench.datasets.class_names import check_distinct, ordered
 from mobilebench.datasets.custom_csv import check_present, list_csv, read_bytes
 from mobilebench.datasets.custom_folder import list_folder
 from mobilebench.datasets.custom_image import check_listed_once
 from mobilebench.datasets.file_digests import content_digests
-from mobilebench.datasets.spec import DataError, DatasetSpec, Entry, Reading
+from mobilebench.datasets.labels import class_numbers
+from mobilebench.datasets.spec import ClassLabel, DataError, DatasetSpec, Entry, Reading
 from mobilebench.datasets.splits import holdout
+from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.system.layout import DIGESTS
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ def spec_of(dataset_id: str, own: OwnData) -> DatasetSpec:
         id=dataset_id,
         title=f"own data ({own.folder or own.csv})",
         domain="own data",
-        classes=0,
+        classes=len(own.class_names),
         counts={},
         licence="yours",
         citation="",
@@ -40,6 +43,8 @@ def spec_of(dataset_id: str, own: OwnData) -> DatasetSpec:
         megapixels=own.max_megapixels,
         read=partial(_read, own),
         fingerprint=partial(_fingerprint, own, DIGESTS / f"{dataset_id}.json"),
+        target=own.target,
+        metric=own.metric or "",
     )
 
 
@@ -48,9 +53,15 @@ def _read(own: OwnData, _raw: Path, policy: DataPolicy) -> Reading:
     if own.csv:
         check_present(Path(own.csv), root, images)
     check_listed_once(where, root, images)
-    classes = _classes(own, {image.label for image in images})
+    classes = ordered(where, own, (name for image in images for name in image.labels))
     number = {name: i for i, name in enumerate(classes)}
-    entries = [Entry(image.name, number[image.label], image.split, image.group) for image in images]
+    absent = sorted(set(classes) - {name for image in images for name in image.labels})
+    if absent:
+        raise DataError(f"{where}: no image is of {', '.join(absent[:5])}; take it out of classes in data_sources.")
+    entries = [
+        Entry(image.name, _label(own, [number[name] for name in image.labels]), image.split, image.group)
+        for image in images
+    ]
     if all(not entry.split for entry in entries):
         entries = _drawn(where, classes, entries, policy.split_seed)
     _check_splits(where, classes, entries)
@@ -58,22 +69,20 @@ def _read(own: OwnData, _raw: Path, policy: DataPolicy) -> Reading:
 
 
 def _listed(own: OwnData) -> list[OwnImage]:
+    check_distinct("data_sources: classes", own.class_names)
     if own.folder is not None:
-        return list_folder(Path(own.folder), own.test)
+        return list_folder(Path(own.folder), own)
     path = Path(own.csv or "")
-    return list_csv(path, read_bytes(path), _root(own), own.test)
+    return list_csv(path, read_bytes(path), _root(own), own)
 
 
-def _classes(own: OwnData, names: set[str]) -> tuple[str, ...]:
-    """Return class names in order: whole numbers of a CSV by value, so that 10 follows 9; anything else by name."""
-    if own.csv and all(name.isdecimal() and len(name) < 100 for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
-    return tuple(sorted(names))
+def _label(own: OwnData, numbers: Sequence[int]) -> ClassLabel:
+    return numbers[0] if own.target in ONE_CLASS else tuple(sorted(numbers))
 
 
 def _drawn(where: str, classes: Sequence[str], entries: Sequence[Entry], seed: int) -> list[Entry]:
     """Return the entries with about a fifth of each class in test, groups whole."""
-    units = Counter(label for label, _ in {(e.label, e.group or e.path) for e in entries})
+    units = Counter(n for n, _ in {(n, e.group or e.path) for e in entries for n in class_numbers(e.label)})
     alone = [classes[label] for label in range(len(classes)) if units[label] < 2]
     if len(classes) > 1 and alone:
         raise DataError(
@@ -96,7 +105,8 @@ def _check_splits(where: str, classes: Sequence[str], entries: Sequence[Entry]) 
                 "; to be tested on the val images, write `test: val` beside `csv`" if split == "test" and val else ""
             )
             raise DataError(f"{where} has no {split} images; expected at least train and test{advice}.")
-    untrained = sorted(set(range(len(classes))) - {entry.label for entry in entries if entry.split == "train"})
+    trained = {n for entry in entries if entry.split == "train" for n in class_numbers(entry.label)}
+    untrained = sorted(set(range(len(classes))) - trained)
     if untrained or len(classes) < 2:
         what = (
             f"class {classes[untrained[0]]!r} has no train images" if untrained else f"only one class, {classes[0]!r}"
@@ -113,8 +123,9 @@ def _fingerprint(own: OwnData, cache: Path) -> str:
     if own.csv and not is_there(Path(own.csv)):
         return ""
     content = read_bytes(Path(own.csv)) if own.csv else b""
-    test = f"\ttest\t{own.test}".encode() if own.test is not None else b""
-    settings = f"{hashlib.sha256(content + test).hexdigest()}-" if own.csv or test else ""
+    said = f"\ttest\t{own.test}" if own.test is not None else ""
+    said += "".join(f"\tclass\t{name}" for name in own.class_names)
+    settings = f"{hashlib.sha256(content + said.encode()).hexdigest()}-" if own.csv or said else ""
     if own.folder and _is_empty(Path(own.folder)):
         return settings or "-"
     images = _listed(own)

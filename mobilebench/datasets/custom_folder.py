@@ -6,13 +6,15 @@ import re
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.acquire.listing import children, files_below, files_in, is_there, shown
-from mobilebench.datasets.class_names import check_distinct, tidy
+from mobilebench.datasets.class_names import check_distinct, check_known, tidy
 from mobilebench.datasets.custom_image import OwnImage, role
 from mobilebench.datasets.spec import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from mobilebench.config.data import OwnData
 
 _IMAGE = re.compile(r"\.(jpe?g?|jfif|png|gif|bmp|tiff?|webp|p[gbpn]m|jp2|avif|hei[cf]|tga|ico)", re.IGNORECASE)
 # Parts that such layouts have beside train and test, and that are no class.
@@ -22,16 +24,16 @@ _NO_CLASS = re.compile(
 _EXPECTED = "expected FOLDER/<class>/<image>, or FOLDER/train/<class>/<image> and FOLDER/test/<class>/<image>"
 
 
-def list_folder(folder: Path, test: str | None) -> list[OwnImage]:
+def list_folder(folder: Path, own: OwnData) -> list[OwnImage]:
     """Return the images of a folder, splits "" where it has none, sorted by split and path.
 
-    test: name of the part that is the test part; None for the one called so. Raises DataError for what is no image of
-    a class, for parts that cannot be told from classes and for class names alike.
+    own.test: name of the part that is the test part; None for the one called so. Raises DataError for what is no image
+    of a class, for parts that cannot be told from classes, for class names alike and for those not in own.classes.
     """
     if not is_there(folder) or not folder.is_dir():
         raise DataError(f"data_sources: {shown(folder)} is not a folder; {_EXPECTED}.")
     _check_no_loose_images(folder)
-    parts = _parts(folder, test)
+    parts = _parts(folder, own.test)
     found: list[OwnImage] = []
     classes: set[str] = set()
     for split, part in parts.items() if parts else [("", folder)]:
@@ -39,12 +41,14 @@ def list_folder(folder: Path, test: str | None) -> list[OwnImage]:
             classes.add(kind.name)
             label = tidy(shown(kind.name))
             found += [
-                OwnImage(path, shown(path.relative_to(folder).as_posix()), label, split) for path in files_below(kind)
+                OwnImage(path, shown(path.relative_to(folder).as_posix()), (label,), split)
+                for path in files_below(kind)
             ]
     if not found:
         raise DataError(f"{shown(folder)} holds no images; {_EXPECTED}.")
     check_distinct(shown(folder), map(shown, classes))
-    empty = sorted({tidy(shown(name)) for name in classes} - {image.label for image in found})
+    check_known(own, ((shown(folder), tidy(shown(name))) for name in sorted(classes)))
+    empty = sorted({tidy(shown(name)) for name in classes} - {name for image in found for name in image.labels})
     if empty:
         raise DataError(f"{shown(folder)} has class folders without an image: {', '.join(empty[:5])}; remove them.")
     return found

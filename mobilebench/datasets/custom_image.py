@@ -31,8 +31,8 @@ class OwnImage(NamedTuple):
     name: str
     """Its path below the source's folder, as text that can be written anywhere."""
 
-    label: str
-    """Its class's name."""
+    labels: tuple[str, ...]
+    """Its class's name; of a multi_label target the names of all its classes, sorted."""
 
     split: str = ""
     """train, val, test, or "" where the source has no splits."""
@@ -82,4 +82,4 @@ def _kept_once_outside(home: str, group: Sequence[OwnImage]) -> bool:
     outside = os.path.commonpath([home, target]) != home
     links = all(image.place.is_symlink() for image in group)
     names = len({(os.path.realpath(image.place.parent), image.place.name) for image in group}) == len(group)
-    return outside and links and names and len({(image.label, image.split) for image in group}) == 1
+    return outside and links and names and len({(image.labels, image.split) for image in group}) == 1

@@ -12,6 +12,8 @@ from mobilebench.datasets.catalog import (
     imagenette,
     indoor67,
     miniplaces,
+    toy_grades,
+    toy_scenes,
     toy_shapes,
     toy_textures,
 )
@@ -37,6 +39,8 @@ DATASETS: dict[str, DatasetSpec] = {
         digits.SPEC,
         toy_shapes.SPEC,
         toy_textures.SPEC,
+        toy_scenes.SPEC,
+        toy_grades.SPEC,
     )
 }
 

@@ -14,8 +14,13 @@ from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
     from mobilebench.config.recipe import DataPolicy
+    from mobilebench.evaluation.target import Target
 
 Pixels = npt.NDArray[np.uint8]
+
+ClassLabel = int | tuple[int, ...]
+"""What is true of one image: the number of its class, from 0, or, of a multi_label dataset, the numbers of all its
+classes, ascending, none of them twice; () for an image of no class."""
 
 SPLITS = ("train", "val", "test")
 
@@ -30,8 +35,8 @@ class Entry(NamedTuple):
     path: str
     """Its file below the dataset's root, or only a name where the files are given otherwise."""
 
-    label: int
-    """Number of its class, from 0."""
+    label: ClassLabel
+    """Number of its class, or of its classes."""
 
     split: str
     """One of SPLITS."""
@@ -171,6 +176,13 @@ class DatasetSpec:
 
     megapixels: int = 90
     """Images of more million pixels are refused."""
+
+    target: Target = "single_label"
+    """What is predicted of an image. It says which labels its entries have (`labels.label_array`)."""
+
+    metric: str = ""
+    """Id of the metric it is read by where nothing else is asked for; "" for the target's default,
+    `evaluation.target.DEFAULT_METRIC`."""
 
     @property
     def generated(self) -> bool:

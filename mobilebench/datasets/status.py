@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from mobilebench.evaluation.target import Target
+
 
 @dataclass(frozen=True)
 class DatasetState:
@@ -29,6 +31,9 @@ class DatasetState:
     stored: str = ""
     """How its packed images became squares, in words; "" where it is not packed."""
 
+    target: Target = "single_label"
+    """What is predicted of its images."""
+
 
 def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> DatasetState:
     """Return a dataset's state and sizes: as packed where it is, else as its official distribution says."""
@@ -37,11 +42,12 @@ def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> DatasetState:
         try:
             meta = read_meta(folder)
         except DataError:
-            return DatasetState("damaged", spec.classes, _sizes(spec.counts))
+            return DatasetState("damaged", spec.classes, _sizes(spec.counts), target=spec.target)
         complete = "" if meta.official or not spec.counts else ", incomplete"
         stored = f"{meta.shape[1]}x{meta.shape[2]} pixels: {meta.storage['how']}"
-        return DatasetState(f"packed{complete}", len(meta.classes), _sizes(meta.counts), stored)
-    return DatasetState(_raw_state(spec, raw_dir / spec.raw_name), spec.classes, _sizes(spec.counts))
+        return DatasetState(f"packed{complete}", len(meta.classes), _sizes(meta.counts), stored, meta.target)
+    state = _raw_state(spec, raw_dir / spec.raw_name)
+    return DatasetState(state, spec.classes, _sizes(spec.counts), target=spec.target)
 
 
 def _raw_state(spec: DatasetSpec, home: Path) -> str:

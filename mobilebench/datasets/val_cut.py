@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilebench.datasets.labels import row_labels
 from mobilebench.datasets.splits import holdout
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ class ValCut:
 def cut(packed: Packed, fraction: float, seed: int) -> ValCut:
     """Return the packed dataset's own validation part, or about `fraction` of each class of its train split.
 
-    Stratified, whole groups kept together, the same for the same seed. The packed mean and std, which were taken over
-    the whole train split, stay as the protocol's cells use them. Raises DataError when a class is too small to share.
+    Stratified as `splits.holdout` does it, whole groups kept together, the same for the same seed. The packed mean and
+    std, which were taken over the whole train split, stay as the protocol's cells use them. Raises DataError when a
+    class is too small to share.
     """
     train, val = packed.rows("train"), packed.rows("val")
     if not len(val):
-        labels = [int(label) for label in packed.labels[train]]
+        labels = row_labels(packed.labels[train])
         groups = [packed.index[row].group for row in train]
         held = holdout(labels, fraction=fraction, seed=seed, groups=groups)
         mask = np.isin(np.arange(len(train)), sorted(held))

@@ -35,6 +35,37 @@ def test_list_shows_sizes_licence_and_state(call: Call) -> None:
     assert "packed" in digits
 
 
+def test_list_names_what_is_predicted_where_it_is_not_one_class(call: Call) -> None:
+    said = " ".join(call("list").output.split())
+    assert "target multi_label: toy_scenes; ordinal: toy_grades; single_label: all others" in said
+    assert "target: multi_label" in call("list", "toy_scenes").output
+    assert "target" not in call("list", "digits").output
+
+
+def test_own_data_of_several_labels_from_params_yaml_to_the_audit(call: Call, project: Path) -> None:
+    from PIL import Image
+
+    from mobilebench.config.suite import preset_text
+
+    (project / "mine").mkdir()
+    rows = [f"mine/{i}.png,{i % 2},{i % 3 // 2}" for i in range(30)]
+    for i in range(30):
+        Image.new("RGB", (20, 20), (8 * i, 5, 90)).save(project / "mine" / f"{i}.png")
+    (project / "labels.csv").write_text("\n".join(["path,red,round", *rows]))
+    text = preset_text("demo").replace("datasets: [digits, toy_shapes, toy_textures]", "datasets: [parts]")
+    keys = "csv: labels.csv, target: multi_label, metric: macro_f1"
+    (project / "params.yaml").write_text(f"{text}data_sources:\n  parts: {{{keys}}}\n")
+    assert call("prepare", "parts").exit_code == 0
+    said = call("list", "parts").output
+    assert "target: multi_label" in said
+    assert "read by: macro_f1" in said
+    assert "images_of_no_class" in call("audit", "parts").output
+    (project / "params.yaml").write_text(f"{text}data_sources:\n  parts: {{{keys.replace('macro_f1', 'qwk')}}}\n")
+    result = call("prepare", "parts")
+    assert result.exit_code == 2
+    assert "metric qwk is not for a multi_label target" in " ".join(result.output.split())
+
+
 def test_list_one_tells_where_it_comes_from(call: Call) -> None:
     said = call("list", "cifar10").output
     assert "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz" in said

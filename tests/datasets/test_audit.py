@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mobilebench.config.data import OwnData
 from mobilebench.datasets import DataError
 from mobilebench.datasets.audit import Audit, DatasetFinding, audit, write_csv
-from mobilebench.datasets.contact_sheet import worst, write_sheet
+from mobilebench.datasets.contact_sheet import WIDE, worst, write_sheet
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.datasets.phash import NEAR, hashes, near_pairs
 
@@ -76,6 +77,70 @@ def test_the_table_and_the_contact_sheet(planted: Packed, tmp_path: Path) -> Non
     assert np.abs(first[:128].astype(int) - first[128:]).max() == 0  # an exact pair: the halves are equal
     assert not write_sheet(tmp_path / "audit.png", [], {})
     assert not (tmp_path / "audit.png").exists()
+
+
+@pytest.fixture
+def planted_several(image_folder: Path, packed_at: Callable[..., Path]) -> Packed:
+    """20 images: a test image equal to a train one but for its labels, one equal in these too, three of no class."""
+    cats, dogs = image_folder / "cats", image_folder / "dogs"
+    shutil.copy(cats / "5.jpg", dogs / "0.jpg")
+    shutil.copy(cats / "6.jpg", dogs / "1.jpg")
+    labels = {"cats/5.jpg": "cat|indoor", "dogs/0.jpg": "", "cats/6.jpg": "indoor|cat", "dogs/1.jpg": "cat|indoor"}
+    labels |= {"cats/7.jpg": "", "dogs/2.jpg": "", "dogs/9.jpg": "puppy"}
+    lines = ["path,label,split"]
+    for name in ("cats", "dogs"):
+        paths = [f"{name}/{i}.jpg" for i in range(10)]
+        lines += [f"{p},{labels.get(p, name[:3])},{'test' if i < 3 else 'train'}" for i, p in enumerate(paths)]
+    (image_folder / "all.csv").write_text("\n".join(lines))
+    own = OwnData(csv=str(image_folder / "all.csv"), target="multi_label")
+    return open_packed(packed_at("mine", own={"mine": own}))
+
+
+def test_images_of_several_labels_are_audited_by_all_of_them(planted_several: Packed, tmp_path: Path) -> None:
+    found = audit([planted_several])
+    assert value(found, "exact_duplicates", "train / test") == 2
+    assert value(found, "label_conflicts_exact") == 1
+    assert {(pair.label_a, pair.label_b, pair.conflict) for pair in found.pairs} == {
+        ("cat|indoor", "", True),
+        ("cat|indoor", "cat|indoor", False),
+    }
+    lines = {(line.check, line.where): line for line in found.findings}
+    largest = lines["largest_class", "train"]  # cats 3 to 9 without 7, dogs 3 to 8
+    assert (largest.value, largest.of, largest.example) == (6, 14, "cat 6, puppy 1")
+    assert (lines["images_of_no_class", "train"].value, lines["images_of_no_class", "test"].value) == (1, 2)
+    absent = lines["classes_absent", "test"]
+    assert (absent.value, absent.of, absent.example) == (2, 4, "dog, puppy")
+    assert lines["classes_absent", "train"].value == 0
+    (conflict,) = [line for line in found.findings if line.check == "label_conflicts_exact"]
+    assert conflict.example == "cats/5.jpg (cat|indoor) = dogs/0.jpg (no class)"
+    assert write_sheet(tmp_path / "audit.png", found.pairs, {"mine": planted_several})
+
+
+def test_a_single_label_set_says_nothing_of_images_of_no_class(planted: Packed) -> None:
+    assert "images_of_no_class" not in {line.check for line in audit([planted]).findings}
+
+
+def test_the_sheet_writes_all_labels_of_both_images(
+    planted_several: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, place, text, **_: written.append(text))
+    write_sheet(tmp_path / "audit.png", audit([planted_several]).pairs, {"mine": planted_several})
+    assert written == [
+        *("exact, LABELS DIFFER", "mine train: cats/5.jpg", "  cat|indoor", "mine test: dogs/0.jpg", "  no class"),
+        *("exact", "mine train: cats/6.jpg", "  cat|indoor", "mine test: dogs/1.jpg", "  cat|indoor"),
+    ]
+
+
+def test_labels_too_long_for_the_sheet_end_in_dots(
+    planted_several: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, place, text, **_: written.append(text))
+    pairs = [replace(pair, label_a="|".join(["word"] * 40)) for pair in audit([planted_several]).pairs]
+    write_sheet(tmp_path / "audit.png", pairs, {"mine": planted_several})
+    assert max(map(len, written)) == WIDE
+    assert written[2].endswith("word|w...")
 
 
 def test_twins_in_two_datasets_are_found_but_not_between_variants(

@@ -13,7 +13,9 @@ import pytest
 
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, DataError, get
+from mobilebench.datasets.labels import row_labels
 from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.evaluation.metrics import get_metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,8 @@ SIZES = {
     "digits": (10, 1437, 360, 8),
     "toy_shapes": (8, 512, 320, 32),
     "toy_textures": (8, 512, 320, 32),
+    "toy_scenes": (4, 600, 200, 48),
+    "toy_grades": (5, 512, 320, 32),
 }
 
 
@@ -57,8 +61,15 @@ def test_fetch_prepare_open(dataset_id: str, ready: Callable[..., Path]) -> None
     assert packed.images.shape[1:] == (side, side, 3)
     assert packed.images.dtype == np.uint8
     assert isinstance(packed.images, np.memmap)
-    assert packed.labels.dtype == np.int64
-    assert set(packed.labels.tolist()) == set(range(classes))
+    assert packed.meta.target == DATASETS[dataset_id].target
+    if packed.meta.target == "multi_label":
+        assert (packed.labels.dtype, packed.labels.shape) == (np.uint8, (len(packed.images), classes))
+        assert set(np.unique(packed.labels).tolist()) == {0, 1}
+        assert packed.labels.any(axis=0).all()
+    else:
+        assert packed.labels.dtype == np.int64
+        assert set(packed.labels.tolist()) == set(range(classes))
+    assert [line.label for line in packed.index] == row_labels(packed.labels)
     assert (len(packed.rows("train")), len(packed.rows("test"))) == (train, test)
     together = np.concatenate([packed.rows(split) for split in ("train", "val", "test")])
     assert sorted(together.tolist()) == list(range(len(packed.images)))
@@ -122,6 +133,7 @@ def test_the_spec_says_all_that_a_user_must_know(dataset_id: str) -> None:
     assert spec.licence
     assert spec.citation
     assert spec.title
+    assert not spec.metric or spec.target in get_metric(spec.metric).targets
     assert spec.generated or all(source.url.startswith("http") for source in spec.sources)
     json.dumps(dict(spec.counts))
 

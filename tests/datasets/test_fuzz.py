@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,11 +18,15 @@ from mobilebench.config.data import OwnData
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DataError
 from mobilebench.datasets.custom import spec_of
+from mobilebench.datasets.labels import label_array
 from mobilebench.datasets.packing.decode import ImageError, decode
 from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.evaluation.target import ONE_CLASS, TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mobilebench.evaluation.target import Target
 
 SEVEN = ["imagenette", "cifar10", "cifar100", "dogs", "ham10k", "indoor67", "miniplaces"]
 
@@ -184,26 +189,31 @@ def read_and_fingerprint(own: OwnData, root: Path) -> None:
             if not isinstance(found, str):
                 "".join([*found.classes, *(entry.path for entry in found.entries)]).encode()
                 assert {entry.split for entry in found.entries} >= {"train", "test"}
+                labels = label_array([entry.label for entry in found.entries], own.target, len(found.classes))
+                assert labels.dtype == (np.uint8 if own.target == "multi_label" else np.int64)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tree=st.lists(st.tuples(st.lists(NAMES, min_size=1, max_size=4), KINDS), max_size=12),
     test=st.sampled_from([None, "val", "Test"]),
+    target=st.sampled_from(sorted(ONE_CLASS)),
 )
 def test_whatever_a_folder_holds(
-    tree: list[tuple[list[str], str]], test: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: list[tuple[list[str], str]], test: str | None, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with TemporaryDirectory(dir=tmp_path) as place:
         grow(Path(place), tree)
-        read_and_fingerprint(OwnData(folder=place, test=test), Path(place))
+        read_and_fingerprint(OwnData(folder=place, test=test, target=target), Path(place))
 
 
+FILES = [f"{name}/{i}.png" for name in "ab" for i in range(3)]
 CELLS = st.one_of(
     st.sampled_from(
         ["path", "label", "split", "group", "train", "test", "a/0.png", "./a/0.png", "a/1.png", "b", "a", "A", "/"]
     ),
+    st.sampled_from(["0", "1", "true", "a|b", "|", "a|a"]),
     st.text(max_size=5),
 )
 TABLES = st.one_of(
@@ -212,16 +222,34 @@ TABLES = st.one_of(
     ),
     st.binary(max_size=60),
     st.binary(max_size=60).map(lambda rest: b"path,label\na/0.png,x\n" + rest),
+    st.lists(st.sampled_from(["", "a", "b", "a|b", "0", "1", "0|1", "1|a|b"]), min_size=6, max_size=6).map(
+        lambda labels: "\n".join(["path,label", *map(",".join, zip(FILES, labels, strict=True))]).encode()
+    ),
+    st.lists(st.tuples(*[st.sampled_from(["0", "1"])] * 3).map(",".join), min_size=6, max_size=6).map(
+        lambda rows: "\n".join(["path,x,y,z", *map(",".join, zip(FILES, rows, strict=True))]).encode()
+    ),
 )
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(table=TABLES, test=st.sampled_from([None, "val"]))
-def test_whatever_a_csv_holds(table: bytes, test: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@given(
+    table=TABLES,
+    test=st.sampled_from([None, "val"]),
+    target=st.sampled_from(TARGETS),
+    names=st.sampled_from([None, ("b", "a"), ("x", "y", "z")]),
+)
+def test_whatever_a_csv_holds(
+    table: bytes,
+    test: str | None,
+    target: Target,
+    names: tuple[str, ...] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
-    grow(tmp_path, [([name, f"{i}.png"], "file") for name in "ab" for i in range(3)])
+    grow(tmp_path, [(name.split("/"), "file") for name in FILES])
     (tmp_path / "all.csv").write_bytes(table)
-    read_and_fingerprint(OwnData(csv="all.csv", test=test), tmp_path)
+    read_and_fingerprint(OwnData(csv="all.csv", test=test, target=target, classes=names), tmp_path)
 
 
 def test_a_folder_that_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,91 @@ def test_too_few_images_are_refused(labels: list[int]) -> None:
         holdout(labels, fraction=0.3, seed=0)
 
 
+SEVERAL = st.sets(st.integers(0, 4), max_size=3).map(lambda numbers: tuple(sorted(numbers)))
+
+
+def rarest(labels: list[tuple[int, ...]]) -> list[int]:
+    """Count directly which class of each image the fewest images have; -1 for an image of none."""
+    sizes = {c: sum(c in label for label in labels) for c in range(20)}
+    return [min(label, key=lambda c: (sizes[c], c)) if label else -1 for label in labels]
+
+
+def random_labels(n: int, shares: list[float], seed: int = 0) -> list[tuple[int, ...]]:
+    """Draw n images, each class there or not by itself with its share."""
+    draws = np.random.default_rng(seed).random((n, len(shares))) < shares
+    return [tuple(np.flatnonzero(row).tolist()) for row in draws]
+
+
+@given(st.lists(SEVERAL, min_size=40, max_size=120), st.sampled_from([0.2, 0.3, 0.5]), st.integers(0, 2**31))
+def test_several_labels_are_held_out_by_the_rarest(labels: list[tuple[int, ...]], fraction: float, seed: int) -> None:
+    held = holdout(labels, fraction=fraction, seed=seed)
+    assert held == holdout(labels, fraction=fraction, seed=seed)
+    strata = rarest(labels)
+    sizes = Counter(strata)
+    n_held = -(-len(labels) * round(fraction * 10) // 10)
+    assert 0 <= n_held - len(held) <= 5  # one put back for each class at most
+    for stratum, n in sizes.items():
+        if min(sizes.values()) >= 2:  # none is put together with another, for 0.2 of 40 images has room for all six
+            assert abs(sum(strata[i] == stratum for i in held) - n * fraction) < 2
+    for c in {c for label in labels for c in label}:
+        assert any(c in labels[i] for i in set(range(len(labels))) - held)
+
+
+def test_images_of_one_class_each_are_split_as_scikit_learn_splits_them() -> None:
+    one = [0] * 50 + [1] * 30 + [2] * 6
+    assert holdout([(c,) for c in one], fraction=0.3, seed=42) == holdout(one, fraction=0.3, seed=42)
+
+
+def test_every_class_gives_its_share_where_images_have_several() -> None:
+    shares = [0.5, 0.3, 0.1, 0.02]
+    labels = random_labels(2000, shares)
+    held = holdout(labels, fraction=0.2, seed=0)
+    for c in range(4):
+        total = sum(c in label for label in labels)
+        got = sum(c in labels[i] for i in held)
+        assert abs(got - 0.2 * total) < 0.02 * total + 3
+    none = [i for i, label in enumerate(labels) if not label]
+    assert abs(len(held & set(none)) - 0.2 * len(none)) < 2
+
+
+def test_strata_too_small_to_share_are_put_together() -> None:
+    labels = [(0,)] * 30 + [(c, 0) for c in range(1, 15)] + [()]  # 14 classes of a single image, one image of none
+    held = holdout(labels, fraction=0.2, seed=1)
+    assert held == holdout(labels, fraction=0.2, seed=1)
+    assert held <= set(range(30)) | {44}  # a class of one image stays where it can be learned
+    assert len(held) >= 5
+
+
+def test_groups_of_images_with_several_labels_stay_whole() -> None:
+    labels = random_labels(300, [0.4, 0.2, 0.05])
+    groups = [f"g{i // 3}" if i < 240 else "" for i in range(300)]
+    held = holdout(labels, fraction=0.25, seed=3, groups=groups)
+    taken = {groups[i] for i in held} - {""}
+    assert {i for i in range(240) if groups[i] in taken} == held & set(range(240))
+    units = [set().union(*labels[i : i + 3]) for i in range(0, 240, 3)] + [set(labels[i]) for i in range(240, 300)]
+    where = [3 * u for u in range(80)] + list(range(240, 300))
+    for c in range(3):
+        of_class = [at for at, unit in zip(where, units, strict=True) if c in unit]
+        assert abs(len(held & set(of_class)) - 0.25 * len(of_class)) < 0.1 * len(of_class) + 2
+
+
+def test_a_set_in_which_every_image_is_the_last_of_a_class_cannot_be_cut() -> None:
+    with pytest.raises(DataError, match="in the rest a class would have none"):
+        holdout([(0,), (1,), (2,), (3,)], fraction=0.25, seed=0)
+    with pytest.raises(DataError, match="cannot hold out"):
+        holdout([(0,)], fraction=0.2, seed=0)
+
+
+def test_val_of_several_labels_comes_out_of_train_only() -> None:
+    labels = random_labels(200, [0.5, 0.2])
+    entries = [Entry(f"{i}", label, "test" if i < 40 else "train") for i, label in enumerate(labels)]
+    cut = cut_val(entries, 0.25, seed=1)
+    assert cut[:40] == entries[:40]
+    assert Counter(entry.split for entry in cut) == {"test": 40, "val": 40, "train": 120}
+    val = [i for i, entry in enumerate(cut) if entry.split == "val"]
+    assert {i - 40 for i in val} == holdout(labels[40:], fraction=0.25, seed=1)
+
+
 def test_val_comes_out_of_train_only_with_groups_whole() -> None:
     entries = [Entry(f"{i}", i % 2, "test" if i < 20 else "train", f"g{i // 4}") for i in range(100)]
     cut = cut_val(entries, 0.25, seed=1)

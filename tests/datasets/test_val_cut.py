@@ -56,6 +56,15 @@ def test_a_group_is_never_shared_out() -> None:
     assert not {groups[n] for n in held.val} & {groups[n] for n in held.train}
 
 
+def test_images_of_several_classes_are_cut_by_the_rarest_of_them() -> None:
+    data = Index(SPLITS, LABELS)
+    data.labels = np.eye(4, dtype=np.uint8)[data.labels]
+    data.labels[:, 3] = 1  # on every image, so never the rarest of two
+    held = cut(data, 0.2, 42)
+    assert data.labels[held.val].sum(axis=0).tolist() == [8, 8, 8, 32]
+    assert held.digest == cut(Index(SPLITS, LABELS), 0.2, 42).digest  # class by class the same draw
+
+
 def test_a_validation_part_that_is_there_is_taken() -> None:
     splits = ["val" if n % 10 == 1 else split for n, split in enumerate(SPLITS)]
     held = cut(Index(splits, LABELS), 0.2, 42)

@@ -32,10 +32,11 @@ def read(raw: Path, _policy: DataPolicy) -> Reading:
     """List images/train/<letter>/<class>[/<kind>]/*.jpg and images/val/*.jpg as train.txt and val.txt say."""
     root = locate(raw, "categories.txt", "train.txt, val.txt and categories.txt of the development kit")
     classes = _classes(root / "categories.txt")
-    entries = [Entry(name, label, split) for file, split in _LISTS.items() for name, label in numbered(root / file)]
-    odd = [entry.path for entry in entries if entry.label >= len(classes)]
+    listed = [(name, label, split) for file, split in _LISTS.items() for name, label in numbered(root / file)]
+    odd = [name for name, label, _ in listed if label >= len(classes)]
     if odd:
         raise DataError(f"{root}: {odd[0]} has a class number that categories.txt lacks; fetch the lists again.")
+    entries = [Entry(*image) for image in listed]
     images = locate(raw, entries[0].path, "data.tar.gz unpacked (images/{train,val}/...)")
     return Reading(classes, entries, images)
 

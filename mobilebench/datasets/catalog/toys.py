@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from mobilebench.datasets.spec import Entry, Pixels, Reading
+from mobilebench.datasets.spec import ClassLabel, Entry, Pixels, Reading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mobilebench.config.recipe import DataPolicy
@@ -19,17 +19,17 @@ SIDE = 32
 TRAIN, TEST = 512, 320
 
 Ints = npt.NDArray[np.int64]
-Draw = Callable[[np.random.Generator, int], Ints]
+Label = TypeVar("Label", bound=ClassLabel)
 
 # Whole-number rotations: (a, b, c) with a*a + b*b = c*c turns a point exactly, without sine and cosine.
 TURNS = ((1, 0, 1), (12, 5, 13), (4, 3, 5), (20, 21, 29), (3, 4, 5), (5, 12, 13), (0, 1, 1), (-5, 12, 13), (-4, 3, 5))
 SCALE = 16
 
 
-def grid(rng: np.random.Generator, *, centre: tuple[int, int]) -> tuple[Ints, Ints]:
-    """Return x, y (int64 [32, 32]) in sixteenths of a pixel about a centre, turned by a random rotation."""
+def grid(rng: np.random.Generator, *, centre: tuple[int, int], side: int = SIDE) -> tuple[Ints, Ints]:
+    """Return x, y (int64 [side, side]) in sixteenths of a pixel about a centre, turned by a random rotation."""
     a, b, c = TURNS[int(rng.integers(len(TURNS)))]
-    y, x = np.mgrid[:SIDE, :SIDE].astype(np.int64) * SCALE
+    y, x = np.mgrid[:side, :side].astype(np.int64) * SCALE
     x, y = x - centre[0] * SCALE, y - centre[1] * SCALE
     return (a * x + b * y) // c, (a * y - b * x) // c
 
@@ -45,18 +45,29 @@ def noisy(rng: np.random.Generator, canvas: Ints, strength: int) -> Pixels:
     return np.clip(canvas + noise // 2, 0, 255).astype(np.uint8)
 
 
-def reader(classes: Sequence[str], draw: Draw, seed: int, strength: int) -> Callable[[Path, DataPolicy], Reading]:
-    """Return a dataset's `read`: TRAIN + TEST images, classes in turn, each drawn from its own (seed, row) stream."""
+def reader(
+    classes: Sequence[str],
+    draw: Callable[[np.random.Generator, Label], Ints],
+    labels: Sequence[Label],
+    *,
+    seed: int,
+    strength: int,
+    train: int = TRAIN,
+    test: int = TEST,
+) -> Callable[[Path, DataPolicy], Reading]:
+    """Return a dataset's `read`: train + test images, `labels` in turn, each drawn from its own (seed, row) stream."""
 
     def read(_raw: Path, _policy: DataPolicy) -> Reading:
-        labels = [i % len(classes) for i in range(TRAIN + TEST)]
-        images = np.stack([_image(draw, seed, row, label, strength) for row, label in enumerate(labels)])
-        entries = [Entry(f"{i:04d}", y, "train" if i < TRAIN else "test") for i, y in enumerate(labels)]
+        given = [labels[row % len(labels)] for row in range(train + test)]
+        images = np.stack([_image(draw, seed, row, label, strength) for row, label in enumerate(given)])
+        entries = [Entry(f"{i:04d}", label, "train" if i < train else "test") for i, label in enumerate(given)]
         return Reading(tuple(classes), entries, pixels=images)
 
     return read
 
 
-def _image(draw: Draw, seed: int, row: int, label: int, strength: int) -> Pixels:
+def _image(
+    draw: Callable[[np.random.Generator, Label], Ints], seed: int, row: int, label: Label, strength: int
+) -> Pixels:
     rng = np.random.Generator(np.random.PCG64([seed, row]))
     return noisy(rng, draw(rng, label), strength)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobilebench.datasets.acquire.listing import shown
+from mobilebench.datasets.labels import label_array
 from mobilebench.datasets.packing.decode import Chunk, Decoded, Histogram, Square, decode_chunk, probe_chunk, storage
 from mobilebench.datasets.packing.packed import (
     IMAGES,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mobilebench.config.recipe import DataPolicy, Fit
+    from mobilebench.evaluation.target import Target
 
 CHUNK = 64
 FEW = 512  # starting processes takes longer than decoding this many
@@ -48,6 +50,8 @@ class Label:
     official: bool
     provenance: dict[str, Any]
     megapixels: int
+    target: Target
+    metric: str
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,18 @@ class _Stored:
 
 
 def pack(reading: Reading, label: Label, folder: Path, *, workers: int) -> Meta:
-    """Write the four files of a packed dataset into `folder`, meta.json last. Raises DataError naming bad images."""
+    """Write the four files of a packed dataset into `folder`, meta.json last.
+
+    Raises DataError naming bad images, and for labels that are not of the target.
+    """
     entries = reading.entries
+    labels = label_array([entry.label for entry in entries], label.target, len(reading.classes))
     if reading.pixels is not None:
         stored = _store_arrays(reading.pixels, entries, folder)
     else:
         few = len(entries) <= FEW
         with processes(1 if few else workers) as parallel_map:
             stored = _store_files(reading, label, folder, parallel_map)
-    labels = np.array([entry.label for entry in entries], np.int64)
     index = index_text([IndexRow(*entry, sha1) for entry, sha1 in zip(entries, stored.sha1s, strict=True)]).encode()
     meta = _meta(reading, label, stored, content_digest(stored.shape, reading.classes, labels, index))
     np.save(folder / LABELS, labels)
@@ -96,6 +103,8 @@ def _meta(reading: Reading, label: Label, stored: _Stored, digest: str) -> Meta:
         shape=stored.shape,
         storage=stored.storage,
         provenance=label.provenance,
+        target=label.target,
+        metric=label.metric,
     )
 
 

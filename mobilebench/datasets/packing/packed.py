@@ -1,8 +1,9 @@
 """The packed dataset: one folder of arrays that training maps into memory, and the only way to write one.
 
-`images.npy` uint8 [N, H, W, 3], `labels.npy` int64 [N], `index.csv` (path, label, split, group, sha1 of the stored
-pixels; one line per row) and `meta.json`. The digest covers labels, index and shape, and through the index's sha1
-column every pixel: opening checks all but the pixels, `verify()` checks those too.
+`images.npy` uint8 [N, H, W, 3], `labels.npy` int64 [N] (of a multi_label dataset uint8 [N, C], 0 and 1), `index.csv`
+(path, label, split, group, sha1 of the stored pixels; one line per row) and `meta.json`. The digest covers labels,
+index and shape, and through the index's sha1 column every pixel: opening checks all but the pixels, `verify()` checks
+those too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mobilebench.config.recipe import DataPolicy
-from mobilebench.datasets.spec import SPLITS, DataError, Pixels
+from mobilebench.datasets.labels import Labels, label_text, read_label
+from mobilebench.datasets.spec import SPLITS, ClassLabel, DataError, Pixels
+from mobilebench.evaluation.target import ONE_CLASS, TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,7 +41,7 @@ class IndexRow(NamedTuple):
     """One line of index.csv; its number is the row in the arrays."""
 
     path: str
-    label: int
+    label: ClassLabel
     split: str
     group: str
     sha1: str
@@ -94,20 +97,32 @@ class Meta:
     """Version of the packed form."""
 
     target: Target = "single_label"
-    """What is predicted."""
+    """What is predicted of an image; it says what form the labels have."""
 
     metric: str = ""
     """Id of the metric it is read by where nothing else is asked for; "" for the target's default."""
 
     @property
     def data_digest(self) -> str:
-        """Hex identity of all that a training gets of this data: the content, its statistics and `hflip`."""
-        given = json.dumps([self.digest, list(self.mean), list(self.std), self.hflip])
-        return hashlib.sha256(given.encode()).hexdigest()
+        """Hex identity of all that a training gets of this data: content, statistics, `hflip`, and what is predicted.
+
+        The metric is only how a result is read, and no part of it.
+        """
+        given = [self.digest, list(self.mean), list(self.std), self.hflip]
+        if self.target != "single_label":  # the identity of what was packed before there were others stays as it was
+            given.append(self.target)
+        return hashlib.sha256(json.dumps(given).encode()).hexdigest()
 
     def to_json(self) -> str:
-        """Return the text of meta.json."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        """Return the text of meta.json. What was added to it later is left out where it says nothing new.
+
+        So a dataset packed again has the files that it had, and a copy of them pulled from elsewhere stays valid.
+        """
+        content = asdict(self)
+        for key in ("target", "metric"):
+            if content[key] == getattr(Meta, key):
+                del content[key]
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_meta(folder: Path) -> Meta:
@@ -120,7 +135,7 @@ def read_meta(folder: Path) -> Meta:
         raw["policy"] = DataPolicy(**raw["policy"])
         for key in ("classes", "mean", "std", "shape"):
             raw[key] = tuple(raw[key])
-        return Meta(**raw)
+        meta = Meta(**raw)
     except FileNotFoundError:
         raise DataError(
             f"{folder} holds no packed dataset ({META} is missing): run `mobilebench data prepare {folder.name}`,"
@@ -128,6 +143,12 @@ def read_meta(folder: Path) -> Meta:
         ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} is damaged ({error}): delete the folder and prepare it again.") from error
+    if meta.target not in TARGETS:
+        raise DataError(
+            f"{path} has target {meta.target!r}, known are {', '.join(TARGETS)}: delete the folder and prepare it"
+            " again."
+        )
+    return meta
 
 
 def index_text(rows: list[IndexRow]) -> str:
@@ -135,12 +156,15 @@ def index_text(rows: list[IndexRow]) -> str:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(IndexRow._fields)
-    writer.writerows(rows)
+    writer.writerows((path, label_text(label), split, group, sha1) for path, label, split, group, sha1 in rows)
     return buffer.getvalue()
 
 
-def content_digest(shape: tuple[int, ...], classes: tuple[str, ...], labels: Int64s, index: bytes) -> str:
-    """Return the sha256 (hex) that names a packed dataset's content: shape, classes, labels, index with pixel sha1s."""
+def content_digest(shape: tuple[int, ...], classes: tuple[str, ...], labels: Labels, index: bytes) -> str:
+    """Return the sha256 (hex) that names a packed dataset's content: shape, classes, labels, index with pixel sha1s.
+
+    Labels of every form are taken as int64, in row order.
+    """
     header = json.dumps([FORMAT, list(shape), list(classes)], ensure_ascii=False)
     content = hashlib.sha256(header.encode())
     content.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
@@ -151,7 +175,7 @@ def content_digest(shape: tuple[int, ...], classes: tuple[str, ...], labels: Int
 class Packed:
     """A packed dataset, opened. Arrays stay on disk until they are touched."""
 
-    def __init__(self, path: Path, meta: Meta, images: np.memmap[Any, np.dtype[np.uint8]], labels: Int64s) -> None:
+    def __init__(self, path: Path, meta: Meta, images: np.memmap[Any, np.dtype[np.uint8]], labels: Labels) -> None:
         self.path = path
         self.meta = meta
         self.images = images
@@ -163,7 +187,11 @@ class Packed:
         with (self.path / INDEX).open(encoding="utf-8", newline="") as file:
             lines = csv.reader(file)
             next(lines)
-            return [IndexRow(path, int(label), split, group, sha1) for path, label, split, group, sha1 in lines]
+            target = self.meta.target
+            return [
+                IndexRow(path, read_label(label, target), split, group, sha1)
+                for path, label, split, group, sha1 in lines
+            ]
 
     @cached_property
     def _splits(self) -> npt.NDArray[np.str_]:
@@ -218,7 +246,13 @@ def open_packed(path: Path | str) -> Packed:
 def _problems(meta: Meta, images: npt.NDArray[Any], labels: npt.NDArray[Any], index: bytes) -> Iterator[str]:
     if not isinstance(images, np.memmap) or images.dtype != np.uint8 or images.shape != meta.shape:
         yield f"{IMAGES} holds {images.dtype} {images.shape}, {META} says uint8 {meta.shape}"
-    elif labels.dtype != np.int64 or labels.shape != meta.shape[:1]:
-        yield f"{LABELS} holds {labels.dtype} {labels.shape}, expected int64 {meta.shape[:1]}"
+        return
+    one = meta.target in ONE_CLASS
+    dtype, shape = (np.int64, meta.shape[:1]) if one else (np.uint8, (meta.shape[0], len(meta.classes)))
+    if labels.dtype != dtype or labels.shape != shape:
+        yield (
+            f"{LABELS} holds {labels.dtype} {labels.shape}, expected {np.dtype(dtype)} {shape} for target"
+            f" {meta.target} and {len(meta.classes)} classes"
+        )
     elif content_digest(meta.shape, meta.classes, labels, index) != meta.digest:
         yield f"{LABELS} or {INDEX} do not match the digest {meta.digest[:12]} in {META}"

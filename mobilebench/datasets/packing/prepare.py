@@ -21,6 +21,7 @@ from mobilebench.datasets.spec import DataError, DatasetSpec, Reading, same_sour
 from mobilebench.datasets.splits import cut_val, manifest_digest
 from mobilebench.system.cpu import cores
 from mobilebench.system.disk import disk_errors
+from mobilebench.system.files import write_text
 from mobilebench.system.locks import LONG, locked
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def prepare(
     identity = packing_identity(spec, policy)
     final = out_dir / spec.id
     with locked(out_dir / f".{spec.id}.lock", patience=LONG):
-        if _current(final, spec, identity):
+        if _current(final, spec, policy):
             meta = read_meta(final)
             if meta.official:
                 _hold(lock, spec, meta.provenance.get("files", {}), out_dir)
@@ -70,7 +71,9 @@ def prepare(
                 _check_split(spec, reading, policy)
                 _hold(lock, spec, files, out_dir)
             described = _provenance(spec, source, files)
-            label = Label(spec.id, spec.hflip, policy, identity, official, described, spec.megapixels)
+            label = Label(
+                spec.id, spec.hflip, policy, identity, official, described, spec.megapixels, spec.target, spec.metric
+            )
             _log.info("packing %d images of %s, read from %s", len(reading.entries), spec.id, place)
             _publish(reading, label, final, workers or cores())
     return final
@@ -92,17 +95,26 @@ def find(dataset_id: str, own: Mapping[str, OwnData]) -> DatasetSpec:
 def packing_identity(spec: DatasetSpec, policy: DataPolicy) -> str:
     """Return the hex name of what the packed files are made from, known before anything is fetched."""
     facts = {"format": FORMAT, "id": spec.id, "version": spec.version, "hflip": spec.hflip, "policy": canonical(policy)}
+    if spec.target != "single_label":  # what was packed before there was another stays as it is
+        facts["target"] = spec.target
+    if spec.metric:
+        facts["metric"] = spec.metric
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _current(folder: Path, spec: DatasetSpec, identity: str) -> bool:
+def _current(folder: Path, spec: DatasetSpec, policy: DataPolicy) -> bool:
+    """Return whether a packed folder is what would be packed now. Where only the metric differs, it is made so."""
     if not (folder / META).exists():
         return False
     meta = read_meta(folder)
     now = spec.fingerprint() if spec.fingerprint else ""
-    if meta.identity != identity or not same_source(meta.provenance.get("fingerprint", ""), now):
+    as_read_then = packing_identity(replace(spec, metric=meta.metric), policy)
+    if meta.identity != as_read_then or not same_source(meta.provenance.get("fingerprint", ""), now):
         return False
     open_packed(folder)
+    if meta.metric != spec.metric:  # a pixel changes as little as a label does, and the images may be elsewhere
+        meta = replace(meta, metric=spec.metric, identity=packing_identity(spec, policy))
+        write_text(folder / META, meta.to_json())
     return True
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from mobilebench.config.data import OwnData
 from mobilebench.config.recipe import DataPolicy
-from mobilebench.datasets import DataError
-from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.datasets import DataError, get
+from mobilebench.datasets.custom import spec_of
+from mobilebench.datasets.labels import row_labels
+from mobilebench.datasets.packing.packed import open_packed, read_meta
+from mobilebench.datasets.packing.prepare import packing_identity
+from mobilebench.evaluation.target import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +31,17 @@ if TYPE_CHECKING:
 DIGESTS = {
     "toy_shapes": "849c90715dcf700f6b0c4c544c5d47275431e61944d5421cabc5ec441bf74f1e",
     "toy_textures": "68bb4f2f58c77c4aedb162036e4c07782b36568b3049084542d788971a162e76",
+    "toy_scenes": "201977c8eaccd7a5080168ace3adf96ad704b0f760cbabda5885e876b56cd0b4",
+    "toy_grades": "03359607cb69f14531b1da92415e439bdfca254a6f0e7005a488d3df13348f8e",
+}
+
+
+IDENTITIES = {  # of data packed with the default policy, as they were before there was more than one target
+    "toy_shapes": "91914e4cd7056a1cd88688371a7d1e43f60be37f3afd101a1cb53c96ad3e77c2",
+    "toy_textures": "b16e4323335c0283021980b51737c26a53791987e61127788e79c463ad887d0e",
+    "digits": "807e963c446f07b28e0c959de9f9eec6ce8bb461bc509abf69ec4455dc025cd9",
+    "cifar10": "24e4576ad330aa5053f6c6baf51f386b1da8bd88e3c9eb8cde46e4cd122f365c",
+    "ham10k": "4d10e6ae1918f4b8d0bf84a43b24b660af48ba75089412a23c750a372514620d",
 }
 
 
@@ -66,6 +84,84 @@ def test_a_swapped_label_is_found_on_opening(toy: Path) -> None:
     np.save(toy / "labels.npy", labels)
     with pytest.raises(DataError, match="do not match the digest"):
         open_packed(toy)
+
+
+@pytest.mark.parametrize("dataset_id", sorted(IDENTITIES))
+def test_what_was_packed_before_need_not_be_packed_again(dataset_id: str) -> None:
+    assert packing_identity(get(dataset_id), DataPolicy()) == IDENTITIES[dataset_id]
+
+
+def test_a_single_label_set_has_the_files_and_the_digest_that_it_had(packed_at: Callable[..., Path]) -> None:
+    folder = packed_at("toy_shapes", DataPolicy(val_fraction=0.2))
+    meta = read_meta(folder)
+    assert meta.data_digest == "00abeb61601b08598713c833e45c96c3690096e244f047a19276fb2711bfb95a"
+    assert not {"target", "metric"} & set(json.loads((folder / "meta.json").read_text()))
+    assert (meta.target, meta.metric) == ("single_label", "")
+
+
+def test_the_target_is_in_the_datas_identity_and_the_metric_is_not(toy: Path) -> None:
+    meta = read_meta(toy)
+    digests = {replace(meta, target=target).data_digest for target in TARGETS}
+    assert len(digests) == 3
+    assert replace(meta, metric="macro_f1").data_digest == meta.data_digest
+    spec = get("toy_shapes")
+    assert len({packing_identity(replace(spec, target=target), DataPolicy()) for target in TARGETS}) == 3
+
+
+@pytest.mark.parametrize(("dataset_id", "target"), [("toy_scenes", "multi_label"), ("toy_grades", "ordinal")])
+def test_what_is_predicted_comes_back_from_disk(dataset_id: str, target: str, packed_at: Callable[..., Path]) -> None:
+    packed = open_packed(packed_at(dataset_id))
+    assert packed.meta.target == target
+    assert [line.label for line in packed.index] == row_labels(packed.labels)
+    packed.verify()
+
+
+def test_several_labels_in_a_cell_of_the_index(packed_at: Callable[..., Path]) -> None:
+    folder = packed_at("toy_scenes")
+    cells = [line.split(",")[1] for line in (folder / "index.csv").read_text().splitlines()[1:16]]
+    numbers = itertools.chain.from_iterable(itertools.combinations("0123", n) for n in range(4))
+    assert cells == ["|".join(some) for some in numbers]
+
+
+@pytest.mark.parametrize("target", ["single_label", "ordinal", "multi_label", "regression"])
+@pytest.mark.parametrize("dataset_id", ["toy_scenes", "toy_grades"])
+def test_labels_of_another_shape_than_the_target_says_are_refused(
+    dataset_id: str, target: str, packed_at: Callable[..., Path]
+) -> None:
+    folder = packed_at(dataset_id)
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"target": target}))
+    if (target == "multi_label") is (dataset_id == "toy_scenes") and target != "regression":
+        assert open_packed(folder).meta.target == target
+        return
+    with pytest.raises(DataError, match=f"for target {target} and|has target '{target}'"):
+        open_packed(folder)
+
+
+def test_a_changed_label_of_several_is_found_on_opening(packed_at: Callable[..., Path]) -> None:
+    folder = packed_at("toy_scenes")
+    labels = np.load(folder / "labels.npy")
+    labels[0, 0] ^= 1
+    np.save(folder / "labels.npy", labels)
+    with pytest.raises(DataError, match="do not match the digest"):
+        open_packed(folder)
+
+
+def test_another_metric_is_written_into_what_is_packed_without_its_images(
+    image_folder: Path, packed_at: Callable[..., Path], tmp_path: Path
+) -> None:
+    own = OwnData(folder=str(image_folder))
+    folder = packed_at("mine", own={"mine": own})
+    before, pixels = open_packed(folder), (folder / "images.npy").stat()
+    image_folder.rename(tmp_path / "away")
+    for metric in ("macro_f1", None):
+        wanted = replace(own, metric=metric)
+        after = open_packed(packed_at("mine", own={"mine": wanted}))
+        assert after.meta.metric == (metric or "")
+        assert after.meta.identity == packing_identity(spec_of("mine", wanted), DataPolicy())
+        assert after.meta.data_digest == before.meta.data_digest
+        assert (folder / "images.npy").stat().st_mtime_ns == pixels.st_mtime_ns
+    assert after.meta == before.meta
 
 
 def test_another_format_asks_to_prepare_again(toy: Path) -> None:
@@ -129,8 +225,6 @@ def test_killed_in_the_middle_it_leaves_nothing_and_no_processes(
     image_folder: Path, packed_at: Callable[..., Path], tmp_path: Path
 ) -> None:
     import psutil
-
-    from mobilebench.config.data import OwnData
 
     for name in ("cats", "dogs"):  # enough work for the kill to fall into
         source = (image_folder / name / "0.jpg").read_bytes()
