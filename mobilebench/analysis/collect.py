@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from mobilebench.analysis.identities import identities_here
+from mobilebench.analysis.kept import KeptPredictions, metrics_of, values_of
 from mobilebench.analysis.origins import Origin, origins
 from mobilebench.config.parsing import parse
 from mobilebench.config.suite import Cell, ScoreSettings
@@ -22,17 +23,19 @@ from mobilebench.runs.records import read_results
 from mobilebench.runs.score_check import CheckedRecords, RecordsError, check, compare_files, raise_if_incomplete
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.scoring.matrix import ACCURACY, NOISE
+from mobilebench.scoring.paired import with_predictions
 from mobilebench.studies.beyond_imagenet.published import paper_anchors
 from mobilebench.system.files import read_csv, read_text, write_text
 from mobilebench.system.layout import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from mobilebench.config.suite import Suite
+    from mobilebench.evaluation.metrics import Metric
     from mobilebench.runs.records import Record
     from mobilebench.scoring import ScoreTable
     from mobilebench.tracking import Tracker
@@ -64,17 +67,22 @@ def score_experiment(
     *,
     lam: float,
     anchors: str,
+    metric: str | None = None,
     allow_partial: bool = False,
     results: Path | None = None,
 ) -> ScoredExperiment:
     """Return the scores of an experiment; `anchors` is `grid` or `paper`.
+
+    metric: what every dataset is scored by, None for each dataset's own. Of runs that did not record it, it is computed
+    from the predictions that they kept; where all runs on a dataset kept theirs, its noise is that over the test images
+    which all models share.
 
     results: the folder of this project's result files. Runs must then agree with them, and be of the identity that
     their cells have here; without it the newest runs of each cell's recipe count, and `checked.undecided` names the
     cells where that was a choice.
 
     Raises RecordsError naming every cell that is missing, doubled, unfinished, of another recipe, superseded or in
-    disagreement; with allow_partial only the last of these.
+    disagreement; with allow_partial only the last of these. Raises it too for cells that the metric cannot be had of.
     """
     files = read_results(results) if results is not None else []
     # Without an experiment of that name every file's run is missing, and each says where it is.
@@ -87,7 +95,11 @@ def score_experiment(
         ours = [file for file in files if grid.recipes.get(file.cell) == file.recipe_hash]
         checked = compare_files(checked, found, ours, _has_journal, tracker.whereabouts)
     raise_if_incomplete(checked, allow_partial=allow_partial)
-    matrix = to_matrix(checked.records, list(grid.recipes))
+    kept = KeptPredictions(tracker, results)
+    metrics = metrics_of(checked.records, metric, list(grid.recipes))
+    values = values_of(checked.records, metrics, kept)
+    matrix = to_matrix(checked.records, list(grid.recipes), metrics, values)
+    matrix = with_predictions(matrix, kept.by_cell(checked.records))
     table = compute_scores(matrix, lam=lam, anchors=paper_anchors() if anchors == "paper" else None)
     taken = {record.run_id for record in checked.records}
     made_with = origins(run.tags for run in runs if run.record.run_id in taken)
@@ -158,7 +170,7 @@ def scored_with(results: Path, wanted: ScoreSettings) -> tuple[ScoreSettings, st
     rows = {tuple(row) for row in read_csv(path, ("lambda", "anchors"))[["lambda", "anchors"]].to_numpy().tolist()}
     try:
         ((lam, anchors),) = rows
-        used = ScoreSettings(lam=float(lam), anchors=SETTING_OF[anchors])
+        used = replace(wanted, lam=float(lam), anchors=SETTING_OF[anchors])
     except (ValueError, KeyError):
         raise UserError(
             f"{path} does not say one lambda and one kind of anchors ({', '.join(SETTING_OF)}) for all of its rows; "
@@ -179,6 +191,11 @@ def recomputed(results: Path, wanted: ScoreSettings) -> tuple[Matrix, ScoreTable
     """
     matrix = Matrix.from_csv(results)
     used, note = scored_with(results, wanted)
+    if wanted.metric and set(matrix.metrics) != {wanted.metric}:
+        note = (
+            f"{note} Scored by {', '.join(dict.fromkeys(matrix.metrics))}, as `mobilebench score` was called; params.yaml "
+            f"has {wanted.metric}."
+        ).strip()
     table = compute_scores(matrix, lam=used.lam, anchors=paper_anchors() if used.anchors == "paper" else None)
     return matrix, noted(replace(table, notes=(note, *table.notes)) if note else table)
 
@@ -272,8 +289,12 @@ def raise_if_other(origin: ScoreOrigin | None, suite: Suite) -> None:
         )
 
 
-def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:
-    """Return the accuracy matrix of checked records over the whole grid, NaN where a cell is absent.
+def to_matrix(
+    records: tuple[Record, ...], cells: list[Cell], metrics: Mapping[str, Metric], of_cell: Mapping[Cell, float]
+) -> Matrix:
+    """Return the matrix of checked records over the whole grid, NaN where a cell is absent.
+
+    metrics: each dataset's; of_cell: each record's value.
 
     Raises UserError when the runs on a dataset were read on different numbers of test images.
     """
@@ -286,10 +307,9 @@ def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:
     seeds = tuple(sorted({cell.seed for cell in cells}))
     values = np.full((len(models), len(datasets), len(seeds)), np.nan)
     for r in records:
-        values[models.index(r.model), datasets.index(r.dataset), seeds.index(r.seed)] = (
-            np.nan if r.value is None else r.value
-        )
-    return Matrix(models, datasets, seeds, values, np.array([sizes.get(d, 0) for d in datasets], dtype=np.int64))
+        values[models.index(r.model), datasets.index(r.dataset), seeds.index(r.seed)] = of_cell[r.cell]
+    n_test = np.array([sizes.get(d, 0) for d in datasets], dtype=np.int64)
+    return Matrix(models, datasets, seeds, values, n_test, tuple(metrics[d].id for d in datasets))
 
 
 def write_scores(scored: ScoredExperiment, results: Path) -> tuple[Path, ...]:

@@ -23,11 +23,15 @@ from mobilebench.system.git import git
 from mobilebench.system.provenance import SUITE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from mobilebench.analysis.kept import KeptPredictions
     from mobilebench.config.suite import Suite
+    from mobilebench.evaluation.predictions import Predictions
     from mobilebench.runs.records import Record
     from mobilebench.tracking import Details, Tracker
+
+    OfCell = Callable[[tuple[str, str, int]], Predictions | None]
 
 T = TypeVar("T")
 CODE = (
@@ -67,6 +71,8 @@ class RunSet:
     settings: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
     data: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
     code: Mapping[Cell, Mapping[str, str]] = field(default_factory=dict)
+    records: Mapping[Cell, Record] = field(default_factory=dict)
+    """The runs behind the cells, where they are runs."""
     notes: tuple[str, ...] = ()
     """What a person should know: cells that have no run, and where one of several runs was chosen."""
 
@@ -126,6 +132,23 @@ def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
         return a, b
     label = f"{first.pop()} > {second.pop()}"
     return _renamed(a, label), _renamed(b, label)
+
+
+def kept_of_both(a: RunSet, b: RunSet, kept: KeptPredictions) -> tuple[OfCell, OfCell]:
+    """Return functions of (model, dataset, seed) to the predictions of A and of B, for cells trained on the same data.
+
+    Of other cells there are none: results on different images cannot be paired.
+    """
+    same = {
+        (cell.model, cell.dataset, cell.seed): (a.records[cell], b.records[cell])
+        for cell in a.records.keys() & b.records.keys()
+        if a.records[cell].data_digest == b.records[cell].data_digest
+    }
+
+    def side(number: int) -> OfCell:
+        return lambda key: kept.of(same[key][number]) if key in same else None
+
+    return side(0), side(1)
 
 
 def changes(a: RunSet, b: RunSet) -> list[Change]:
@@ -233,7 +256,8 @@ def _kept_suite(finished: list[Record], protocol: str, tracker: Tracker) -> Suit
     return None
 
 
-def _of_runs(name: str, found: Iterable[Details]) -> RunSet:
+def _of_runs(name: str, found: Sequence[Details]) -> RunSet:
+    metrics: dict[str, str] = {}
     cells: dict[Cell, float] = {}
     sizes: dict[str, int] = {}
     parts: dict[str, dict[Cell, dict[str, str]]] = defaultdict(dict)
@@ -241,13 +265,18 @@ def _of_runs(name: str, found: Iterable[Details]) -> RunSet:
         record, cell = run.record, run.record.cell
         if record.value is None:
             raise RunSetError(f"run {record.run_id} is {record.status}: it has no final {record.metric} to compare")
+        if metrics.setdefault(cell.dataset, record.metric) != record.metric:
+            raise RunSetError(f"the runs on {cell.dataset} were read by {metrics[cell.dataset]} and by {record.metric}")
         cells[cell], sizes[cell.dataset] = record.value, record.n_test or 0
         parts["settings"][cell] = {key: value for key, value in run.params.items() if key not in _NOT_SETTINGS}
         parts["data"][cell] = {f"{cell.dataset} digest": record.data_digest}
         if "dvc_data" in run.tags:
             parts["data"][cell][f"{cell.dataset} dvc"] = run.tags["dvc_data"]
         parts["code"][cell] = {key: run.tags[key] for key in CODE if key in run.tags}
-    return RunSet(name, cells, sizes, settings=parts["settings"], data=parts["data"], code=parts["code"])
+    return RunSet(
+        name, cells, sizes, metrics, parts["settings"], parts["data"], parts["code"],
+        records={run.record.cell: run.record for run in found},
+    )  # fmt: skip
 
 
 def _of_revision(name: str) -> RunSet:
@@ -313,4 +342,5 @@ def _renamed(run_set: RunSet, model: str) -> RunSet:
         settings=over(run_set.settings),
         data=over(run_set.data),
         code=over(run_set.code),
+        records=over(run_set.records),
     )

@@ -30,7 +30,8 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     the cells that both have, paired over seeds. Writes a CSV and a slope chart to --out.
     """
     from mobilebench.analysis.compare import compare as compare_matrices
-    from mobilebench.analysis.run_sets import changes, load_run_set, match_models, unknown
+    from mobilebench.analysis.kept import KeptPredictions
+    from mobilebench.analysis.run_sets import changes, kept_of_both, load_run_set, match_models, unknown
     from mobilebench.cli.console import console
     from mobilebench.report.slope_chart import slopes
     from mobilebench.studies.beyond_imagenet.published import paper_anchors
@@ -40,7 +41,13 @@ def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     tracker = Tracker()
     first, second = match_models(load_run_set(a, tracker), load_run_set(b, tracker))
     scale = paper_anchors() if anchors == "paper" else None
-    found = compare_matrices(first.matrix, second.matrix, lam=lam, anchors=scale)
+    kept = KeptPredictions(tracker, None)
+    with console.status("reading predictions"):
+        found = compare_matrices(
+            first.matrix, second.matrix, lam=lam, anchors=scale, predictions=kept_of_both(first, second, kept)
+        )
+    for problem in dict.fromkeys(kept.problems):
+        console.print(f"[yellow]{problem}[/yellow]", soft_wrap=True)
     _show(found, first.name, second.name)
     far = _far_outside(first.matrix, second.matrix, scale) if scale else ""
     for note in dict.fromkeys((*first.notes, *second.notes, *([far] if far else []))):

@@ -28,25 +28,35 @@ def _settings(experiment: str | None) -> tuple[str, Suite | None]:
 @click.option("--experiment", help="MLflow experiment; default: the one of params.yaml.")
 @click.option("--anchors", type=click.Choice(["grid", "paper"]), help="What normalises an accuracy.")
 @click.option("--lambda", "lam", type=click.FloatRange(0, 1), help="Weight of the variance across datasets.")
+@click.option("--metric", help="What every dataset is scored by; default: each dataset's own.")
 @click.option("--allow-partial", is_flag=True, help="Score what is there and print what is absent.")
-def score(experiment: str | None, anchors: str | None, lam: float | None, *, allow_partial: bool) -> None:
-    """Build the accuracy matrix from the tracking server and compute xScore."""
+def score(
+    experiment: str | None, anchors: str | None, lam: float | None, metric: str | None, *, allow_partial: bool
+) -> None:
+    """Build the accuracy matrix from the tracking server and compute xScore.
+
+    With --metric, of runs that did not record it, it is computed from the predictions that they kept.
+    """
     from mobilebench.analysis.collect import score_experiment, write_scores
     from mobilebench.analysis.origins import mixture
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
     from mobilebench.config.suite import ScoreSettings
+    from mobilebench.evaluation.metrics import get_metric
     from mobilebench.runs.score_check import describe, undecided_note
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
     name, suite = _settings(experiment)
     settings = suite.score if suite else ScoreSettings()
+    if metric is not None:
+        get_metric(metric)  # an unknown one is refused before anything is asked of the server
     scored = score_experiment(
         Tracker(),
         name,
         lam=settings.lam if lam is None else lam,
         anchors=anchors or settings.anchors,
+        metric=metric or settings.metric,
         allow_partial=allow_partial,
         results=RESULTS if suite else None,
     )

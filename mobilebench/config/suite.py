@@ -18,6 +18,7 @@ from mobilebench.config.protocol import Protocol  # noqa: TC001 - likewise
 from mobilebench.config.runtime import Runtime
 from mobilebench.config.sensitivity import SensitivitySettings
 from mobilebench.errors import UserError
+from mobilebench.evaluation.metrics import MetricError, get_metric
 from mobilebench.system.files import read_text
 from mobilebench.system.names import did_you_mean, near
 
@@ -59,11 +60,19 @@ class ScoreSettings:
     anchors: Literal["grid", "paper"] = "grid"
     """What normalises an accuracy: the grid's own lowest and highest per dataset, or the paper's."""
 
+    metric: str | None = None
+    """The metric that every dataset is scored by; null for each dataset's own. No cell is trained again for it."""
+
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
         if not 0 <= self.lam <= 1:
             raise ValueError(f"score.lam is {self.lam}; allowed: 0 to 1")
+        if self.metric is not None:
+            try:
+                get_metric(self.metric)
+            except MetricError as error:
+                raise ValueError(f"score.metric: {error}") from None
 
 
 @dataclass(frozen=True)

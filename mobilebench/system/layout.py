@@ -11,3 +11,4 @@ NETWORKS = Path(".mobilebench/networks")
 DIGESTS = Path(".mobilebench/digests")
 INPUTS = RESULTS / "inputs"
 ARTIFACTS = Path("mlartifacts")
+FETCHED = Path(".mobilebench/predictions")  # of runs that were trained elsewhere, by their digests

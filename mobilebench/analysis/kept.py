@@ -1,0 +1,136 @@
+"""The predictions that runs kept, wherever they are, and the values of metrics that they give.
+
+They are this project's files, or the tracking store's, fetched once.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from mobilebench.datasets.packing.packed import read_meta
+from mobilebench.errors import TrackingError, UserError
+from mobilebench.evaluation.metrics import get_metric, metric_of
+from mobilebench.evaluation.predictions import PredictionsError, load_predictions
+from mobilebench.runs.records import PREDICTIONS, predictions_path
+from mobilebench.runs.score_check import RecordsError
+from mobilebench.scoring.measures import TOP1
+from mobilebench.system.files import write_bytes
+from mobilebench.system.layout import FETCHED, PACKED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from mobilebench.config.suite import Cell
+    from mobilebench.evaluation.metrics import Metric
+    from mobilebench.evaluation.predictions import Predictions
+    from mobilebench.runs.records import Record
+    from mobilebench.tracking import Tracker
+
+
+class KeptPredictions:
+    """Test predictions by record. What is fetched from a store is kept by its digest, so it is fetched once."""
+
+    def __init__(self, tracker: Tracker | None, results: Path | None, cache: Path = FETCHED) -> None:
+        """results: this project's results folder, None to look in the store alone; tracker: None to fetch nothing."""
+        self._tracker, self._results, self._cache = tracker, results, cache
+        self._read = lru_cache(maxsize=16)(load_predictions)  # one dataset's are used several times in a row
+        self.problems: list[str] = []
+        """What went wrong with those that could not be had, in words."""
+
+    def of(self, record: Record) -> Predictions | None:
+        """Return the test predictions of a run; None where it kept none, or they cannot be had (see `problems`)."""
+        digest = record.predictions.get("test")
+        if digest is None:
+            return None
+        fetched = self._cache / f"{digest}.npz"
+        for path in (*([predictions_path(self._results, record.cell)] if self._results is not None else []), fetched):
+            if path.exists():
+                try:
+                    return self._read(path, digest)
+                except PredictionsError as error:
+                    self.problems.append(str(error))
+        return self._fetch(record, digest, fetched)
+
+    def _fetch(self, record: Record, digest: str, place: Path) -> Predictions | None:
+        if self._tracker is None:
+            return None
+        try:
+            with TemporaryDirectory() as folder:
+                found = self._tracker.artifact(record.run_id, f"{PREDICTIONS}/test.npz", Path(folder))
+                if found is None:
+                    raise PredictionsError(
+                        f"run {record.run_id} ({record.cell.name}) lacks its predictions in the store"
+                    )
+                predictions = load_predictions(found, digest)
+                write_bytes(place, found.read_bytes())
+        except (TrackingError, PredictionsError, OSError) as error:
+            self.problems.append(str(error))
+            return None
+        return predictions
+
+    def by_cell(self, records: Iterable[Record]) -> Callable[[tuple[str, str, int]], Predictions | None]:
+        """Return a function of (model, dataset, seed): the predictions of these records' cells."""
+        known = {(r.model, r.dataset, r.seed): r for r in records}
+        return lambda key: self.of(known[key]) if key in known else None
+
+    def value(self, record: Record, metric: Metric) -> float:
+        """Return a metric of a finished run: as its run recorded it, else of the predictions that it kept.
+
+        Raises UserError where neither can be had, saying why, and MetricError where it is undefined.
+        """
+        if metric.id in record.metrics:
+            return record.metrics[metric.id]
+        predictions = self.of(record)
+        if predictions is None:
+            why = self.problems[-1] if record.predictions and self.problems else "it kept no predictions"
+            raise UserError(
+                f"run {record.run_id} has no {metric.id}: it recorded {', '.join(record.metrics) or 'nothing'}, and {why}"
+            )
+        return metric.value(predictions)
+
+
+def metrics_of(records: Iterable[Record], asked: str | None, cells: Iterable[Cell]) -> dict[str, Metric]:
+    """Return the metric of each dataset of a grid: the one asked for, else what its packed data here or its runs say.
+
+    Raises RecordsError where the runs on a dataset disagree.
+    """
+    said: dict[str, set[str]] = {}
+    for record in records:
+        said.setdefault(record.dataset, set()).add(record.metric)
+    found = {}
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        names = {asked} if asked else _own_metric(dataset) or said.get(dataset, {TOP1})
+        if len(names) > 1:
+            raise RecordsError(
+                f"the runs on {dataset} were read by {' and by '.join(sorted(names))}; say which is meant with --metric"
+            )
+        found[dataset] = get_metric(names.pop())
+    return found
+
+
+def _own_metric(dataset: str) -> set[str]:
+    try:
+        meta = read_meta(PACKED / dataset)
+    except UserError:
+        return set()
+    return {metric_of(meta.metric, meta.target).id}
+
+
+def values_of(records: Iterable[Record], metrics: Mapping[str, Metric], kept: KeptPredictions) -> dict[Cell, float]:
+    """Return the value of each record's metric. Raises RecordsError naming every cell that it cannot be had of."""
+    found, problems = {}, []
+    for record in records:
+        try:
+            found[record.cell] = kept.value(record, metrics[record.dataset])
+        except UserError as error:
+            problems.append(f"  {record.cell.name}: {error}")
+    if problems:
+        lines = "\n".join(problems)
+        raise RecordsError(
+            f"{len(problems)} cells have no value to be scored:\n{lines}\n`mobilebench train DATASET --redo` trains "
+            "cells anew that kept nothing, and keeps their predictions"
+        )
+    return found
