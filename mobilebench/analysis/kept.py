@@ -61,9 +61,8 @@ class KeptPredictions:
             with TemporaryDirectory() as folder:
                 found = self._tracker.artifact(record.run_id, f"{PREDICTIONS}/test.npz", Path(folder))
                 if found is None:
-                    raise PredictionsError(
-                        f"run {record.run_id} ({record.cell.name}) lacks its predictions in the store"
-                    )
+                    self.problems.append(f"run {record.run_id} ({record.cell.name}) lacks its predictions in the store")
+                    return None
                 predictions = load_predictions(found, digest)
                 write_bytes(place, found.read_bytes())
         except (TrackingError, PredictionsError, OSError) as error:
@@ -86,9 +85,8 @@ class KeptPredictions:
         predictions = self.of(record)
         if predictions is None:
             why = self.problems[-1] if record.predictions and self.problems else "it kept no predictions"
-            raise UserError(
-                f"run {record.run_id} has no {metric.id}: it recorded {', '.join(record.metrics) or 'nothing'}, and {why}"
-            )
+            recorded = ", ".join(record.metrics) or "nothing"
+            raise UserError(f"run {record.run_id} has no {metric.id}: it recorded {recorded}, and {why}")
         return metric.value(predictions)
 
 
