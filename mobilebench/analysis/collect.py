@@ -192,10 +192,9 @@ def recomputed(results: Path, wanted: ScoreSettings) -> tuple[Matrix, ScoreTable
     matrix = Matrix.from_csv(results)
     used, note = scored_with(results, wanted)
     if wanted.metric and set(matrix.metrics) != {wanted.metric}:
-        note = (
-            f"{note} Scored by {', '.join(dict.fromkeys(matrix.metrics))}, as `mobilebench score` was called; params.yaml "
-            f"has {wanted.metric}."
-        ).strip()
+        used_metrics = ", ".join(dict.fromkeys(matrix.metrics))
+        other = f"Scored by {used_metrics}, as `mobilebench score` was called; params.yaml has {wanted.metric}."
+        note = f"{note} {other}".strip()
     table = compute_scores(matrix, lam=used.lam, anchors=paper_anchors() if used.anchors == "paper" else None)
     return matrix, noted(replace(table, notes=(note, *table.notes)) if note else table)
 
