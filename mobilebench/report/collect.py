@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilebench.analysis.collect import raise_if_other, raise_if_stale, read_origin, recomputed
+from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.analysis.origins import origins
+from mobilebench.datasets.packing.packed import read_meta
+from mobilebench.errors import UserError
 from mobilebench.models.cost.cost_file import CostRow, read_costs
 from mobilebench.report.inputs import Curve, ReportInputs, RunRef
 from mobilebench.studies.beyond_imagenet.built import built_elements
 from mobilebench.system.files import read_csv
+from mobilebench.system.layout import PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,6 +41,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
     records = [run.record for run in taken]
     raise_if_stale(records, suite)
     elements = built_elements(matrix.models)
+    kept = KeptPredictions(tracker, results)
     return ReportInputs(
         matrix=matrix,
         scores=scores,
@@ -51,6 +57,8 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         elements=elements.flags if any(elements.flags.values()) else None,
         element_notes=elements.notes,
         element_remarks=elements.remarks,
+        kept=kept.by_cell(records),
+        classes=_classes(matrix.datasets),
         source=f"Runs of MLflow experiment {suite.experiment!r}.",
     )
 
@@ -63,6 +71,15 @@ def keep_report(tracker: Tracker, experiment: str, results: Path, paths: Iterabl
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
         return tracker.log_artifacts(experiment, "report", "report", Path(folder))
+
+
+def _classes(datasets: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the names of the classes of those datasets that are packed here."""
+    found = {}
+    for dataset in datasets:
+        with suppress(UserError):
+            found[dataset] = read_meta(PACKED / dataset).classes
+    return found
 
 
 def _curve(tracker: Tracker, record: Record) -> Curve:

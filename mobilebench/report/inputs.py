@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mobilebench.analysis.origins import Origin
+    from mobilebench.evaluation.predictions import Predictions
     from mobilebench.models.cost.cost_file import CostRow
     from mobilebench.scoring import Matrix, ScoreTable
     from mobilebench.scoring.matrix import CellKey
@@ -44,6 +45,10 @@ class Curve:
     """The split it was read on."""
 
 
+def _nothing_kept(_: CellKey) -> None:
+    """Return None, for every cell."""
+
+
 @dataclass(frozen=True)
 class ReportInputs:
     """Everything a report shows."""
@@ -76,5 +81,9 @@ class ReportInputs:
     """{element: sentences on where a publication and the networks built disagree}."""
     element_remarks: tuple[str, ...] = ()
     """Sentences on the models whose elements are left out, and why."""
+    kept: Callable[[CellKey], Predictions | None] = _nothing_kept
+    """The test predictions that a cell's run kept, None where it kept none."""
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """{dataset: names of its classes}."""
     source: str = ""
     """One sentence on where the accuracies come from."""

@@ -15,7 +15,10 @@ from mobilebench.report.table import Field, Table, to_csv
 from mobilebench.system.files import write_bytes, write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from mobilebench.analysis.inspect import Inspected, Mistake
 
@@ -70,20 +73,24 @@ def metric_table(cell: Inspected) -> Table:
     return Table("metrics", f"{_named(cell)}.", ("metric", "value", ""), tuple(rows))
 
 
-@styled()
 def confusion_plot(cell: Inspected) -> Picture:
     """Return the confusion matrix, each row in shares of its class; of many classes those mixed up most.
 
     Raises UserError where images have several labels.
     """
-    counts = confusion(cell.predictions)
+    return draw_confusion("confusion", _named(cell), confusion(cell.predictions), cell.classes)
+
+
+@styled()
+def draw_confusion(name: str, what: str, counts: NDArray[np.int64], classes: Sequence[str]) -> Picture:
+    """Return [C, C] confusion counts as a picture, rows shaded by the shares of their class; of many the most mixed up."""
     shown = np.arange(len(counts))
     if len(counts) > MOST_CLASSES:
         off = counts - np.diag(counts.diagonal())
         shown = np.sort(np.argsort(-(off.sum(axis=0) + off.sum(axis=1)), kind="stable")[:MOST_CLASSES])
     part = counts[np.ix_(shown, shown)]
     shares = part / np.maximum(counts.sum(axis=1)[shown], 1)[:, None]
-    names = [textwrap.shorten(cell.classes[i], 18, placeholder="...") for i in shown]
+    names = [textwrap.shorten(classes[int(i)], 18, placeholder="...") for i in shown]
     side = max(3.0, 1.4 + 0.26 * len(names))
     figure, (axes,) = canvas(min(WIDTH, side + 0.6), side, 1, 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -97,7 +104,7 @@ def confusion_plot(cell: Inspected) -> Picture:
     axes.set_ylabel("truth")
     axes.grid(visible=False)
     part_of = f"; the {len(names)} of {len(counts)} classes mixed up most" if len(names) < len(counts) else ""
-    return Picture("confusion", f"{_named(cell)}: images, shaded by the share of their class{part_of}.", figure)
+    return Picture(name, f"{what}: images, shaded by the share of their class{part_of}.", figure)
 
 
 @styled()

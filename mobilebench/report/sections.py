@@ -13,6 +13,7 @@ from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report import analysis, figures, plots
 from mobilebench.report.analysis import between
+from mobilebench.report.classes import class_tables
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.measures import dataset_heads, heading
 from mobilebench.scoring.subsets import complete
@@ -253,10 +254,22 @@ def _curves(inputs: ReportInputs) -> Section:
     return Section("curves", "Learning curves", (), (plots.curves_plot(inputs),))
 
 
+def _classes(inputs: ReportInputs) -> Section:
+    tables, pictures = class_tables(inputs)
+    if not tables:
+        raise UserError("no run here kept its predictions, or the packed datasets are not here to name their classes")
+    words = (
+        "`mobilebench inspect MODEL DATASET` shows one run: every class, its confusion matrix, how far its "
+        "probabilities can be trusted, and the mistakes it was surest of."
+    )
+    return Section("classes", "Which classes are found", (words,), tuple(pictures), tuple(tables))
+
+
 _SECTIONS: tuple[tuple[str, str, Callable[[ReportInputs], Section]], ...] = (
     ("leaderboard", "Leaderboard", _leaderboard),
     ("claims", "The paper's claims", _claims),
     ("matrix", "Results by dataset", _matrix),
+    ("classes", "Which classes are found", _classes),
     ("datasets", "What hangs on the choice of datasets", _datasets),
     ("lambda", "What hangs on lambda", _lambda),
     ("proxy", "Does one dataset predict the xScore?", _proxy),
