@@ -83,7 +83,7 @@ def confusion_plot(cell: Inspected) -> Picture:
 
 @styled()
 def draw_confusion(name: str, what: str, counts: NDArray[np.int64], classes: Sequence[str]) -> Picture:
-    """Return [C, C] confusion counts as a picture, rows shaded by the shares of their class; of many the most mixed up."""
+    """Return [C, C] confusion counts as a picture, rows shaded by shares of their class; of many the most mixed up."""
     shown = np.arange(len(counts))
     if len(counts) > MOST_CLASSES:
         off = counts - np.diag(counts.diagonal())
