@@ -34,7 +34,7 @@ def check_distinct(where: str, names: Iterable[str]) -> None:
     Two single letters may differ in case: they are classes of handwriting.
     """
     alike: defaultdict[str, set[str]] = defaultdict(set)
-    for name in names:
+    for name in set(names):
         alike[_key(name)].add(name)
     twins = [sorted(group) for group in alike.values() if len(group) > 1]
     if twins:
