@@ -40,6 +40,7 @@ SLOW = (
     "analysis/test_reproduce.py",
     "cli/test_claims.py",
     "cli/test_grid.py",
+    "cli/test_metrics.py",
     "cli/test_models.py",
     "cli/test_sensitivity.py",
     "datasets/packing/test_packed.py",

@@ -1,0 +1,134 @@
+"""One grid whose datasets predict different things, scored by their own metrics and by others, and looked into."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score
+
+from mobilebench.cli import main
+from mobilebench.config.suite import Cell
+from mobilebench.evaluation.predictions import load_predictions
+from mobilebench.runs.records import predictions_path, read_results
+from mobilebench.system.layout import FETCHED, RESULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PARAMS = """
+suite: kinds
+experiment: kinds
+models: [shufflenet, starnet]
+datasets: [toy_scenes, toy_grades]
+seeds: [0]
+protocol:
+  epochs: 1
+  warmup_epochs: 0
+  batch_size: 64
+  resolution: 32
+  data: {short_side: 32, val_fraction: 0.25}
+  selection: {best_val: {metric: nll}}
+runtime: {device: cpu, threads: 1, acceleration: "off"}
+"""
+
+
+def call(*words: str, code: int = 0) -> str:
+    answer = CliRunner(env={"COLUMNS": "200"}).invoke(main, list(words))
+    assert answer.exception is None or isinstance(answer.exception, SystemExit), answer.exception
+    assert answer.exit_code == code, answer.output
+    return answer.output
+
+
+@pytest.fixture
+def grid(made_once: Callable[..., Path], empty_store: Path, project: Path, new_process: Callable[[], None]) -> Path:
+    """A project folder with two finished cells on each of two datasets; it is the current folder."""
+
+    def make(folder: Path) -> None:
+        (folder / "params.yaml").write_text(PARAMS)
+        shutil.copy(empty_store, folder / "mlflow.db")
+        new_process()
+        for dataset in ("toy_scenes", "toy_grades"):
+            call("data", "prepare", dataset)
+            call("train", dataset)
+
+    shutil.copytree(made_once("kinds", make), project, dirs_exist_ok=True)
+    new_process()
+    return project
+
+
+def values(name: str = "accuracy.csv") -> dict[tuple[str, str], tuple[str, float]]:
+    with (RESULTS / name).open() as file:
+        return {(row["model"], row["dataset"]): (row["metric"], float(row["value"])) for row in csv.DictReader(file)}
+
+
+def test_each_dataset_is_scored_by_its_own_metric(grid: Path) -> None:
+    call("score")
+    for (model, dataset), (metric, value) in values().items():
+        kept = load_predictions(predictions_path(RESULTS, Cell(model, dataset, 0)))
+        if dataset == "toy_scenes":
+            assert metric == "map"
+            assert value == pytest.approx(average_precision_score(kept.targets, kept.logits, average="macro"), abs=1e-3)
+        else:
+            assert metric == "qwk"
+            assert value == pytest.approx(cohen_kappa_score(kept.targets, kept.predicted, weights="quadratic"))
+    assert "metric per dataset" in call("leaderboard")
+
+
+def test_any_other_metric_comes_from_the_same_predictions_without_training(grid: Path) -> None:
+    before = {record.cell: record.run_id for record in read_results(RESULTS)}
+    call("score", "--metric", "macro_f1")
+    for (model, dataset), (metric, value) in values().items():
+        kept = load_predictions(predictions_path(RESULTS, Cell(model, dataset, 0)))
+        assert metric == "macro_f1"
+        assert value == pytest.approx(f1_score(kept.targets, kept.predicted, average="macro", zero_division=0))
+    assert (RESULTS / "noise.csv").read_text().count("\n") > 1
+    call("score", "--metric", "nll")
+    assert {metric for metric, _ in values().values()} == {"nll"}
+    assert {record.cell: record.run_id for record in read_results(RESULTS)} == before
+
+
+def test_a_metric_that_is_not_for_a_dataset_is_refused_by_name(grid: Path) -> None:
+    output = " ".join(call("score", "--metric", "top1", code=2).split())
+    assert "2 cells have no value to be scored" in output
+    assert "top1 is not for a multi_label target" in output
+    assert "did you mean top1" in call("score", "--metric", "top_1", code=2)
+
+
+def test_a_cell_is_looked_into(grid: Path) -> None:
+    graded = call("inspect", "starnet", "toy_grades")
+    assert "Quadratic weighted kappa" in graded
+    folder = RESULTS / "inspect" / "starnet.toy_grades.0"
+    names = {"metrics.csv", "classes.csv", "confusion.csv", "confusion.png", "reliability.png", "mistakes.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    with (folder / "confusion.csv").open() as file:
+        counts = [[int(n) for n in row[1:]] for row in list(csv.reader(file))[1:]]
+    assert sum(map(sum, counts)) == len(load_predictions(predictions_path(RESULTS, Cell("starnet", "toy_grades", 0))))
+
+    (run_id,) = [r.run_id for r in read_results(RESULTS) if (r.model, r.dataset) == ("starnet", "toy_scenes")]
+    assert "Mean average precision" in call("inspect", run_id, "--split", "val", "--out", "elsewhere")
+    assert {path.name for path in (grid / "elsewhere").iterdir()} == {"metrics.csv", "classes.csv", "mistakes.png"}
+
+
+def test_two_runs_are_compared_image_by_image(grid: Path) -> None:
+    runs = {r.model: r.run_id for r in read_results(RESULTS) if r.dataset == "toy_grades"}
+    output = call("compare", runs["shufflenet"], runs["starnet"])
+    assert "test" in output
+    with (RESULTS / "compare" / "differences.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["metric"], row["interval_over"]) == ("qwk", "test")
+    assert float(row["low"]) < float(row["difference"]) < float(row["high"])
+    assert len(list(FETCHED.glob("*.npz"))) == 2  # fetched from the store, once
+
+
+def test_the_report_names_the_classes(grid: Path) -> None:
+    call("score")
+    call("report")
+    page = (RESULTS / "report.md").read_text()
+    assert "Which classes are found" in page
+    assert (RESULTS / "figures" / "confusion_toy_grades.png").exists()
+    assert "toy_scenes: share of a class's test images that is found" in page
