@@ -34,6 +34,7 @@ NUMBERS = (
     "mobilebench/config/protocol.py",
     "mobilebench/config/recipe.py",
     "mobilebench/datasets",
+    "mobilebench/evaluation",
     "mobilebench/models",
     "mobilebench/training",
     "mobilebench/execution/cell_run.py",

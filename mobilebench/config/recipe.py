@@ -60,7 +60,10 @@ class DataPolicy:
     split_seed: int = 42
     """Seed of splits that no official list fixes."""
     val_fraction: float = 0.0
-    """Share of the training part cut out as the validation part, in [0, 1)."""
+    """Share of the training part cut out as the validation part, in [0, 1).
+
+    Its images are read beside those of test, and an epoch may be chosen on them (`selection`); none is trained on.
+    """
     fit: Fit = field(default="centre", metadata={"since": 2})
     """How an image that is no square becomes one.
 
