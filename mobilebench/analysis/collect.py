@@ -1,4 +1,4 @@
-"""From the tracking server to the score: the grid's records, checked, as one accuracy matrix."""
+"""From the tracking server to the score: the grid's records, checked, as one matrix."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from mobilebench.runs.records import read_results
 from mobilebench.runs.score_check import CheckedRecords, RecordsError, check, compare_files, raise_if_incomplete
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.scoring.matrix import ACCURACY, NOISE
+from mobilebench.scoring.paired import with_predictions
 from mobilebench.studies.beyond_imagenet.published import paper_anchors
 from mobilebench.system.files import read_csv, read_text, write_text
 from mobilebench.system.layout import PACKED, STATE
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mobilebench.runs.identity import Identity
     from mobilebench.runs.records import Record
     from mobilebench.scoring import ScoreTable
+    from mobilebench.scoring.paired import Kept
     from mobilebench.tracking import Tracker
 
 
@@ -67,11 +69,14 @@ def score_experiment(
     anchors: str,
     allow_partial: bool = False,
     results: Path | None = None,
+    predictions: Kept | None = None,
 ) -> ScoredExperiment:
     """Return the scores of an experiment; `anchors` is `grid` or `paper`.
 
     results: the folder of this project's result files. Runs must then agree with them, and be of the identity that
     their cells have here; without it the newest runs of each cell's recipe count.
+
+    predictions: those kept of the cells; datasets where all have some are scored with the noise that models share.
 
     Raises RecordsError naming every cell that is missing, doubled, unfinished, of another recipe, superseded or in
     disagreement; with allow_partial only the last of these.
@@ -89,6 +94,8 @@ def score_experiment(
         checked = compare_files(checked, found, ours, _has_journal, tracker.whereabouts)
     raise_if_incomplete(checked, allow_partial=allow_partial)
     matrix = to_matrix(checked.records, list(grid.recipes))
+    if predictions is not None:
+        matrix = with_predictions(matrix, predictions)
     table = compute_scores(matrix, lam=lam, anchors=paper_anchors() if anchors == "paper" else None)
     taken = {record.run_id for record in checked.records}
     made_with = origins(run.tags for run in runs if run.record.run_id in taken)
@@ -280,7 +287,7 @@ def raise_if_other(origin: ScoreOrigin | None, suite: Suite) -> None:
 
 
 def to_matrix(records: tuple[Record, ...], cells: list[Cell]) -> Matrix:
-    """Return the accuracy matrix of checked records over the whole grid, NaN where a cell is absent.
+    """Return the matrix of checked records over the whole grid, NaN where a cell is absent.
 
     Raises UserError when the runs on a dataset were read on different numbers of test images.
     """
