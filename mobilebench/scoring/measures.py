@@ -58,7 +58,10 @@ def title(metric: Metric) -> str:
 
 
 def dataset_heads(datasets: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:
-    """Return the datasets as column heads, each with its metric where a table holds several."""
+    """Return the datasets as column heads, each with its metric's id where a table holds several."""
     if len(set(metrics)) == 1:
         return tuple(datasets)
-    return tuple(f"{name} ({title(get_metric(metric))})" for name, metric in zip(datasets, metrics, strict=True))
+    return tuple(
+        f"{name} ({metric}{', %' if get_metric(metric).percent else ''})"
+        for name, metric in zip(datasets, metrics, strict=True)
+    )

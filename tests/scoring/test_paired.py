@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.paired import answers, differences
+from benchmarks.paired import answers
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import METRICS, Metric
 from mobilebench.evaluation.predictions import Predictions
@@ -267,26 +267,6 @@ def test_equal_predictions_do_not_differ() -> None:
     same = difference([said(TARGETS, RIGHT[0])] * 2, [said(TARGETS, RIGHT[0])] * 2, METRICS["top1"])
     assert same.p_better == 0.5
     assert same.low < 0 < same.high
-
-
-@pytest.mark.parametrize(
-    ("correlation", "seeds", "noise", "bound"),
-    [(0.0, 1, 0.0, 0.06), (0.8, 1, 0.0, 0.06), (0.8, 2, 0.005, 0.04), (0.0, 3, 0.005, 0.05)],
-)
-def test_equal_models_are_said_to_differ_in_one_of_twenty_cases(
-    correlation: float, seeds: int, noise: float, bound: float
-) -> None:
-    """n = 1,000 pairs: the standard error of 0.05 is 0.007. Two runs give wide intervals, see the benchmark."""
-    found = differences(correlation, seeds=seeds, noise=noise, step=0.0, n=300, pairs=1000)
-    assert 1 - np.mean(found.inside) <= bound
-    if seeds == 1:
-        assert np.mean(np.array(found.mcnemar) <= 0.05) <= 0.05
-
-
-def test_a_shared_image_narrows_the_interval_of_a_difference() -> None:
-    """By sqrt(1 - correlation) for single runs."""
-    found = differences(0.5, seeds=1, noise=0.0, step=0.01, n=2000, pairs=200)
-    assert np.mean(found.width) / np.mean(found.width_apart) == pytest.approx(np.sqrt(0.5), rel=0.02)
 
 
 def test_a_dataset_by_a_loss_scores_as_its_mirror() -> None:
