@@ -16,6 +16,7 @@ from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.scoring.paired import (
     DifferenceNoise,
     difference,
+    difference_in,
     difference_noise,
     mcnemar,
     paired_covariance,
@@ -209,6 +210,20 @@ def test_the_difference_of_single_runs_is_the_paired_one() -> None:
     assert found.p_better == pytest.approx(stats.norm.cdf(0.04 / sd))
     assert found.source == "test"
     assert found.correlation == pytest.approx(np.corrcoef(right)[0, 1])
+
+
+def test_two_models_of_a_grid_are_compared_by_its_metric_and_its_training_noise() -> None:
+    right = answers(np.array([0.6, 0.7, 0.8]), 300, 0.5, 0.01, 2, RNG)
+    kept = {(f"m{m}", "x", s): said(TARGETS, right[m, s]) for m in range(3) for s in range(2)}
+    matrix = Matrix.from_cells({key: METRICS["top1"].value(p) for key, p in kept.items()}, {"x": 300})
+    found = difference_in(matrix, kept.get, "x", "m0", "m2")
+    sides = ([kept[name, "x", s] for s in range(2)] for name in ("m0", "m2"))
+    assert found == difference(*sides, METRICS["top1"], training=pooled_over_runs(list(matrix.values[:, 0])))
+    assert (found.runs, found.source) == ((2, 2), "seeds+test")
+    assert found.p_better > 0.9
+    assert difference_in(matrix, {**kept, ("m2", "x", 1): None}.get, "x", "m0", "m2") is None
+    with pytest.raises(UserError, match="no model m9"):
+        difference_in(matrix, kept, "x", "m0", "m9")
 
 
 def test_a_lower_loss_is_better() -> None:
