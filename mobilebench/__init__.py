@@ -5,7 +5,7 @@ The names below are the public API. Each is imported when it is first used, so t
 | name | what it is |
 |---|---|
 | `Suite`, `load_suite` | a named grid with its protocol, and the one that a params.yaml says |
-| `Matrix`, `load_matrix` | accuracies of a grid, and those of a results folder, a CSV or the published table |
+| `Matrix`, `load_matrix` | results of a grid, and those of a results folder, a CSV or the published table |
 | `xscore` | Eq. 1 to 3 on an array of accuracies |
 | `score` | a matrix as a table of scores with intervals and ranks |
 | `score_experiment` | the same from the checked runs of an MLflow experiment |

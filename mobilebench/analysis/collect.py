@@ -1,4 +1,4 @@
-"""From the tracking server to the score: the grid's records, checked, as one accuracy matrix."""
+"""From the tracking server to the score: the grid's records, checked, as one matrix."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import MetricError, get_metric
-from mobilebench.scoring.measures import TOP1, refusal, signs
+from mobilebench.scoring.measures import TOP1, outside, refusal, signs
 from mobilebench.system.files import read_csv, require_columns, write_csv
 
 if TYPE_CHECKING:
@@ -67,9 +67,8 @@ class Matrix:
             if len(set(ids)) < len(ids) or not ids:
                 raise UserError(f"every {name} of a matrix is named once and there is at least one; found {ids}")
         for d, metric in enumerate(map(get_metric, self.metrics)):
-            low, high = metric.bounds
             part = self.values[:, d]
-            bad = np.argwhere((part < low) | (part > high) | np.isinf(part))
+            bad = np.argwhere(outside(part, metric))
             if bad.size:
                 m, s = bad[0]
                 raise UserError(

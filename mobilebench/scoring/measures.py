@@ -27,22 +27,25 @@ def signs(metrics: Sequence[str]) -> Floats:
     return np.array([1.0 if get_metric(name).higher_is_better else -1.0 for name in metrics])
 
 
-def refusal(value: float, metric: Metric) -> str:
-    """Say that a value is outside the bounds of its metric; empty where it is not, and for NaN."""
+def outside(values: Floats, metric: Metric) -> NDArray[np.bool_]:
+    """Return where values are no possible results of a metric: beyond its bounds, or infinite. NaN is an absent one."""
     low, high = metric.bounds
-    if not (value < low or value > high or np.isinf(value)):
-        return ""
+    return np.asarray((values < low) | (values > high) | np.isinf(values))
+
+
+def refusal(value: float, metric: Metric) -> str:
+    """Say what is wrong with a value that is `outside`."""
     if metric.bounds == (0, 1):
         return f"{metric.title} {value:g} is not a fraction in [0, 1]; divide percent by 100"
+    low, high = metric.bounds
     return f"{metric.title} {value:g} is not in [{low:g}, {high:g}]"
 
 
 def check_values(values: Floats, metrics: Sequence[str]) -> None:
-    """Raise UserError for the first value of [..., M, D] outside the bounds of its dataset's metric."""
-    for column, name in enumerate(metrics):
-        metric, part = get_metric(name), values[..., column]
-        low, high = metric.bounds
-        bad = part[(part < low) | (part > high) | np.isinf(part)]
+    """Raise UserError for a value of [..., M, D] that is no possible result of its dataset's metric."""
+    for column, metric in enumerate(map(get_metric, metrics)):
+        part = values[..., column]
+        bad = part[outside(part, metric)]
         if bad.size:
             raise UserError(refusal(float(bad.flat[0]), metric))
 
@@ -58,7 +61,10 @@ def title(metric: Metric) -> str:
 
 
 def dataset_heads(datasets: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:
-    """Return the datasets as column heads, each with its metric where a table holds several."""
+    """Return the datasets as column heads, each with its metric's id where a table holds several."""
     if len(set(metrics)) == 1:
         return tuple(datasets)
-    return tuple(f"{name} ({title(get_metric(metric))})" for name, metric in zip(datasets, metrics, strict=True))
+    return tuple(
+        f"{name} ({metric}{', %' if get_metric(metric).percent else ''})"
+        for name, metric in zip(datasets, metrics, strict=True)
+    )

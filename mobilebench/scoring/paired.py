@@ -240,6 +240,30 @@ def difference(
     )  # fmt: skip
 
 
+def difference_in(
+    matrix: Matrix, predictions: Kept, dataset: str, a: str, b: str, *, level: float = 0.95
+) -> PairedDifference | None:
+    """Compare two models of a grid on one dataset by its metric; None where a run of theirs has no predictions.
+
+    Training noise is pooled over all models of the dataset, also for two models of single runs where others have more.
+    Raises UserError for an unknown dataset or model, for one without a run, and for predictions of different images.
+    """
+    part = matrix.select(datasets=[dataset])
+    rows = part.select(models=[a, b]).values[:, 0]
+    sides = []
+    for model, values in zip((a, b), rows, strict=True):
+        keys = [(model, dataset, seed) for seed, x in zip(part.seeds, values, strict=True) if np.isfinite(x)]
+        kept = [predictions(key) if callable(predictions) else predictions.get(key) for key in keys]
+        if not keys:
+            raise UserError(f"{model} has no run on {dataset}; there is nothing to compare")
+        sides.append([given for given in kept if given is not None])
+        if len(sides[-1]) < len(keys):
+            return None
+    training = pooled_over_runs(list(part.values[:, 0]))
+    metric = get_metric(part.metrics[0])
+    return difference(sides[0], sides[1], metric, level=level, training=training if training[1] else None)
+
+
 def pooled_over_runs(values: Sequence[Floats]) -> tuple[float, float]:
     """Return (variance of one run, degrees of freedom), pooled over groups of runs of one model on one dataset.
 

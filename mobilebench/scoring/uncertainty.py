@@ -27,9 +27,10 @@ Inside, all values are turned so that the higher is the better (`Matrix.upward`)
 covariance within a dataset.
 
 How well this does: `python -m benchmarks.coverage` and, with shared test images, `python -m benchmarks.paired`, with
-figures in benchmarks/RESULTS.md. On the published table, 95 %
-intervals hold the truth in 95 to 97 % of cases (worst model 90 % and more) at 1.0 to 1.25 times the width they need,
-and what is said with 0.9 is true in 88 to 95 %. Single runs with a training noise of 0.5 point: 85 %, of 1 point: 60 %.
+figures in benchmarks/RESULTS.md. On the published table, 95 % intervals hold the truth in 95 to 97 % of cases (worst
+model 90 % and more) at 1.0 to 1.25 times the width they need, and what is said with 0.9 is true in 88 to 95 %. Single
+runs with a training noise of 0.5 point: 85 %, of 1 point: 60 %. Paired, they hold the truth as often, and the interval
+of a difference is 0.7 to 0.8 times as wide where two models' answers have a correlation of one half.
 
 `dataset_bootstrap` and `leave_one_dataset_out` resample the datasets instead, as if the suite were a sample of visual
 domains. With seven datasets this is wide by nature and says how much the verdict hangs on the choice of the suite.

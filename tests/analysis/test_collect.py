@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -43,6 +44,20 @@ def test_the_scores_are_those_that_score_wrote(tmp_path: Path, lam: float, paper
     assert any("params.yaml has lambda 0.5" in note for note in table.notes) == ((lam, paper) != (0.5, False))
 
 
+def test_the_noise_of_shared_images_is_read_back_with_the_scores(tmp_path: Path) -> None:
+    sd = np.sqrt(TABLE.mean * (1 - TABLE.mean) / TABLE.n_test[None]).T
+    whole = replace(TABLE, test_covariance=sd[:, :, None] * sd[:, None] * (0.6 + 0.4 * np.eye(11)))
+    table = compute_scores(whole)
+    write_scores(ScoredExperiment("mine", "0123456789ab", CheckedRecords((), (), 0), whole, table, ()), tmp_path)
+    _, again = recomputed(tmp_path, PLAIN)
+    assert [row.low for row in again.rows] == pytest.approx([row.low for row in table.rows])
+    assert again.interval_over == "test images (paired), training not rerun"
+    (tmp_path / "noise.csv").unlink()
+    _, apart = recomputed(tmp_path, PLAIN)
+    assert apart.interval_over == "test images (binomial), training not rerun"
+    assert apart.rows[0].low < again.rows[0].low
+
+
 def test_without_a_score_they_are_those_of_params_yaml(tmp_path: Path) -> None:
     wanted = ScoreSettings(lam=0.3, anchors="paper")
     assert scored_with(tmp_path, wanted) == (wanted, "")
@@ -66,7 +81,7 @@ def test_a_score_says_what_it_is_of(tmp_path: Path) -> None:
     origin = read_origin(tmp_path)
     assert origin is not None
     assert (origin.experiment, origin.protocol, origin.lam, origin.anchors) == ("mine", "0123456789ab", 0.2, "grid")
-    assert set(origin.files) == {"accuracy.csv", "xscore.csv"}
+    assert set(origin.files) == {"accuracy.csv", "noise.csv", "xscore.csv"}
 
 
 def test_a_table_changed_after_its_score_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def test_claims_on_the_published_table() -> None:
     output = run("study", "claims", "beyond_imagenet").output
     assert "11 models x 7 datasets" in output
     assert "leans against" in output
-    assert "77 of 77 accuracies are from a single run" in output
+    assert "77 of 77 values are from a single run" in output
     assert "a tenth of its learning rate (released code)" in output
 
 

@@ -93,6 +93,25 @@ def test_an_incomplete_grid_is_reported_with_what_is_absent(inputs: ReportInputs
     assert "1 of 12 cells have no run" in words
 
 
+def test_each_dataset_is_shown_by_its_own_metric(tmp_path: Path) -> None:
+    """Percent or a number as the metric is read; the best is bold, which of a loss is the lowest."""
+    values = np.random.default_rng(5).uniform(0.3, 0.9, (5, 4, 1))
+    values[:, 1] *= 4
+    values[3, 1], values[2, 0] = 0.25, 0.95
+    names = tuple(f"m{i}" for i in range(5)), ("toys", "losses", "grades", "scans")
+    matrix = Matrix(*names, (0,), values, np.full(4, 300), ("top1", "nll", "qwk", "roc_auc"))
+    write_report(tmp_path, ReportInputs(matrix, compute_scores(matrix, draws=20), "t", "t", "h", {}))
+    words = (tmp_path / "report.md").read_text()
+    assert "metric per dataset" in words
+    assert "losses (nll) (n=300)" in words
+    assert "toys (top1, %) (n=300)" in words
+    assert "**0.2500**" in words
+    assert "**95.00 ±" in words
+    assert "test images of losses (nll), grades (qwk), scans (roc_auc) needs the predictions" in words
+    assert "the claims are about top-1; another metric measures losses (nll)" in words
+    assert "nan" not in words
+
+
 def test_names_from_outside_cannot_become_markup(tmp_path: Path) -> None:
     cells = {(f"<b>{i}</b>", d, 0): 0.5 + 0.1 * i + 0.01 * i * k for i in range(4) for k, d in enumerate("xyz")}
     matrix = Matrix.from_cells(cells, dict.fromkeys("xyz", 100))

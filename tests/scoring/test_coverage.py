@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.coverage import Tally, World, drawn_world, simulate, table_3
-from benchmarks.paired import Shared
+from benchmarks.paired import Shared, differences
 from benchmarks.paired import simulate as simulate_shared
 from benchmarks.paired import table_3 as table_3_shared
 
@@ -55,3 +55,23 @@ def test_an_order_called_probable_is_true_as_often_where_models_share_their_imag
     said, true, n = paired.tally.order(0.85, 0.99)
     assert n > 80
     assert true == pytest.approx(said, abs=0.09)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "seeds", "noise", "bound"),
+    [(0.0, 1, 0.0, 0.06), (0.8, 1, 0.0, 0.06), (0.8, 2, 0.005, 0.04), (0.0, 3, 0.005, 0.05)],
+)
+def test_equal_models_are_said_to_differ_in_one_of_twenty_cases(
+    correlation: float, seeds: int, noise: float, bound: float
+) -> None:
+    """n = 1,000 pairs: the standard error of 0.05 is 0.007. Two runs give wide intervals, see the benchmark."""
+    found = differences(correlation, seeds=seeds, noise=noise, step=0.0, n=300, pairs=1000)
+    assert 1 - np.mean(found.inside) <= bound
+    if seeds == 1:
+        assert np.mean(np.array(found.mcnemar) <= 0.05) <= 0.05
+
+
+def test_a_shared_image_narrows_the_interval_of_a_difference() -> None:
+    """By sqrt(1 - correlation) for single runs."""
+    found = differences(0.5, seeds=1, noise=0.0, step=0.01, n=2000, pairs=200)
+    assert np.mean(found.width) / np.mean(found.width_apart) == pytest.approx(np.sqrt(0.5), rel=0.02)

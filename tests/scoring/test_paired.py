@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.paired import answers, differences
+from benchmarks.paired import answers
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import METRICS, Metric
 from mobilebench.evaluation.predictions import Predictions
@@ -16,6 +16,7 @@ from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.scoring.paired import (
     DifferenceNoise,
     difference,
+    difference_in,
     difference_noise,
     mcnemar,
     paired_covariance,
@@ -211,6 +212,20 @@ def test_the_difference_of_single_runs_is_the_paired_one() -> None:
     assert found.correlation == pytest.approx(np.corrcoef(right)[0, 1])
 
 
+def test_two_models_of_a_grid_are_compared_by_its_metric_and_its_training_noise() -> None:
+    right = answers(np.array([0.6, 0.7, 0.8]), 300, 0.5, 0.01, 2, RNG)
+    kept = {(f"m{m}", "x", s): said(TARGETS, right[m, s]) for m in range(3) for s in range(2)}
+    matrix = Matrix.from_cells({key: METRICS["top1"].value(p) for key, p in kept.items()}, {"x": 300})
+    found = difference_in(matrix, kept.get, "x", "m0", "m2")
+    sides = ([kept[name, "x", s] for s in range(2)] for name in ("m0", "m2"))
+    assert found == difference(*sides, METRICS["top1"], training=pooled_over_runs(list(matrix.values[:, 0])))
+    assert (found.runs, found.source) == ((2, 2), "seeds+test")
+    assert found.p_better > 0.9
+    assert difference_in(matrix, {**kept, ("m2", "x", 1): None}.get, "x", "m0", "m2") is None
+    with pytest.raises(UserError, match="no model m9"):
+        difference_in(matrix, kept, "x", "m0", "m9")
+
+
 def test_a_lower_loss_is_better() -> None:
     logits = RNG.normal(size=(300, 5)).astype(np.float32)
     ids = np.array([f"{i}.png" for i in range(300)])
@@ -267,26 +282,6 @@ def test_equal_predictions_do_not_differ() -> None:
     same = difference([said(TARGETS, RIGHT[0])] * 2, [said(TARGETS, RIGHT[0])] * 2, METRICS["top1"])
     assert same.p_better == 0.5
     assert same.low < 0 < same.high
-
-
-@pytest.mark.parametrize(
-    ("correlation", "seeds", "noise", "bound"),
-    [(0.0, 1, 0.0, 0.06), (0.8, 1, 0.0, 0.06), (0.8, 2, 0.005, 0.04), (0.0, 3, 0.005, 0.05)],
-)
-def test_equal_models_are_said_to_differ_in_one_of_twenty_cases(
-    correlation: float, seeds: int, noise: float, bound: float
-) -> None:
-    """n = 1,000 pairs: the standard error of 0.05 is 0.007. Two runs give wide intervals, see the benchmark."""
-    found = differences(correlation, seeds=seeds, noise=noise, step=0.0, n=300, pairs=1000)
-    assert 1 - np.mean(found.inside) <= bound
-    if seeds == 1:
-        assert np.mean(np.array(found.mcnemar) <= 0.05) <= 0.05
-
-
-def test_a_shared_image_narrows_the_interval_of_a_difference() -> None:
-    """By sqrt(1 - correlation) for single runs."""
-    found = differences(0.5, seeds=1, noise=0.0, step=0.01, n=2000, pairs=200)
-    assert np.mean(found.width) / np.mean(found.width_apart) == pytest.approx(np.sqrt(0.5), rel=0.02)
 
 
 def test_a_dataset_by_a_loss_scores_as_its_mirror() -> None:
