@@ -211,6 +211,12 @@ def server(host: str, port: int, allowed_hosts: str | None, database: str | None
     try:
         with termination_as_interrupt(), wanted.running() as child:
             console.print(_welcome(wanted.address, ADMIN, folder), soft_wrap=True)
+            if not wanted.admin_enters():
+                console.print(
+                    f"[yellow]The accounts of this database are older than {folder}: {ADMIN} has the password of the "
+                    "server that made them, in the secrets.json of its folder (--folder starts on that one).[/yellow]",
+                    soft_wrap=True,
+                )
             child.wait()
     except KeyboardInterrupt:
         console.print("stopped")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 WHOLE = "*"
+PROGRAM = "mobilebench"
 _AT_RUN_TIME = {"globals", "vars", "locals", "eval", "exec"}
 _MODULES_AT_RUN_TIME = {"import_module", "__import__"}
 
@@ -55,7 +56,7 @@ def _is_own(top: str) -> bool:
         found = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         return False
-    if found is None or top == "mobilebench":
+    if found is None or top == PROGRAM:
         return False
     places = [
         *(found.submodule_search_locations or ()),
@@ -114,7 +115,9 @@ class _Closure:
             self.reach(Place(place.module, name))
         if names & _AT_RUN_TIME:
             self.reach(Place(place.module, WHOLE))
-        if names & _MODULES_AT_RUN_TIME:
+        # The program's own registry imports what a spec names, and that is among the roots. All of the program instead
+        # would give every network another fingerprint with every edit to a report.
+        if names & _MODULES_AT_RUN_TIME and place.module.partition(".")[0] != PROGRAM:
             self._found[Place(place.module.partition(".")[0], "files")] = _all_of(place.module.partition(".")[0])
 
     def _follow(self, origin: Place) -> None:

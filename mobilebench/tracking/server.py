@@ -6,6 +6,7 @@ an account (MLflow's basic auth). Passwords are drawn at the first start and kep
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -16,7 +17,7 @@ import sys
 import time
 import urllib.request
 import webbrowser
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from urllib.parse import quote
 
 from mobilebench.errors import TrackingError, UserError
 from mobilebench.system.files import write_text
+from mobilebench.system.locks import LockedError, locked
 from mobilebench.tracking.address import DEFAULT_URI, artifact_root, first_contact, shown, sqlite_path
 from mobilebench.tracking.moved import follow_artifacts
 from mobilebench.tracking.postgres import Cluster, free_port
@@ -169,7 +171,28 @@ class Server:
 
     @contextmanager
     def running(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Run it for the block, ready when the block begins; its cluster too. Raises ServerError or PostgresError."""
+        """Run it for the block, ready when the block begins; its cluster too.
+
+        Raises ServerError, for a folder that another server runs on too, or PostgresError.
+        """
+        with self._alone(), self._running() as child:
+            yield child
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder: two servers would share its cluster, and the first to end would stop it for both."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(self.folder / "server.lock", patience=1))
+            except LockedError:
+                raise ServerError(
+                    f"a tracking server runs on {self.folder} already; use that one, or stop it first. One for other "
+                    "runs beside it needs another --folder and --port"
+                ) from None
+            yield
+
+    @contextmanager
+    def _running(self) -> Iterator[subprocess.Popen[bytes]]:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o711)  # its cluster may belong to another user, who passes but does not look
         artifacts = self.folder / "artifacts"
@@ -189,6 +212,22 @@ class Server:
         finally:
             if cluster:
                 cluster.stop()
+
+    def admin_enters(self) -> bool:
+        """Return whether ADMIN's password in this folder is the one that the running server knows.
+
+        It is another one where the database of accounts is older than the folder: MLflow never changes a password.
+        """
+        account = f"{ADMIN}:{load_secrets(self.folder).admin}".encode()
+        request = urllib.request.Request(  # noqa: S310 - our own address
+            f"{self.address}/api/2.0/mlflow/users/get?username={ADMIN}",
+            headers={"Authorization": f"Basic {base64.b64encode(account).decode()}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=20):  # noqa: S310 - likewise
+                return True
+        except OSError:
+            return False
 
     def _cluster(self, secret: Secrets) -> Cluster:
         return Cluster((self.cluster or self.folder / "postgres").resolve(), secret.database, secret.postgres_port)

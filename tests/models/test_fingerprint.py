@@ -296,6 +296,16 @@ def test_code_looked_up_at_run_time_counts_with_its_package(package: Path) -> No
     assert taken() != before
 
 
+@pytest.mark.parametrize("name", ["starnet", "mobilevit", "convnext_canonical", "timm:mobilenetv3_small_050"])
+def test_an_edit_elsewhere_in_the_program_changes_no_network(
+    name: str, built: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each new version, whatever it changed, would have every cell trained again."""
+    before = fingerprint(name, built(name))
+    monkeypatch.setattr("mobilebench.models.source._all_of", lambda package: f"{package}, edited")
+    assert fingerprint(name, built(name)) == before
+
+
 def test_files_beside_the_code_count(package: Path, tmp_path: Path) -> None:
     (package / "scale.json").write_text("1")
     before, kept = taken(), known_fingerprint("ownnet", 4, {}, tmp_path / "kept")

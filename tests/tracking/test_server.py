@@ -189,6 +189,24 @@ def test_a_server_killed_and_started_again_hears_the_rest_in_order(hosted: Hoste
         assert_each_once(hosted.address, "away", 1)
 
 
+def test_a_second_server_on_one_folder_is_refused_and_stops_nothing(hosted: Hosted) -> None:
+    from mobilebench.tracking import Tracker
+
+    second = Server(hosted.server.folder, port=free_port())
+    with pytest.raises(ServerError, match=r"a tracking server runs on .* already"), second.running():
+        pass
+    with account("admin", hosted.secret.admin):
+        assert "Default" not in Tracker(hosted.address).experiments()
+
+
+def test_a_database_whose_accounts_are_older_than_the_folder_is_told(hosted: Hosted) -> None:
+    base = hosted.server._cluster(hosted.secret).url("").rstrip("/")
+    second = Server(hosted.server.folder.with_name("second"), port=free_port(), database=base)
+    with second.running():
+        assert not second.admin_enters()
+    assert hosted.server.admin_enters()
+
+
 def test_a_short_password_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "short")
     with pytest.raises(ServerError, match="fewer than 12"):
