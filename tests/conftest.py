@@ -153,6 +153,17 @@ def store(project: Path, empty_store: Path) -> Path:
 
 
 @pytest.fixture
+def unknown_model() -> Iterator[Callable[[str], None]]:
+    """Return what takes a model out of the registry until the test ends; the order of the others is part of it."""
+    from mobilebench.models.registry import MODELS
+
+    before = dict(MODELS)
+    yield MODELS.__delitem__
+    MODELS.clear()
+    MODELS.update(before)
+
+
+@pytest.fixture
 def ctrl_c_raises() -> Iterator[None]:
     """Ctrl-C as Python hears it, though a shell that started this in the background may have it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -75,7 +75,9 @@ def test_a_suite_is_loaded_and_its_models_are_created(tmp_path: Path) -> None:
 def test_an_experiment_is_scored(project: Path) -> None:
     """From records as a tracking server gives them; a cell that has no finished run is refused by name."""
     runs = [
-        Record(f"run_{m}_{d}", m, d, seed, "p1", f"digest_{d}", 1, "FINISHED", top1, n_test=100, recipe_hash="r1")
+        Record(
+            f"run_{m}_{d}", m, d, seed, "p1", f"digest_{d}", 1, "FINISHED", {"top1": top1}, n_test=100, recipe_hash="r1"
+        )
         for (m, d, seed), top1 in CELLS.items()
     ]
 

@@ -164,7 +164,7 @@ def test_a_name_cannot_be_an_option_or_a_command_of_git(repository: Path, name: 
 def finished(protocol: str, count: int, recipe: str = "") -> list[Details]:
     recipe = recipe or f"recipe of {protocol}"
     records = (
-        Record(f"{protocol}{i}", "m", "d", i, protocol, "digest", 1, "FINISHED", 0.5, 1.0, 100, recipe_hash=recipe)
+        Record(f"{protocol}{i}", "m", "d", i, protocol, "digest", 1, "FINISHED", {"top1": 0.5}, 100, recipe_hash=recipe)
         for i in range(count)
     )
     return [Details(record, {}, {}, "") for record in records]

@@ -34,7 +34,7 @@ from mobilebench.system.layout import PACKED, RESULTS
 from mobilebench.tracking import Tracker, uri
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mobilebench.runs.records import Record
 
@@ -197,13 +197,13 @@ def test_own_images_that_are_not_here_are_explained(
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_the_package_of_an_own_network_is_named(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch, installed: bool
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, unknown_model: Callable[[str], None], installed: bool
 ) -> None:
     spec = replace(MODELS["starnet"], zoo="entry_point", package="nets==1.2", origin=("nets", "build"))
     real = Tracker.run
     tags = dict(Tracker().run(trained.record.run_id).tags) | {"network_package": "nets==1.2"}
     monkeypatch.setattr(Tracker, "run", lambda self, run_id: replace(real(self, run_id), tags=tags))
-    monkeypatch.delitem(MODELS, "starnet")
+    unknown_model("starnet")
     monkeypatch.setattr("mobilebench.models.entry_points", lambda: {"starnet": spec} if installed else {})
     found = plan(Tracker(), trained.record.run_id)
     step = (

@@ -34,7 +34,7 @@ def test_claims_on_results_of_ones_own_carry_no_caveat_about_the_paper(tmp_path:
 
 def test_claims_against_fixed_anchors_say_what_lies_far_outside_them(tmp_path: Path) -> None:
     published = reference.matrix()
-    top1 = published.top1.copy()
+    top1 = published.values.copy()
     top1[:, 0] *= 0.1
     Matrix(published.models, published.datasets, published.seeds, top1, published.n_test).to_csv(tmp_path / "a.csv")
     words = ["study", "claims", "beyond_imagenet", "--matrix", str(tmp_path / "a.csv"), "--anchors"]

@@ -118,7 +118,7 @@ def test_an_entry_point_that_gives_no_metric(installed: Offer, point: tuple[str,
     assert get_metric("top1") is METRICS["top1"]
     with pytest.raises(MetricError, match=message):
         get_metric("mine")
-    with pytest.raises(ValueError, match=r"selection\.metric: the "):
+    with pytest.raises(ValueError, match=r"selection\.best_val\.metric: the "):
         BestVal("mine")
 
 

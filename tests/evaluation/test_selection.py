@@ -88,9 +88,9 @@ def test_what_is_kept_is_the_first_best_of_what_was_trained(history: list[float]
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"metric": "top2"}, "selection.metric: there is no metric 'top2'"),
-        ({"patience": -1}, "selection.patience is -1; allowed: 0"),
-        ({"min_epochs": 0}, "selection.min_epochs is 0; allowed: 1 or more"),
+        ({"metric": "top2"}, "selection.best_val.metric: there is no metric 'top2'"),
+        ({"patience": -1}, "selection.best_val.patience is -1; allowed: 0"),
+        ({"min_epochs": 0}, "selection.best_val.min_epochs is 0; allowed: 1 or more"),
     ],
 )
 def test_a_rule_that_is_none(fields: dict[str, object], message: str) -> None:

@@ -246,7 +246,7 @@ def test_score_reads_the_server_and_refuses_files_of_other_runs(finished: RunCon
     scored = score_experiment(finished.tracker, "tiny", lam=0.5, anchors="grid", results=RESULTS)
     assert scored.matrix.models == ("shufflenet", "starnet")
     assert set(scored.matrix.n_test) == {32}
-    accuracy, scores = write_scores(scored, RESULTS)
+    accuracy, _, scores = write_scores(scored, RESULTS)
     assert accuracy.read_text().count("\n") == 3
     assert scores.exists()
     path = result_path(RESULTS, SHUFFLENET)

@@ -131,7 +131,11 @@ def test_dvc_runs_the_first_stages_of_the_shortest_params(suite: Suite, project:
     assert done.returncode == 0, done.stderr
     again = subprocess.run([*run, "repro", "prepare"], env=environment, capture_output=True, text=True, check=False)
     assert "'prepare@blobs' didn't change, skipping" in again.stdout
-    assert json.loads(Path("results/inputs/score.json").read_text())["score"] == {"anchors": "grid", "lam": 0.5}
+    assert json.loads(Path("results/inputs/score.json").read_text())["score"] == {
+        "anchors": "grid",
+        "lam": 0.5,
+        "metric": None,
+    }
 
 
 def test_prepare_sees_an_image_replaced_by_one_of_the_same_size(suite: Suite, project: Path) -> None:

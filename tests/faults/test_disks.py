@@ -92,8 +92,9 @@ def test_a_result_file_that_cannot_be_written_is_written_later(
 ) -> None:
     real = os.open
 
-    def full(path: Any, *rest: Any) -> int:
-        return real(FULL, os.O_WRONLY) if Path(path).name.startswith(".shufflenet.blobs.0.json") else real(path, *rest)
+    def full(path: Any, *rest: Any, **options: Any) -> int:
+        refused = Path(path).name.startswith(".shufflenet.blobs.0.json")
+        return real(FULL, os.O_WRONLY) if refused else real(path, *rest, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr("mobilebench.system.files.os.open", full)

@@ -11,7 +11,7 @@ from mobilebench.runs.records import Record
 
 
 def record(model: str, dataset: str, params: int, macs: int) -> Record:
-    run = Record(f"{model}{dataset}", model, dataset, 0, "p", "digest", 1, "FINISHED", 0.5, 1.0, 100)
+    run = Record(f"{model}{dataset}", model, dataset, 0, "p", "digest", 1, "FINISHED", {"top1": 0.5}, 100)
     return replace(run, params=params, macs=macs)
 
 

@@ -57,7 +57,7 @@ def test_every_link_inside_a_figure_has_its_target(page: Path) -> None:
 def test_the_page_shows_what_the_markdown_shows(page: Path, inputs: ReportInputs) -> None:
     words, markdown = page.read_text(), page.with_name("report.md").read_text()
     titles = re.findall(r"^## (.*)$", markdown, re.MULTILINE)
-    assert len(titles) == 11
+    assert len(titles) == 12
     assert all(title.replace("'", "&#39;") in words for title in titles)
     assert all(digest in words for digest in inputs.dataset_digests.values())
     assert "augment.cutmix" in words
@@ -90,7 +90,7 @@ def test_an_incomplete_grid_is_reported_with_what_is_absent(inputs: ReportInputs
     write_report(tmp_path, ReportInputs(partial, compute_scores(partial, draws=20), "p", "p", "h", {}))
     words = (tmp_path / "report.md").read_text()
     assert "(absent: toy_shapes)" in words
-    assert "1 of 12 cells have no run" in words
+    assert "2 of 24 cells have no run" in words
 
 
 def test_each_dataset_is_shown_by_its_own_metric(tmp_path: Path) -> None:

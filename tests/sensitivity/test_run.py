@@ -144,12 +144,14 @@ def test_test_images_and_labels_are_never_read(suite: Suite, monkeypatch: pytest
     assert [(e.train_loss, e.val_top1) for e in listener.epochs] == [(e.train_loss, e.val_top1) for e in clean.epochs]
 
 
-def test_a_trial_reads_the_validation_images_where_a_cell_reads_test(suite: Suite) -> None:
+def test_a_trial_reads_the_validation_images_and_has_no_test(suite: Suite) -> None:
     (probed,) = probed_cells(suite, LR)
     data = worker.probe_data(probed.packed, probed.cut)
     test = set(probed.packed.rows("test"))
-    assert not test & (set(data.train.rows) | set(data.test.rows))
-    assert set(data.test.rows) == set(probed.cut.val)
+    assert data.test is None
+    assert data.val is not None
+    assert not test & (set(data.train.rows) | set(data.val.rows))
+    assert set(data.val.rows) == set(probed.cut.val)
 
 
 def test_a_diverged_trial_is_recorded_with_its_reason_and_the_others_go_on(suite: Suite) -> None:

@@ -15,13 +15,12 @@ from mobilebench.cli import main
 from mobilebench.config.suite import Cell
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models import fingerprint
-from mobilebench.models.registry import MODELS
 from mobilebench.runs.records import read_results
 from mobilebench.system.layout import RESULTS
 from mobilebench.tracking import Tracker, uri
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.usefixtures("trained")
 STARNET = Cell("starnet", "blobs", 0)
@@ -96,9 +95,9 @@ def test_models_without_a_run_are_named() -> None:
 
 
 @pytest.fixture
-def _package_gone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _package_gone(monkeypatch: pytest.MonkeyPatch, unknown_model: Callable[[str], None]) -> Iterator[None]:
     """As after uninstalling the package whose entry point offers the network."""
-    monkeypatch.delitem(MODELS, "starnet")
+    unknown_model("starnet")
     fingerprint._known.cache_clear()
     monkeypatch.setattr(TrainingRun, "_train_epochs", None)
     yield
