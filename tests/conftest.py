@@ -53,6 +53,7 @@ SLOW = (
     "report",
     "runs/test_earlier_version.py",
     "scoring/test_coverage.py",
+    "scoring/test_ranking.py",
     "search/test_studies.py",
     "sensitivity/test_run.py",
     "studies/beyond_imagenet/test_built.py",

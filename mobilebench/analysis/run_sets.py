@@ -125,6 +125,13 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
     )
 
 
+def stands_for_runs(name: str, experiments: Collection[str]) -> bool:
+    """Return whether `load_run_set` would find something under this name: it says so of a run and a version unread."""
+    return bool(
+        _RUN.fullmatch(name) or _VERSION.fullmatch(name) or name in experiments or _resolve(name) is not None
+    ) or name.startswith(("experiment:", "git:"))
+
+
 def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
     """Let two sets of runs of one model each be compared although the models differ, under both names."""
     first, second = ({cell.model for cell in run_set.cells} for run_set in (a, b))

@@ -23,7 +23,7 @@ from mobilebench.scoring.paired import (
     pooled_over_runs,
     with_predictions,
 )
-from mobilebench.scoring.uncertainty import _truths, best_source, cell_noise, score_errors, within_noise
+from mobilebench.scoring.uncertainty import best_source, cell_noise, score_errors, truths_behind, within_noise
 from mobilebench.scoring.xscore import Anchors
 
 RNG = np.random.default_rng(0)
@@ -148,7 +148,7 @@ def test_true_values_are_the_textbook_posterior_under_shared_noise() -> None:
         tuple(f"m{i}" for i in range(count)), ("x",), (0,), seen[:, None, None], np.array([10_000]), (), covariance
     )
     noise = cell_noise(matrix, source="test", draws=600, rng=np.random.default_rng(0))
-    drawn = _truths(matrix.upward, noise, np.random.default_rng(1))[:, :, 0]
+    drawn = truths_behind(matrix.upward, noise, np.random.default_rng(1))[:, :, 0]
     gain = spread**2 / (spread**2 + own**2)
     middle = drawn.mean(axis=0)
     assert np.polyfit(seen, middle, 1)[0] == pytest.approx(gain, abs=0.05)
