@@ -77,7 +77,8 @@ def models_meant(a: str, b: str) -> tuple[str, str] | None:
 
     `model:NAME` is a model for certain, and then so is the other name. Plain names are models where both are in
     params.yaml and neither is an experiment, a run, a model version or a git revision. Two names that both are such
-    a thing keep that meaning. Raises UserError where one of them alone is, and for an unknown or repeated model.
+    a thing keep that meaning. Raises UserError where one of them alone is, where only one is a model, and for an
+    unknown or repeated model.
     """
     marked = [name.startswith(PREFIX) for name in (a, b)]
     names = a.removeprefix(PREFIX), b.removeprefix(PREFIX)
@@ -88,17 +89,28 @@ def models_meant(a: str, b: str) -> tuple[str, str] | None:
             raise UserError(
                 f"params.yaml has no model {', '.join(unknown)} to compare; it has {', '.join(models) or 'none'}"
             )
-    elif not set(names) <= set(models):
+    elif not set(names) & set(models):
         return None
     else:
         experiments = Tracker().experiments()
         others = [name for name in names if stands_for_runs(name, experiments)]
         if len(others) == len(names):
             return None
+        strange = [name for name in names if name not in models]
+        if strange and not others:
+            raise UserError(
+                f"{strange[0]!r} is no model of params.yaml, and no run, model version, experiment or git revision; "
+                f"the models are {', '.join(models)}"
+            )
+        if strange:
+            raise UserError(
+                f"a model and a set of runs cannot be compared: {' and '.join(names)}; models are compared with each "
+                f"other ({', '.join(models)})"
+            )
         if others:
             raise UserError(
                 f"{others[0]!r} is a model of params.yaml and an experiment or git revision; write {PREFIX}{a} "
-                f"{PREFIX}{b} to compare the two models, or experiment:{others[0]} or git:{others[0]}"
+                f"{PREFIX}{b} to compare the two models"
             )
     if names[0] == names[1]:
         raise UserError(f"{names[0]} is compared with itself; name two models of {', '.join(models)}")
@@ -122,7 +134,7 @@ def compare_models(suite: Suite, results: Path, a: str, b: str, dataset: str | N
         raise UserError(f"{a} and {b} have no dataset on which both ran{f': {dataset}' if dataset else ''}")
     kept = KeptPredictions(None, results)
     of_cell = kept.by_cell(records)
-    found, paired = {}, set(matrix.select(datasets=both).datasets)
+    found, paired = {}, set(both)
     for name in both:
         exact = difference_in(matrix, of_cell, name, a, b)
         if exact is None and not matrix.paired[matrix.datasets.index(name)]:

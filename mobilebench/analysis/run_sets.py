@@ -126,10 +126,10 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
 
 
 def stands_for_runs(name: str, experiments: Collection[str]) -> bool:
-    """Return whether `load_run_set` would find something under this name: it says so of a run and a version unread."""
-    return bool(
-        _RUN.fullmatch(name) or _VERSION.fullmatch(name) or name in experiments or _resolve(name) is not None
-    ) or name.startswith(("experiment:", "git:"))
+    """Return whether a name has the form of a run, a version or a marked set, or is an experiment or git revision."""
+    marked = name.startswith(("experiment:", "git:"))
+    form = _RUN.fullmatch(name) or _VERSION.fullmatch(name)
+    return bool(marked or form) or name in experiments or _resolve(name) is not None
 
 
 def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:

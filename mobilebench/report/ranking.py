@@ -34,7 +34,7 @@ def ranking_table(ranking: Ranking, costs: Sequence[CostRow]) -> Table:
             _signed(metric, row.behind),
             _between(metric, row.behind_low, row.behind_high, signed=True),
             number(row.above_next, 2),
-            number(row.p_best),
+            number(row.p_best) if not row.p_best < 0.001 else Field("<0.001", row.p_best),
             number(known.params / 1e6 if known else None, 2),
             number(known.macs / 1e6 if known else None, 1),
             *([number(known.latency_ms if known else None, 1)] if latency else []),
