@@ -42,6 +42,7 @@ SLOW = (
     "cli/test_grid.py",
     "cli/test_metrics.py",
     "cli/test_models.py",
+    "cli/test_one_dataset.py",
     "cli/test_sensitivity.py",
     "datasets/packing/test_packed.py",
     "datasets/test_contract.py",

@@ -61,7 +61,7 @@ def ranking(found: Ranking) -> Picture:
         )
     axes.set_yticks(range(len(found.rows)), [row.model for row in found.rows])
     axes.invert_yaxis()
-    axes.set_xlabel(f"test {title(metric)} on {found.dataset}")
+    axes.set_xlabel(f"test {metric.title} on {found.dataset}{' (%)' if metric.percent else ''}")
     axes.grid(visible=False, axis="y")
     told = "Blue and filled: not told apart from the best. " if found.source else ""
     caption = f"{metric.title} of {len(found.rows)} models on {found.dataset}, best on top. {told}{found.intervals}"

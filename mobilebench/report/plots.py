@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.analysis import cost_columns, merit
@@ -170,6 +171,7 @@ def curves_plot(inputs: ReportInputs) -> Picture:
                 label=curve.model if curve.model in best and first else None,
             )  # fmt: skip
             panel.set_ylabel(_read(curve), fontsize=9)
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_title(name)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
@@ -208,10 +210,13 @@ def _pareto_panel(axes: Axes, cost: Floats, of: tuple[Floats, Floats], names: Se
 
 
 def _plain_ticks(axes: Axes, values: Floats) -> None:
-    """Set ticks at 1, 2, 5 times the powers of ten, written as plain numbers."""
+    """Set ticks at 1, 2, 5 times the powers of ten, or more where these are few, written as plain numbers."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    ticks = [m * 10.0**p for p, m in itertools.product(powers, (1, 2, 5)) if low * 0.8 <= m * 10.0**p <= high * 1.25]
+    for steps in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)):
+        ticks = [m * 10.0**p for p, m in itertools.product(powers, steps) if low * 0.8 <= m * 10.0**p <= high * 1.25]
+        if len(ticks) > 2:
+            break
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
 

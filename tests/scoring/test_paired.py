@@ -171,7 +171,9 @@ def test_without_predictions_another_metric_has_no_test_noise() -> None:
     cells = {(m, "x", s): 0.3 + 0.1 * i + 0.01 * s for i, m in enumerate("abcd") for s in range(2)}
     once = Matrix.from_cells({k: v for k, v in cells.items() if not k[2]}, {"x": 100}, {"x": "qwk"})
     assert best_source(once) is None
-    assert any("No interval can be given" in n and "needs the predictions" in n for n in compute_scores(once).notes)
+    notes = compute_scores(once, lam=0.0).notes
+    assert any("No interval can be given" in note and "needs the predictions" in note for note in notes)
+    assert not any("interval" in note for note in compute_scores(once).notes)  # no score, so none to be had of it
     twice = Matrix.from_cells(cells, {"x": 100}, {"x": "qwk"})
     assert best_source(twice) == "seeds"
     with pytest.raises(UserError, match="the noise over test images of x is unknown"):
