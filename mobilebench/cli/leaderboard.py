@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mobilebench.scoring import Matrix, ScoreTable
     from mobilebench.scoring.ranking import Ranking
 
+    Column = tuple[str, list[str]]
+
 
 def show(
     table: ScoreTable,
@@ -95,41 +97,70 @@ def _runs(count: int) -> str:
 
 
 def _print_ranking(ranking: Ranking, costs: Sequence[CostRow]) -> None:
-    """Print a ranking in one table where the width allows it, else in two."""
-    cost = {row.model: row for row in costs if row.model in {row.model for row in ranking.rows}}
-    several = len({row.runs for row in ranking.rows}) > 1
-    together = [(True, True, False), (False, True, False), (False, True, True), (False, several, True)]
-    apart = [(True, True, False), (False, several, False), (False, several, True), (False, False, True)]
-    forms = [(*form, cost) for form in together if cost] + [(*form, {}) for form in apart]
-    for ranks, runs, tight, beside in forms:
-        view = _ranking(ranking, beside, ranks=ranks, runs=runs, tight=tight)
-        if Measurement.get(console, console.options.update(max_width=10_000), view).maximum <= console.width:
-            break
-    console.print(view)
-    if cost and not beside:
-        console.print(_costs(ranking, cost))
+    """Print a ranking in as few tables as the width allows: results, distances to the best and costs stay together."""
+    differ = len({row.runs for row in ranking.rows}) > 1
+    forms = [_tables(ranking, costs, runs=True)] + ([] if differ else [_tables(ranking, costs, runs=False)])
+    for view in min(forms, key=len):
+        console.print(view)
 
 
-def _ranking(ranking: Ranking, costs: Mapping[str, CostRow], *, ranks: bool, runs: bool, tight: bool) -> Table:
-    metric = get_metric(ranking.metric)
-    percent = f"{100 * ranking.level:.0f} %"
-    heads = [
-        *(["rank"] if ranks else []), "model", heading((metric.id,)).replace(", ", "\n"), f"{percent}\ninterval",
-        *(["runs"] if runs else []),
-        "minus\nbest", f"{percent}\ninterval", "P(>\nnext)", *(_cost_heads(costs) if costs else []),
-    ]  # fmt: skip
-    view = _table(*heads, whole=True, tight=tight)
-    for row in ranking.rows:
+def _tables(ranking: Ranking, costs: Sequence[CostRow], *, runs: bool) -> list[Table]:
+    groups = [_results(ranking, runs=runs), *([_distances(ranking)] if len(ranking.rows) > 1 else [])]
+    known = {row.model: row for row in costs}
+    if any(row.model in known for row in ranking.rows):
+        groups.append(_costs(ranking, known))
+    tables: list[list[Column]] = [[]]
+    for group in groups:
+        if tables[-1] and not _fits(_of_columns(ranking, [*tables[-1], *group], tight=True)):
+            tables.append([])
+        tables[-1] += group
+    loose = [_of_columns(ranking, columns, tight=False) for columns in tables]
+    return [
+        view if _fits(view) else _of_columns(ranking, columns, tight=True)
+        for view, columns in zip(loose, tables, strict=True)
+    ]
+
+
+def _fits(view: Table) -> bool:
+    return Measurement.get(console, console.options.update(max_width=10_000), view).maximum <= console.width
+
+
+def _of_columns(ranking: Ranking, columns: Sequence[Column], *, tight: bool) -> Table:
+    view = _table("model", *(head for head, _ in columns), whole=True, tight=tight)
+    for k, row in enumerate(ranking.rows):
         name = f"[bold]{row.model}[/bold]" if row.may_be_best and ranking.source else row.model
-        behind = math.isfinite(row.behind_low) or row is not ranking.rows[0]
-        view.add_row(
-            *([str(row.rank)] if ranks else []), name, metric.show(row.value), _between(metric, row.low, row.high),
-            *([str(row.runs)] if runs else []), _behind(metric, row.behind) if behind else "-",
-            _between(metric, row.behind_low, row.behind_high, signed=True),
-            f"{row.above_next:.2f}" if math.isfinite(row.above_next) else "-",
-            *(_cost_cells(costs.get(row.model), costs) if costs else []),
-        )  # fmt: skip
+        view.add_row(name, *(cells[k] for _, cells in columns))
     return view
+
+
+def _results(ranking: Ranking, *, runs: bool) -> list[Column]:
+    metric, rows = get_metric(ranking.metric), ranking.rows
+    return [
+        ("test\n%" if metric.percent else "test", [metric.show(row.value) for row in rows]),
+        (f"{100 * ranking.level:.0f} %\ninterval", [_between(metric, row.low, row.high) for row in rows]),
+        *([("runs", [str(row.runs) for row in rows])] if runs else []),
+    ]
+
+
+def _distances(ranking: Ranking) -> list[Column]:
+    metric, rows = get_metric(ranking.metric), ranking.rows
+    ends = [_between(metric, row.behind_low, row.behind_high, signed=True) for row in rows]
+    return [
+        ("minus\nbest", ["-", *(_behind(metric, row.behind) for row in rows[1:])]),
+        (f"{100 * ranking.level:.0f} %\ninterval", ends),
+        ("P(>\nnext)", [f"{row.above_next:.2f}" if math.isfinite(row.above_next) else "-" for row in rows]),
+    ]
+
+
+def _costs(ranking: Ranking, costs: Mapping[str, CostRow]) -> list[Column]:
+    rows = [costs.get(row.model) for row in ranking.rows]
+    columns = [
+        ("params\nM", [f"{row.params / 1e6:.2f}" if row else "-" for row in rows]),
+        ("MACs\nM", [f"{row.macs / 1e6:.{0 if row.macs >= 1e7 else 1}f}" if row else "-" for row in rows]),
+    ]
+    if any(row and row.latency_ms for row in rows):
+        columns.append(("ms", [f"{row.latency_ms:.1f}" if row and row.latency_ms else "-" for row in rows]))
+    return columns
 
 
 def _behind(metric: Metric, value: float) -> str:
@@ -140,26 +171,6 @@ def _between(metric: Metric, low: float, high: float, *, signed: bool = False) -
     if not math.isfinite(low):
         return "-"
     return f"{short(metric, low, signed=signed)} to {short(metric, high, signed=signed)}"
-
-
-def _costs(ranking: Ranking, costs: Mapping[str, CostRow]) -> Table:
-    view = _table("model", *_cost_heads(costs), whole=True)
-    for row in ranking.rows:
-        view.add_row(row.model, *_cost_cells(costs.get(row.model), costs))
-    return view
-
-
-def _cost_heads(costs: Mapping[str, CostRow]) -> list[str]:
-    return ["params\nM", "MACs\nM", *(["ms"] if any(row.latency_ms for row in costs.values()) else [])]
-
-
-def _cost_cells(row: CostRow | None, costs: Mapping[str, CostRow]) -> list[str]:
-    timed = any(other.latency_ms for other in costs.values())
-    if row is None:
-        return ["-"] * (2 + timed)
-    macs = row.macs / 1e6
-    latency = [f"{row.latency_ms:.1f}" if row.latency_ms else "-"] if timed else []
-    return [f"{row.params / 1e6:.2f}", f"{macs:.0f}" if macs >= 10 else f"{macs:.1f}", *latency]
 
 
 def _scores(table: ScoreTable) -> Table:
