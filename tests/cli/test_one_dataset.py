@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +20,7 @@ from mobilebench.runs.records import predictions_path, read_results
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.system.layout import RESULTS
 
-if TYPE_CHECKING:
-    from pathlib import Path
+README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def call(*words: str, code: int = 0) -> str:
@@ -91,6 +90,22 @@ def test_one_dataset_from_the_score_to_the_fastest(trained: Path) -> None:
     assert "taken for tested" not in call("compare", "shufflenet", "starnet")  # noise.csv pairs them still
 
 
+def test_the_commands_of_the_readme(trained: Path) -> None:
+    """Those of its paragraph on one dataset, one after the other; what profiling measures is written by hand."""
+    paragraph = README.split("### One dataset of your own")[1].split("###")[0]
+    commands = re.findall(r"^\$ mobilebench ([^#\n]*)", paragraph, re.MULTILINE)
+    assert len(commands) == 4
+    call("score")
+    for command in commands:
+        if command.strip() == "models profile":
+            rows = "\n".join(f"{record.model},1,1,19.5" for record in read_results(RESULTS))
+            (trained / "results/cost.csv").write_text(f"model,params,macs,latency_ms\n{rows}\n")
+        else:
+            assert "starnet" in call(*command.split())
+    assert call("report").startswith("results/report.md")
+    assert (trained / "results/report.md").read_text().startswith("# tiny\n")
+
+
 def test_names_that_are_models_and_something_else(trained: Path) -> None:
     call("score")
     assert "is compared with itself" in call("compare", "model:starnet", "model:starnet", code=2)
@@ -111,8 +126,6 @@ def test_names_that_are_models_and_something_else(trained: Path) -> None:
 
 def _rename(experiment: str) -> None:
     """Deliver the finished cells to an experiment of this name, as a project of that name would."""
-    from pathlib import Path
-
     params = Path("params.yaml")
     before = params.read_text()
     params.write_text(before.replace("experiment: tiny", f"experiment: {experiment}"))
