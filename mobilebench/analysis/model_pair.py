@@ -165,6 +165,7 @@ def _notes(found: Mapping[str, PairedDifference], paired: set[str]) -> list[str]
         names = {name for name, row in found.items() if row.source == source}
         if names:
             notes.append(f"{_named(names, found)}{words}.")
+    notes = [f"{note[0].upper()}{note[1:]}" for note in notes] if len(found) == 1 else notes
     rights = {name: row.only_right for name, row in found.items() if row.only_right}
     for name, (only_a, only_b) in rights.items():
         notes.append(f"{name}: A alone is right on {only_a} test images, B alone on {only_b} (exact McNemar test).")
@@ -172,5 +173,7 @@ def _notes(found: Mapping[str, PairedDifference], paired: set[str]) -> list[str]
 
 
 def _named(names: set[str], found: Mapping[str, PairedDifference]) -> str:
-    """Return the datasets that a sentence is about, in order, or that it is about all."""
-    return "All datasets: " if len(names) == len(found) > 1 else f"{', '.join(n for n in found if n in names)}: "
+    """Return the datasets that a sentence is about, in order, or that it is about all; "" where there is one."""
+    if len(found) == 1:
+        return ""
+    return "All datasets: " if len(names) == len(found) else f"{', '.join(n for n in found if n in names)}: "

@@ -39,6 +39,8 @@ def compare(a: str, b: str, anchors: str, lam: float, dataset: str | None, out: 
 
     pair = models_meant(a, b)
     if pair is not None:
+        if anchors != "common" or lam != 0.5:
+            raise UserError("two models are compared by each dataset's metric; --anchors and --lambda are for xScores")
         _compare_models(*pair, dataset, out)
         return
     if dataset is not None:

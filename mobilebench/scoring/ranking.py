@@ -123,6 +123,8 @@ class Ranking:
         how = f"{images}multiple comparisons with the best (Hsu 1981), corrected for all {count} models"
         if len(group) == 1:
             return f"{best} is told apart from all {count - 1} others: it is the best with {sure} confidence ({how})."
+        if len(group) == count:
+            return f"Cannot be told apart from the best, with {sure} confidence: all {count} models ({how})."
         return (
             f"Cannot be told apart from the best: {', '.join(group)}. With {sure} confidence the truly best of the "
             f"{count} models is among these {len(group)} ({how})."

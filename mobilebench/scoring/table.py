@@ -282,7 +282,7 @@ def _notes(matrix: Matrix, result: XScore) -> tuple[str, ...]:
     runs = matrix.counts[matrix.counts > 0]
     if len(matrix.datasets) == 1:
         notes.append("One dataset only: the variance across datasets, and with it xScore, is undefined.")
-    if flat:
+    if flat and len(matrix.datasets) > 1:
         notes.append(f"No scale on {', '.join(flat)}: all models have the same value there, so no xScore exists.")
     if absent:
         effect = (

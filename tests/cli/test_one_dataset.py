@@ -112,6 +112,7 @@ def test_names_that_are_models_and_something_else(trained: Path) -> None:
     assert "'starnett' is no model of params.yaml" in flat(call("compare", "starnett", "shufflenet", code=2))
     assert "no model birdnet to compare" in flat(call("compare", "model:starnet", "birdnet", code=2))
     assert "a model and a set of runs cannot be compared" in flat(call("compare", "starnet", "tiny", code=2))
+    assert "are for xScores" in flat(call("compare", "starnet", "shufflenet", "--lambda", "0.2", code=2))
     assert "--dataset is for two models" in flat(call("compare", "tiny", "tiny", "--dataset", "blobs", code=2))
     assert "1 models" not in call("compare", "tiny", "tiny")
 
