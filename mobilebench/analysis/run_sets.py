@@ -125,6 +125,13 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
     )
 
 
+def stands_for_runs(name: str, experiments: Collection[str]) -> bool:
+    """Return whether a name has the form of a run, a version or a marked set, or is an experiment or git revision."""
+    marked = name.startswith(("experiment:", "git:"))
+    form = _RUN.fullmatch(name) or _VERSION.fullmatch(name)
+    return bool(marked or form) or name in experiments or _resolve(name) is not None
+
+
 def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
     """Let two sets of runs of one model each be compared although the models differ, under both names."""
     first, second = ({cell.model for cell in run_set.cells} for run_set in (a, b))

@@ -33,7 +33,7 @@ COMMANDS = {
     "report": _Entry("mobilebench.cli.score:report", "Write the report from the score's results."),
     "sensitivity": _Entry("mobilebench.cli.sensitivity:sensitivity", "Probe how much the protocol decides."),
     "inspect": _Entry("mobilebench.cli.inspect:inspect", "Show what one cell got right and wrong."),
-    "compare": _Entry("mobilebench.cli.runs:compare", "Compare experiments, runs, versions or git revisions."),
+    "compare": _Entry("mobilebench.cli.runs:compare", "Compare models, experiments, runs or git revisions."),
     "reproduce": _Entry("mobilebench.cli.runs:reproduce", "Print how to make a run's number again."),
     "register": _Entry("mobilebench.cli.runs:register", "Make finished cells versions of registered models."),
     "inputs": _Entry("mobilebench.cli.pipeline:inputs", "Write what the stages of dvc.yaml depend on."),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,13 +24,70 @@ if TYPE_CHECKING:
     "--anchors", type=click.Choice(["common", "paper"]), default="common", help="What normalises an accuracy."
 )
 @click.option("--lambda", "lam", type=click.FloatRange(0, 1), default=0.5, help="Weight of the variance.")
+@click.option("--dataset", help="Of two models: this dataset alone.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results/compare"), show_default=True)
-def compare(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
+def compare(a: str, b: str, anchors: str, lam: float, dataset: str | None, out: Path) -> None:
     """Compare A and B: experiments, run ids, model versions (mobilebench.model.dataset@best) or git revisions.
 
     experiment:NAME@HASH is the grid of one protocol where an experiment has runs of several. Differences are B - A over
     the cells that both have, paired over seeds. Writes a CSV and a slope chart to --out.
+
+    Two models of params.yaml are compared on the results of the last score, per dataset, paired over the test images;
+    model:NAME where a name could also be another thing.
     """
+    from mobilebench.analysis.model_pair import models_meant
+
+    pair = models_meant(a, b)
+    if pair is not None:
+        if anchors != "common" or lam != 0.5:
+            raise UserError("two models are compared by each dataset's metric; --anchors and --lambda are for xScores")
+        _compare_models(*pair, dataset, out)
+        return
+    if dataset is not None:
+        raise UserError("--dataset is for two models of params.yaml; write model:NAME if these are some")
+    _compare_sets(a, b, anchors, lam, out)
+
+
+def _compare_models(a: str, b: str, dataset: str | None, out: Path) -> None:
+    from mobilebench.analysis.model_pair import compare_models
+    from mobilebench.cli.console import console, plain_table
+    from mobilebench.evaluation.metrics import get_metric
+    from mobilebench.execution.suites import open_suite
+    from mobilebench.scoring.measures import dataset_heads, short
+    from mobilebench.system.layout import RESULTS
+
+    with console.status("reading predictions"):
+        found = compare_models(open_suite(networks=False), RESULTS, a, b, dataset)
+    for problem in found.problems:
+        console.print(f"[yellow]{problem}[/yellow]", soft_wrap=True)
+    console.print(f"A = {a}, B = {b} in experiment {found.experiment!r}, test results", soft_wrap=True)
+    metrics = [row.metric for row in found.differences.values()]
+    heads = dataset_heads(list(found.differences), metrics)
+    with_mcnemar = any(row.only_right for row in found.differences.values())
+    name = f"{get_metric(metrics[0]).title}{' %' if get_metric(metrics[0]).percent else ''}"
+    view = plain_table()
+    view.add_column(name if len(set(metrics)) == 1 else "", overflow="fold")
+    sure = f"{next(iter(found.differences.values())).level:.0%}".replace("%", " %")
+    for head in ("A", "B", "B - A", f"{sure}\ninterval", "P(B\nbetter)", "runs", *(["McNemar\np"] * with_mcnemar)):
+        view.add_column(head, justify="right", no_wrap=True)
+    for head, row in zip(heads, found.differences.values(), strict=True):
+        metric = get_metric(row.metric)
+        known = math.isfinite(row.low)
+        runs = str(row.runs[0]) if row.runs[0] == row.runs[1] else f"{row.runs[0]}, {row.runs[1]}"
+        view.add_row(
+            head, metric.show(row.a), metric.show(row.b),
+            ("+" if row.difference > 0 else "") + metric.show(row.difference),
+            f"{short(metric, row.low, signed=True)} to {short(metric, row.high, signed=True)}" if known else "-",
+            f"{row.p_better:.2f}" if known else "-", runs,
+            *([f"{row.mcnemar_p:.3f}" if row.only_right else "-"] * with_mcnemar),
+        )  # fmt: skip
+    console.print(view)
+    for note in found.notes:
+        console.print(note, soft_wrap=True)
+    console.print(f"Written: {found.to_csv(out / 'models.csv')}")
+
+
+def _compare_sets(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     from mobilebench.analysis.compare import compare as compare_matrices
     from mobilebench.analysis.kept import KeptPredictions
     from mobilebench.analysis.run_sets import changes, kept_of_both, load_run_set, match_models, unknown

@@ -38,6 +38,7 @@ def score(
     With --metric, of runs that did not record it, it is computed from the predictions that they kept.
     """
     from mobilebench.analysis.collect import score_experiment, write_scores
+    from mobilebench.analysis.costs import costs_of
     from mobilebench.analysis.origins import mixture
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
@@ -77,14 +78,24 @@ def score(
     if differences := mixture(scored.made_with):
         console.print(f"[yellow]{differences}[/yellow]", soft_wrap=True)
     paths = write_scores(scored, RESULTS)
-    show(scored.table, scored.matrix, f"{name}, protocol {scored.protocol_hash}")
+    costs = costs_of(RESULTS, scored.checked.records) or ()
+    show(scored.table, scored.matrix, f"{name}, protocol {scored.protocol_hash}", costs)
     console.print("Written: " + ", ".join(str(path) for path in paths))
 
 
 @click.command()
-def leaderboard() -> None:
-    """Print the leaderboard of results/accuracy.csv again, with the lambda and anchors that score used."""
+@click.option("--dataset", help="The models of this dataset alone, best first, instead of the xScores.")
+@click.option(
+    "--under-ms", type=click.FloatRange(0, min_open=True),
+    help="Only models that take less for one image, by results/cost.csv.",
+)  # fmt: skip
+def leaderboard(dataset: str | None, under_ms: float | None) -> None:
+    """Print the leaderboard of results/accuracy.csv again, with the lambda and anchors that score used.
+
+    Of one dataset: its models, best first, how far each is behind the best, and which cannot be told apart from it.
+    """
     from mobilebench.analysis.collect import SETTING_OF, raise_if_stale, read_origin, recomputed
+    from mobilebench.analysis.costs import costs_of, within_budget
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
     from mobilebench.config.suite import ScoreSettings
@@ -95,19 +106,27 @@ def leaderboard() -> None:
     name, suite = _settings(None)
     assert suite is not None
     origin = read_origin(RESULTS)
-    if origin is not None and origin.experiment != name:
-        matrix, table = recomputed(RESULTS, ScoreSettings(lam=origin.lam, anchors=SETTING_OF[origin.anchors]))
+    is_other = origin is not None and origin.experiment != name
+    settings = ScoreSettings(lam=origin.lam, anchors=SETTING_OF[origin.anchors]) if origin and is_other else suite.score
+    matrix, table = recomputed(RESULTS, settings)
+    scored = set(read_csv(RESULTS / "accuracy.csv", ("run_id",))["run_id"])
+    records = [record for record in read_results(RESULTS) if record.run_id in scored]
+    protocol = origin.protocol if origin else suite.protocol.hash
+    if is_other:
         console.print(
             f"[yellow]The results here are of {origin}. For params.yaml's experiment {name!r}, run `mobilebench "
             "score`.[/yellow]",
             soft_wrap=True,
         )
-        show(table, matrix, f"{origin.experiment}, protocol {origin.protocol}")
-        return
-    matrix, table = recomputed(RESULTS, suite.score)
-    scored = set(read_csv(RESULTS / "accuracy.csv", ("run_id",))["run_id"])
-    raise_if_stale((record for record in read_results(RESULTS) if record.run_id in scored), suite)
-    show(table, matrix, f"{name}, protocol {origin.protocol if origin else suite.protocol.hash}")
+    else:
+        raise_if_stale(records, suite)
+    title = f"{origin.experiment if origin else name}, protocol {protocol}"
+    models = None
+    if under_ms is not None:
+        models, measured = within_budget(RESULTS, matrix.models, under_ms)
+        title = f"{title}: {len(models)} of {len(matrix.models)} models under {under_ms:g} ms"
+        console.print(f"Latency of one image: {measured or 'see results/cost.csv'}.", soft_wrap=True)
+    show(table, matrix, title, costs_of(RESULTS, records) or (), dataset=dataset, models=models)
 
 
 @click.command()

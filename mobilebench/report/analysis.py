@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilebench.errors import UserError
+from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.effects import element_effects, lambda_swaps, pareto_front
+from mobilebench.scoring.measures import title
 from mobilebench.scoring.proxy import all_proxies
 from mobilebench.scoring.subsets import (
     all_subsets,
@@ -23,7 +27,7 @@ from mobilebench.scoring.xscore import xscore
 from mobilebench.studies.beyond_imagenet.claims import check_claims
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,9 +47,15 @@ def between(low: float, high: float, digits: int = 3) -> Field:
 
 
 def claims_table(context: Context) -> Table:
-    """Return the paper's claims with verdict and evidence."""
+    """Return the paper's claims with verdict and evidence.
+
+    Raises UserError where none of them can be tested on this grid.
+    """
+    claims = check_claims(context)
+    if all(claim.verdict == "not testable" for claim in claims):
+        raise UserError(f"none of the paper's claims can be tested on this grid: {claims[0].notes[0]}")
     rows = []
-    for claim in check_claims(context):
+    for claim in claims:
         evidence = [f"For: {line}." for line in claim.pro] + [f"Against: {line}." for line in claim.contra]
         evidence += [f"Note: {line}." for line in claim.notes]
         rows.append((text(claim.statement), text(claim.verdict), text("\n".join(evidence)), text(claim.rule)))
@@ -253,11 +263,46 @@ def swaps_table(scores: ScoreTable) -> Table:
     return Table("lambda_swaps", caption, ("lambda", "ahead below", "ahead above"), rows)
 
 
+@dataclass(frozen=True)
+class Merit:
+    """What a cost is held against: xScore, or the results on the one dataset there is."""
+
+    title: str
+    """Its name, with "%" where it is shown in percent."""
+    shown: Mapping[str, float]
+    """{model: the value as a person reads it}; models without one are left out."""
+    upward: Mapping[str, float]
+    """{model: the same, turned where a lower value is better}."""
+    digits: int
+    """Digits behind the point."""
+
+
+def merit(inputs: ReportInputs) -> Merit | None:
+    """Return what costs are held against; None for several datasets without an xScore."""
+    matrix, scores = inputs.matrix, inputs.scores
+    if scores.has_scores:
+        found = {row.model: row.score for row in scores.rows if row.rank is not None}
+        return Merit("xScore", found, found, 3)
+    if len(matrix.datasets) > 1:
+        return None
+    metric = get_metric(matrix.metrics[0])
+    values = {m: float(v) for m, v in zip(matrix.models, matrix.mean[:, 0], strict=True) if np.isfinite(v)}
+    shown = {name: value * (100 if metric.percent else 1) for name, value in values.items()}
+    upward = {name: value * float(matrix.signs[0]) for name, value in shown.items()}
+    return Merit(f"test {title(metric)}", shown, upward, 2 if metric.percent else 4)
+
+
 def cost_table(inputs: ReportInputs, costs: tuple[CostRow, ...]) -> Table:
-    """Return the cost and the score of each model; bold where no other model is both cheaper and better."""
-    scores = dict(zip(inputs.scores.models, inputs.scores.xscore.score, strict=True))
-    known = [row for row in costs if row.model in scores]
-    score = np.array([scores[row.model] for row in known])
+    """Return the cost of each model and how good it is; bold where no other model is both cheaper and better.
+
+    The best stand first. How good: see `merit`.
+    """
+    what = merit(inputs)
+    upward = what.upward if what else {}
+    known = [row for row in costs if row.model in inputs.matrix.models]
+    if what and not inputs.scores.has_scores:
+        known.sort(key=lambda row: -upward.get(row.model, -np.inf))
+    score = np.array([upward.get(row.model, np.nan) for row in known])
     fronts = [pareto_front(values, score) for values in cost_columns(known)]
     rows = []
     for k, row in enumerate(known):
@@ -265,20 +310,22 @@ def cost_table(inputs: ReportInputs, costs: tuple[CostRow, ...]) -> Table:
             number(row.latency_ms, 1, strong=bool(fronts[2][k])) if row.latency_ms else Field("not measured", np.nan)
         )
         rows.append((
-            text(row.model), number(float(score[k])),
+            text(row.model), *([number(what.shown.get(row.model), what.digits)] if what else []),
             _millions(row.params, row.params_range, 2, strong=bool(fronts[0][k])),
             _millions(row.macs, row.macs_range, 0, strong=bool(fronts[1][k])), latency,
         ))  # fmt: skip
     notes = sorted({row.latency_note for row in known if row.latency_ms and row.latency_note})
     ranges = any(row.params_range or row.macs_range for row in known)
-    caption = "Bold: on the Pareto front of that cost and xScore. MACs are multiply-adds. "
+    caption = f"Bold: on the Pareto front of that cost and {what.title}. " if what else ""
+    caption += "MACs are multiply-adds. "
     if ranges:
         caption += (
             "Brackets: fewest to most where a model's cost differs between datasets by more than 5 %, beside their mean"
             " or what was profiled, which is what the front takes. "
         )
     caption += "Latency: " + "; ".join(notes) + "." if notes else "Latency was not measured."
-    return Table("cost", caption, ("model", "xScore", "params (M)", "MACs (M)", "latency (ms)"), tuple(rows))
+    columns = ("model", *([what.title] if what else []), "params (M)", "MACs (M)", "latency (ms)")
+    return Table("cost", caption, columns, tuple(rows))
 
 
 def _millions(value: int, span: tuple[int, int] | None, digits: int, *, strong: bool) -> Field:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections import defaultdict
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilebench.analysis.collect import raise_if_other, raise_if_stale, read_origin, recomputed
+from mobilebench.analysis.costs import costs_of
 from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.analysis.origins import origins
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
-from mobilebench.models.cost.cost_file import CostRow, read_costs
 from mobilebench.report.inputs import Curve, ReportInputs, RunRef
 from mobilebench.studies.beyond_imagenet.built import built_elements
 from mobilebench.system.files import read_csv
 from mobilebench.system.layout import PACKED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from mobilebench.config.suite import Suite
     from mobilebench.runs.records import Record
@@ -53,7 +52,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         made_with=origins(run.tags for run in taken),
         runs={(r.model, r.dataset, r.seed): RunRef(r.run_id, tracker.run_url(r.run_id)) for r in records},
         curves=tuple(_curve(tracker, record) for record in records),
-        costs=_costs(results, records),
+        costs=costs_of(results, records),
         elements=elements.flags if any(elements.flags.values()) else None,
         element_notes=elements.notes,
         element_remarks=elements.remarks,
@@ -89,29 +88,3 @@ def _curve(tracker: Tracker, record: Record) -> Curve:
     points = found[f"{split}_{record.metric}"]
     epochs, values = zip(*points, strict=True) if points else ((), ())
     return Curve(record.model, record.dataset, record.seed, tuple(epochs), tuple(values), record.metric, split)
-
-
-def _costs(results: Path, records: list[Record]) -> tuple[CostRow, ...] | None:
-    """Return each model's cost: from cost.csv where it was profiled (with its latency), else as its runs counted.
-
-    The head differs with the class count of the dataset, and a suite may build another variant for some datasets. Up
-    to 5 % of difference the first dataset's count stands for all; beyond, the mean over datasets with its range.
-    """
-    profiled = {row.model: row for row in read_costs(results / "cost.csv")} if (results / "cost.csv").exists() else {}
-    counted: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
-    for record in records:
-        if record.params and record.macs:
-            counted[record.model].setdefault(record.dataset, (record.params, record.macs))
-    rows = []
-    for model, by_dataset in sorted(counted.items()):
-        (params, params_range), (macs, macs_range) = map(_over_datasets, zip(*by_dataset.values(), strict=True))
-        row = profiled.get(model, CostRow(model, params, macs))
-        rows.append(replace(row, params_range=params_range, macs_range=macs_range))
-    return tuple(rows) or None
-
-
-def _over_datasets(counts: Sequence[int]) -> tuple[int, tuple[int, int] | None]:
-    low, high = min(counts), max(counts)
-    if high <= 1.05 * low:
-        return counts[0], None
-    return round(sum(counts) / len(counts)), (low, high)

@@ -23,7 +23,10 @@ CURVE_COLUMNS = ("cell", "model", "dataset", "seed", "split", "metric", "epoch",
 
 
 def write_metrics(path: Path, inputs: ReportInputs) -> Path:
-    """Write every model's xScore, G and V and the size of the grid; an undefined number is left out, JSON has none."""
+    """Write every model's xScore, G and V, its result on each dataset, and the size of the grid.
+
+    An undefined number is left out, JSON has none.
+    """
     scored = {
         row.model: {"xscore": row.score, "g": row.g, "v": row.v}
         for row in inputs.scores.rows
@@ -36,7 +39,11 @@ def write_metrics(path: Path, inputs: ReportInputs) -> Path:
         "seeds": len(matrix.seeds),
         "cells_absent": len(matrix.absent),
     }
-    return write_text(path, json.dumps({"grid": grid, "models": scored}, indent=2) + "\n")
+    results = {
+        dataset: {m: float(v) for m, v in zip(matrix.models, column, strict=True) if math.isfinite(v)}
+        for dataset, column in zip(matrix.datasets, matrix.mean.T, strict=True)
+    }
+    return write_text(path, json.dumps({"grid": grid, "models": scored, "results": results}, indent=2) + "\n")
 
 
 def write_plots(folder: Path, inputs: ReportInputs, dataset: str) -> tuple[Path, ...]:

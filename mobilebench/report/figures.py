@@ -8,16 +8,16 @@ import numpy as np
 
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, Picture, canvas, styled
-from mobilebench.scoring.measures import dataset_heads, heading, title
+from mobilebench.scoring.measures import dataset_heads, heading, short, title
 
 if TYPE_CHECKING:
     import matplotlib as mpl
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from mobilebench.evaluation.metrics import Metric
     from mobilebench.report.inputs import ReportInputs
     from mobilebench.scoring import ScoreTable
+    from mobilebench.scoring.ranking import Ranking
 
 WIDTH = 5.2  # inches: as wide as a phone's screen at the size of its text
 
@@ -46,6 +46,29 @@ def leaderboard(inputs: ReportInputs) -> Picture:
 
 
 @styled()
+def ranking(found: Ranking) -> Picture:
+    """Return every model's result on one dataset with its interval, best on top; those that may be the best in blue."""
+    metric = get_metric(found.metric)
+    scale = 100 if metric.percent else 1
+    figure, (axes,) = canvas(WIDTH, 0.9 + 0.27 * len(found.rows))
+    for place, row in enumerate(found.rows):
+        colour = BLUE if row.may_be_best else MUTED
+        if np.isfinite(row.low):
+            axes.plot([row.low * scale, row.high * scale], [place, place], color=colour, linewidth=2.2,
+                      solid_capstyle="round")  # fmt: skip
+        axes.plot(
+            row.value * scale, place, "o", color=INK, markersize=5, markerfacecolor=INK if row.may_be_best else "none"
+        )
+    axes.set_yticks(range(len(found.rows)), [row.model for row in found.rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"test {metric.title} on {found.dataset}{' (%)' if metric.percent else ''}")
+    axes.grid(visible=False, axis="y")
+    told = "Blue and filled: not told apart from the best. " if found.source else ""
+    caption = f"{metric.title} of {len(found.rows)} models on {found.dataset}, best on top. {told}{found.intervals}"
+    return Picture(f"ranking_{found.dataset}", caption, figure)
+
+
+@styled()
 def heat_map(inputs: ReportInputs) -> Picture:
     """Return the matrix: each result as people read it, coloured by its place between the anchors of its dataset."""
     scores, matrix = inputs.scores, inputs.matrix
@@ -55,7 +78,7 @@ def heat_map(inputs: ReportInputs) -> Picture:
     figure, (axes,) = canvas(WIDTH, 1.2 + 0.27 * len(order))
     mesh = axes.pcolormesh(np.clip(shade, 0, 1), cmap="cividis", vmin=0, vmax=1, edgecolors="none")
     for (i, j), value in np.ndenumerate(values):
-        words = "absent" if np.isnan(value) else _short(metrics[j], float(value))
+        words = "absent" if np.isnan(value) else short(metrics[j], float(value))
         axes.text(
             j + 0.5, i + 0.5, words, ha="center", va="center", fontsize=8, color=_on(mesh.cmap, float(shade[i, j]))
         )
@@ -124,11 +147,6 @@ def axis(inputs: ReportInputs, dataset: str) -> tuple[str, NDArray[np.float64]]:
     at = inputs.matrix.datasets.index(dataset)
     metric = get_metric(inputs.matrix.metrics[at])
     return f"test {title(metric)} on {dataset}", inputs.matrix.mean[:, at] * (100 if metric.percent else 1)
-
-
-def _short(metric: Metric, value: float) -> str:
-    """Return a value with one digit less than `Metric.show`, for a small square."""
-    return f"{100 * value:.1f}" if metric.percent else f"{value:.3f}"
 
 
 def runs_line(inputs: ReportInputs) -> str:

@@ -7,9 +7,10 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from mobilebench.evaluation.metrics import get_metric
-from mobilebench.report.analysis import cost_columns
+from mobilebench.report.analysis import cost_columns, merit
 from mobilebench.report.figures import WIDTH, axis, runs_line
 from mobilebench.report.label_placement import apart, label_points
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, ORANGE, Picture, canvas, styled
@@ -109,10 +110,12 @@ def lambda_plot(scores: ScoreTable) -> Picture:
 
 @styled()
 def pareto_plot(inputs: ReportInputs, costs: Sequence[CostRow]) -> Picture:
-    """Return xScore against each known cost, the Pareto front drawn as steps."""
-    score_of = dict(zip(inputs.scores.models, inputs.scores.xscore.score, strict=True))
-    known = [row for row in costs if np.isfinite(score_of.get(row.model, np.nan))]
-    score = np.array([score_of[row.model] for row in known])
+    """Return how good each model is (`analysis.merit`) against each known cost, the Pareto front drawn as steps."""
+    what = merit(inputs)
+    assert what is not None, "the caller has looked whether there is anything to hold costs against"
+    known = [row for row in costs if row.model in what.shown]
+    score = np.array([what.shown[row.model] for row in known])
+    upward = np.array([what.upward[row.model] for row in known])
     params, macs, latency = cost_columns(known)
     panels = [("params (M)", params / 1e6), ("MACs (M), log scale", macs / 1e6)]
     if np.isfinite(latency).any():
@@ -123,8 +126,8 @@ def pareto_plot(inputs: ReportInputs, costs: Sequence[CostRow]) -> Picture:
         if "log" in label:
             panel.set_xscale("log")
             _plain_ticks(panel, values)
-        _pareto_panel(panel, values, score, [row.model for row in known])
-    caption = f"Cost against xScore, n = {len(known)} models; filled orange: nothing is both cheaper and better. "
+        _pareto_panel(panel, values, (score, upward), [row.model for row in known], what.title)
+    caption = f"Cost against {what.title}, n = {len(known)} models; filled orange: nothing is both cheaper and better. "
     return Picture("pareto", caption + runs_line(inputs), figure)
 
 
@@ -151,7 +154,7 @@ def element_plot(inputs: ReportInputs) -> Picture:
 
 @styled()
 def curves_plot(inputs: ReportInputs) -> Picture:
-    """Return the metric by epoch, one panel a dataset; the best three by xScore are named, the others grey."""
+    """Return the metric by epoch, one panel a dataset; the best three of the leaderboard are named, the others grey."""
     names = [d for d in inputs.matrix.datasets if any(c.dataset == d for c in inputs.curves)]
     columns = min(2, len(names))
     figure, panels = canvas(WIDTH, 0.6 + 2.1 * -(-len(names) // columns), -(-len(names) // columns), columns)
@@ -168,6 +171,7 @@ def curves_plot(inputs: ReportInputs) -> Picture:
                 label=curve.model if curve.model in best and first else None,
             )  # fmt: skip
             panel.set_ylabel(_read(curve), fontsize=9)
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_title(name)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
@@ -192,22 +196,27 @@ def _curve_count(curves: Sequence[Curve]) -> str:
     return f"{len(curves)} runs; grey: models beyond the best three."
 
 
-def _pareto_panel(axes: Axes, cost: Floats, score: Floats, names: Sequence[str]) -> None:
-    front = pareto_front(cost, score)
+def _pareto_panel(axes: Axes, cost: Floats, of: tuple[Floats, Floats], names: Sequence[str], label: str) -> None:
+    """Draw one cost; `of` is how good each model is as shown, and turned so that the higher is the better."""
+    score, upward = of
+    front = pareto_front(cost, upward)
     axes.plot(cost[~front], score[~front], "o", color=MUTED, markersize=4.5, markerfacecolor="none")
     order = np.argsort(cost[front])
     axes.step(cost[front][order], score[front][order], where="post", color=ORANGE, linewidth=1, alpha=0.5)
     axes.plot(cost[front], score[front], "o", color=ORANGE, markersize=5.5)
     known = np.isfinite(cost)
     label_points(axes, cost[known], score[known], [n for n, k in zip(names, known, strict=True) if k])
-    axes.set_ylabel("xScore")
+    axes.set_ylabel(label)
 
 
 def _plain_ticks(axes: Axes, values: Floats) -> None:
-    """Set ticks at 1, 2, 5 times the powers of ten, written as plain numbers."""
+    """Set ticks at 1, 2, 5 times the powers of ten, or more where these are few, written as plain numbers."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    ticks = [m * 10.0**p for p, m in itertools.product(powers, (1, 2, 5)) if low * 0.8 <= m * 10.0**p <= high * 1.25]
+    for steps in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)):
+        ticks = [m * 10.0**p for p, m in itertools.product(powers, steps) if low * 0.8 <= m * 10.0**p <= high * 1.25]
+        if len(ticks) > 2:
+            break
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
 

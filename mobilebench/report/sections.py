@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +14,10 @@ from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report import analysis, figures, plots
 from mobilebench.report.analysis import between
 from mobilebench.report.classes import class_tables
+from mobilebench.report.ranking import ranking_table
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.measures import dataset_heads, heading
+from mobilebench.scoring.ranking import rank_models
 from mobilebench.scoring.subsets import complete
 from mobilebench.scoring.uncertainty import without_test_noise
 from mobilebench.scoring.xscore import ROUNDING
@@ -43,16 +45,33 @@ class Section:
 
 
 def build(inputs: ReportInputs) -> tuple[Section, ...]:
-    """Return every section, in reading order; one that these inputs cannot fill says why in a sentence."""
-    return (*(_filled(name, title, make, inputs) for name, title, make in _SECTIONS), _provenance(inputs))
+    """Return the sections that these inputs fill, in reading order; the last one names those of a larger grid."""
+    found, of_larger = [], []
+    for name, title, make in _SECTIONS:
+        try:
+            found.append(make(inputs))
+        except UserError:
+            if name in _OF_LARGER_GRIDS:
+                of_larger.append(f"{title[0].lower()}{title[1:]}".rstrip("?"))
+    last = _provenance(inputs)
+    if of_larger:
+        words = f"With more datasets, models or finished cells the report also shows: {'; '.join(of_larger)}."
+        last = replace(last, words=(*last.words, words))
+    return (*found, last)
 
 
 def section(name: str, inputs: ReportInputs) -> Section:
-    """Return one section by its name, without making the others; raises KeyError for an unknown name."""
+    """Return one section by its name, without making the others; one that cannot be filled says why.
+
+    Raises KeyError for an unknown name.
+    """
     if name == "provenance":
         return _provenance(inputs)
     title, make = {known: (title, make) for known, title, make in _SECTIONS}[name]
-    return _filled(name, title, make, inputs)
+    try:
+        return make(inputs)
+    except UserError as reason:
+        return Section(name, title, (f"Not shown: {reason}.",))
 
 
 def proxy_dataset(inputs: ReportInputs) -> str:
@@ -61,15 +80,10 @@ def proxy_dataset(inputs: ReportInputs) -> str:
     return "imagenette" if "imagenette" in names else names[0]
 
 
-def _filled(name: str, title: str, make: Callable[[ReportInputs], Section], inputs: ReportInputs) -> Section:
-    try:
-        return make(inputs)
-    except UserError as reason:
-        return Section(name, title, (f"Not shown: {reason}.",))
-
-
 def _leaderboard(inputs: ReportInputs) -> Section:
     scores = inputs.scores
+    if not scores.has_scores:
+        return _rankings(inputs)
     caption = (
         f"xScore = G - {scores.lam:g} V (Eq. 1 to 3), {scores.anchors_name} anchors, {len(scores.datasets)} datasets. "
         f"Intervals: {scores.level:.0%}, resampled over {scores.interval_over}. "
@@ -87,9 +101,28 @@ def _leaderboard(inputs: ReportInputs) -> Section:
         "runs per cell",
     )
     table = Table("leaderboard", caption, columns, tuple(_score_cells(row) for row in scores.rows))
+    return Section("leaderboard", "Leaderboard", _score_notes(inputs), (figures.leaderboard(inputs),), (table,))
+
+
+def _score_notes(inputs: ReportInputs) -> tuple[str, ...]:
     mixed = mixture(inputs.made_with)
-    notes = (*scores.notes, f"{mixed}: see the table under provenance.") if mixed else scores.notes
-    return Section("leaderboard", "Leaderboard", notes, (figures.leaderboard(inputs),), (table,))
+    return (*inputs.scores.notes, f"{mixed}: see the table under provenance.") if mixed else inputs.scores.notes
+
+
+def _rankings(inputs: ReportInputs) -> Section:
+    """Return the models of each dataset, best first: what a grid without xScores has to say."""
+    matrix = inputs.matrix
+    measured = [name for name, counts in zip(matrix.datasets, matrix.counts.T, strict=True) if counts.any()]
+    rankings = [rank_models(matrix, name) for name in measured]
+    several = len(rankings) > 1
+    verdicts = [f"{ranking.dataset}: {ranking.verdict}" if several else ranking.verdict for ranking in rankings]
+    return Section(
+        "leaderboard",
+        "Which model is best",
+        (*verdicts, *_score_notes(inputs)),
+        tuple(figures.ranking(ranking) for ranking in rankings),
+        tuple(ranking_table(ranking, inputs.costs or ()) for ranking in rankings),
+    )
 
 
 def _above_words(scores: ScoreTable) -> str:
@@ -134,6 +167,8 @@ def _claims(inputs: ReportInputs) -> Section:
 
 
 def _matrix(inputs: ReportInputs) -> Section:
+    if len(inputs.matrix.datasets) == 1:
+        raise UserError("of one dataset the first table holds every result")
     matrix, order = inputs.matrix, [inputs.matrix.models.index(row.model) for row in inputs.scores.rows]
     mean = matrix.mean
     best = np.max(np.where(np.isnan(mean), -np.inf, matrix.upward), axis=0)
@@ -226,8 +261,8 @@ def _cost(inputs: ReportInputs) -> Section:
     if not known:
         raise UserError("no cost of any of these models is known; `mobilebench models profile` measures them")
     table = analysis.cost_table(inputs, known)
-    scored = {row.model for row in inputs.scores.rows if row.rank is not None}
-    pictures = (plots.pareto_plot(inputs, known),) if any(row.model in scored for row in known) else ()
+    what = analysis.merit(inputs)
+    pictures = (plots.pareto_plot(inputs, known),) if what and any(row.model in what.upward for row in known) else ()
     return Section("cost", "Cost and accuracy", (), pictures, (table,))
 
 
@@ -265,18 +300,19 @@ def _classes(inputs: ReportInputs) -> Section:
     return Section("classes", "Which classes are found", (words,), tuple(pictures), tuple(tables))
 
 
+_OF_LARGER_GRIDS = ("datasets", "lambda", "proxy", "subsets")
 _SECTIONS: tuple[tuple[str, str, Callable[[ReportInputs], Section]], ...] = (
     ("leaderboard", "Leaderboard", _leaderboard),
     ("claims", "The paper's claims", _claims),
     ("matrix", "Results by dataset", _matrix),
     ("classes", "Which classes are found", _classes),
+    ("curves", "Learning curves", _curves),
     ("datasets", "What hangs on the choice of datasets", _datasets),
     ("lambda", "What hangs on lambda", _lambda),
     ("proxy", "Does one dataset predict the xScore?", _proxy),
     ("subsets", "Can fewer datasets stand in for all?", _subsets),
     ("cost", "Cost and accuracy", _cost),
     ("elements", "Architectural elements", _elements),
-    ("curves", "Learning curves", _curves),
 )
 
 

@@ -68,3 +68,13 @@ def dataset_heads(datasets: Sequence[str], metrics: Sequence[str]) -> tuple[str,
         f"{name} ({metric}{', %' if get_metric(metric).percent else ''})"
         for name, metric in zip(datasets, metrics, strict=True)
     )
+
+
+def short(metric: Metric, value: float, *, signed: bool = False) -> str:
+    """Return a value with one digit less than `Metric.show`; "-" where it is undefined, + before a signed one above 0.
+
+    For narrow places: the squares of a figure, the ends of an interval.
+    """
+    if not np.isfinite(value):
+        return "-"
+    return f"{100 * value if metric.percent else value:{'+' if signed else ''}.{1 if metric.percent else 3}f}"

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mobilebench.evaluation.metrics import Metric
     from mobilebench.evaluation.predictions import Predictions
     from mobilebench.scoring.matrix import CellKey, Matrix
+    from mobilebench.scoring.uncertainty import Source
 
     Floats = NDArray[np.float64]
     Kept = Mapping[CellKey, Predictions] | Callable[[CellKey], Predictions | None]
@@ -181,8 +182,8 @@ class PairedDifference:
     """Of the two models' pseudo-values over the test images; NaN where one of them does not vary."""
     runs: tuple[int, int]
     """Runs of A and of B."""
-    source: Literal["test", "seeds+test"]
-    """What the interval covers: other test images, or other training runs too."""
+    source: Source | None
+    """What the interval covers: other test images, other training runs, or both; None where no noise is known."""
     level: float
     """Confidence level of the interval."""
     only_right: tuple[int, int] | None = None

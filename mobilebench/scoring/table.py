@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ from mobilebench.scoring.xscore import Anchors, XScore, anchors_from_matrix, xsc
 from mobilebench.system.files import write_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -98,7 +98,7 @@ class ScoreTable:
     """Scores of one matrix."""
 
     rows: tuple[ScoreRow, ...]
-    """One row a model, best first, models without a score last."""
+    """One row a model, best first, models without a score last; of one dataset by its metric."""
     models: tuple[str, ...]
     """The models in the order of the matrix, [M]."""
     datasets: tuple[str, ...]
@@ -122,6 +122,25 @@ class ScoreTable:
     """Confidence level of the intervals."""
     notes: tuple[str, ...]
     """Plain sentences that a reader must see."""
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether some model has an xScore on several datasets. Else `ranking.rank_models` says what can be said."""
+        return len(self.datasets) > 1 and any(row.rank is not None for row in self.rows)
+
+    def among(self, models: Collection[str]) -> ScoreTable:
+        """Return the rows of these models alone, ranks and scores as in the whole grid, each over the next one left.
+
+        Raises UserError for an unknown model.
+        """
+        if unknown := [name for name in models if name not in self.models]:
+            raise UserError(f"no model {', '.join(unknown)} among the scored ones: {', '.join(self.models)}")
+        kept = [row for row in self.rows if row.model in models]
+        at = [self.models.index(row.model) for row in kept]
+        above = [math.nan] * len(kept)
+        if self.draws is not None:
+            above[:-1] = [order_probability(self.draws, i, j) for i, j in itertools.pairwise(at)]
+        return replace(self, rows=tuple(replace(row, above_next=p) for row, p in zip(kept, above, strict=True)))
 
     @property
     def above_next_name(self) -> str:
@@ -171,7 +190,8 @@ def compute_scores(
     """
     fixed = None if anchors is None else fixed_anchors(matrix.datasets, matrix.metrics, anchors)
     result = xscore(matrix.mean, lam=lam, anchors=fixed, metrics=matrix.metrics)
-    source = best_source(matrix)
+    scored = bool(np.isfinite(result.score).any())
+    source = best_source(matrix) if scored else None
     flat = within_noise(matrix, source=source, draws=draws, seed=seed) if source and fixed is None else ()
     errors = drawn = None
     if source and not flat:
@@ -190,7 +210,7 @@ def compute_scores(
         source=None if drawn is None else source,
         interval_over="nothing (see the notes)" if drawn is None or source is None else resampled(matrix, source),
         level=level,
-        notes=(*_notes(matrix, result), *_interval_notes(matrix, source, flat, result, errors)),
+        notes=(*_notes(matrix, result), *(_interval_notes(matrix, source, flat, result, errors) if scored else ())),
     )
 
 
@@ -220,7 +240,8 @@ def fixed_anchors(
 def _rows(
     matrix: Matrix, result: XScore, errors: Floats | None, drawn: Floats | None, level: float, *, fixed: bool
 ) -> tuple[ScoreRow, ...]:
-    order = np.argsort(-result.score, kind="stable")  # NaN sorts last
+    # NaN sorts last. One dataset gives an order also without scores, and then that is the order of the rows.
+    order = np.argsort(-(result.score if len(matrix.datasets) > 1 else matrix.upward[:, 0]), kind="stable")
     ranks = places_of(result.score)
     low = high = rank_low = rank_high = np.full(len(matrix.models), np.nan)
     above = [math.nan] * len(order)
@@ -261,7 +282,7 @@ def _notes(matrix: Matrix, result: XScore) -> tuple[str, ...]:
     runs = matrix.counts[matrix.counts > 0]
     if len(matrix.datasets) == 1:
         notes.append("One dataset only: the variance across datasets, and with it xScore, is undefined.")
-    if flat:
+    if flat and len(matrix.datasets) > 1:
         notes.append(f"No scale on {', '.join(flat)}: all models have the same value there, so no xScore exists.")
     if absent:
         effect = (

@@ -9,7 +9,7 @@ One mechanism stands behind intervals, rank intervals and order probabilities:
    S seeds. Two or three seeds say little about s, so it is pooled: over the models of a dataset, times a factor for
    each model, pooled over its datasets. The factor is drawn with its degrees of freedom, which widens intervals as
    Student's t does.
-2. *Which values could be true?* (`_truths`) In each dataset the models are taken for normally spread about a mean
+2. *Which values could be true?* (`truths_behind`) In each dataset the models are taken for normally spread about a mean
    (empirical Bayes, Efron and Morris 1975). Draws from the posterior, given the noise, spread as the truth does. The
    measured values spread further: their noise has made the best too good and the worst too bad.
 3. *How far off is a score then?* (`score_errors`) To each such truth the noise is added once more, and the score of the
@@ -181,7 +181,7 @@ def score_errors(
     """
     rng = np.random.default_rng(seed)
     noise = cell_noise(matrix, source=source, draws=draws, rng=rng, training_noise=training_noise)
-    truths = _truths(matrix.upward, noise, rng)
+    truths = truths_behind(matrix.upward, noise, rng)
     noisy = truths + noise.draw(rng)
     return _scores(noisy, lam, anchors) - _scores(truths, lam, anchors)
 
@@ -362,7 +362,7 @@ def _training_variance(matrix: Matrix, draws: int, rng: np.random.Generator) -> 
     return variance
 
 
-def _truths(values: Floats, noise: Noise, rng: np.random.Generator) -> Floats:
+def truths_behind(values: Floats, noise: Noise, rng: np.random.Generator) -> Floats:
     """Values [draws, M, D] that could be true behind those measured [M, D], each dataset for itself."""
     present, variance, shared = np.isfinite(values), noise.variance, noise.is_shared
     usual = variance.mean(axis=0)

@@ -96,7 +96,7 @@ def test_the_whole_job(project: Path, store: Path) -> None:
     assert "lambda 0.25" in call("leaderboard").output
     assert "params.yaml has lambda 0.5" in call("leaderboard").output
     assert call("report").exit_code == 0
-    assert "xScore = G - 0.25 V" in (project / "results/report.md").read_text()
+    assert "Scored with lambda 0.25" in (project / "results/report.md").read_text()
     assert list((project / "mlartifacts").glob("**/report.html"))  # kept in MLflow, too, by a run that no score takes
     assert call("score").exit_code == 0
 

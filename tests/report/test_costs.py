@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from mobilebench.analysis.costs import costs_of
 from mobilebench.models.cost.cost_file import CostRow
 from mobilebench.report.analysis import cost_table
-from mobilebench.report.collect import _costs
 from mobilebench.report.inputs import ReportInputs
 from mobilebench.runs.records import Record
 
@@ -24,7 +24,7 @@ RECORDS = [
 
 
 def test_a_cost_that_differs_between_datasets_is_a_range(tmp_path: Path, inputs: ReportInputs) -> None:
-    found = _costs(tmp_path, RECORDS)
+    found = costs_of(tmp_path, RECORDS)
     assert found == (
         CostRow("alpha_net", 2_300_000, 2_506_000_000, macs_range=(645_000_000, 4_367_000_000)),
         CostRow("beta_net", 3_300_000, 400_000_000, params_range=(2_600_000, 4_000_000)),
@@ -39,7 +39,7 @@ def test_a_cost_that_differs_between_datasets_is_a_range(tmp_path: Path, inputs:
 
 def test_a_profiled_cost_keeps_its_number_and_shows_the_range(tmp_path: Path) -> None:
     (tmp_path / "cost.csv").write_text("model,params,macs,latency_ms\nalpha_net,2306058,2329000000,5.5\n")
-    found = _costs(tmp_path, RECORDS)
+    found = costs_of(tmp_path, RECORDS)
     assert found is not None
     assert (found[0].macs, found[0].latency_ms, found[0].macs_range) == (
         2_329_000_000,
@@ -49,7 +49,7 @@ def test_a_profiled_cost_keeps_its_number_and_shows_the_range(tmp_path: Path) ->
 
 
 def test_runs_that_counted_nothing_give_no_cost(tmp_path: Path, inputs: ReportInputs) -> None:
-    assert _costs(tmp_path, [record("alpha_net", "digits", 0, 0)]) is None
-    agreed = _costs(tmp_path, RECORDS[:1])
+    assert costs_of(tmp_path, [record("alpha_net", "digits", 0, 0)]) is None
+    agreed = costs_of(tmp_path, RECORDS[:1])
     assert agreed is not None
     assert "more than 5 %" not in cost_table(inputs, agreed).caption

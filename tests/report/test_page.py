@@ -1,5 +1,6 @@
 """The page as a reader gets it: one file, offline, themed, sortable, and right in a real browser where there is one."""
 
+import csv
 import json
 import re
 import shutil
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mobilebench.models.cost.cost_file import CostRow
 from mobilebench.report import ReportInputs, write_report
-from mobilebench.report.sections import build
+from mobilebench.report.sections import build, section
 from mobilebench.scoring import Matrix, compute_scores
 
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
@@ -57,30 +59,79 @@ def test_every_link_inside_a_figure_has_its_target(page: Path) -> None:
 def test_the_page_shows_what_the_markdown_shows(page: Path, inputs: ReportInputs) -> None:
     words, markdown = page.read_text(), page.with_name("report.md").read_text()
     titles = re.findall(r"^## (.*)$", markdown, re.MULTILINE)
-    assert len(titles) == 12
+    assert len(titles) == 10  # no claim of the paper is about these datasets, and no run here kept predictions
     assert all(title.replace("'", "&#39;") in words for title in titles)
     assert all(digest in words for digest in inputs.dataset_digests.values())
     assert "augment.cutmix" in words
     assert words.count("http://127.0.0.1:5000/#/x") == len(inputs.runs)
 
 
-def test_what_cannot_be_shown_says_why(inputs: ReportInputs, tmp_path: Path) -> None:
-    tiny = Matrix.from_cells({("a", "x", 0): 0.5, ("b", "x", 0): 0.7}, {"x": 100})
-    write_report(tmp_path, ReportInputs(tiny, compute_scores(tiny, draws=20), "tiny", "tiny", "h", {}))
+def test_of_one_dataset_the_report_begins_with_its_models(inputs: ReportInputs, tmp_path: Path) -> None:
+    cells = {("a", "x", 0): 0.5, ("b", "x", 0): 0.9, ("c", "x", 0): 0.88}
+    tiny = Matrix.from_cells(cells, {"x": 100})
+    costs = (CostRow("a", 10**6, 10**7, 1.0, "here"), CostRow("b", 2 * 10**6, 10**7))
+    write_report(tmp_path, ReportInputs(tiny, compute_scores(tiny, draws=20), "suite", "mine", "h", {}, costs=costs))
     words = (tmp_path / "report.md").read_text()
-    assert "One dataset only" in words
-    assert words.count("Not shown: ") >= 5
+    assert words.startswith("# mine\n")
+    assert re.findall(r"^## (.*)$", words, re.MULTILINE) == [
+        "Which model is best", "Cost and accuracy", "Where the numbers come from",
+    ]  # fmt: skip
+    assert "Cannot be told apart from the best: b, c. With 95 % confidence" in words
+    assert "Not shown" not in words
+    assert words.count("With more datasets, models or finished cells") == 1
+    assert "n/a models" not in words
+    with (tmp_path / "tables/ranking_x.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["b", "c", "a"]
+    assert [float(row["minus the best"]) for row in rows] == pytest.approx([0, -0.02, -0.4])
+    assert [row["latency (ms)"] for row in rows] == ["", "", "1.0"]
+    assert (tmp_path / "figures/ranking_x.png").exists()
+    assert not (tmp_path / "figures/leaderboard.png").exists()
+    results = json.loads((tmp_path / "metrics.json").read_text())["results"]
+    assert results == {"x": {"a": 0.5, "b": 0.9, "c": 0.88}}
 
 
-@pytest.mark.parametrize(("models", "datasets"), [(1, 1), (2, 3), (4, 2), (4, 3), (5, 4)])
+def test_the_cost_of_one_dataset_is_held_against_its_metric(inputs: ReportInputs) -> None:
+    """By a loss: bold is what nothing both cheaper and lower beats, best first."""
+    matrix = Matrix.from_cells({(m, "x", 0): v for m, v in zip("abc", (0.9, 0.5, 0.7), strict=True)}, {}, {"x": "nll"})
+    costs = tuple(CostRow(m, 10**6 * (i + 1), 10**7) for i, m in enumerate("abc"))
+    made = ReportInputs(matrix, compute_scores(matrix, draws=20), "s", "e", "h", {}, costs=costs)
+    (table,) = section("cost", made).tables
+    assert [row[0].text for row in table.rows] == ["b", "c", "a"]
+    assert [row[1].value for row in table.rows] == [0.5, 0.7, 0.9]
+    assert [row[2].strong for row in table.rows] == [True, False, True]
+    assert section("cost", made).pictures
+
+
+def test_a_grid_without_scores_shows_the_models_of_each_dataset(inputs: ReportInputs) -> None:
+    cells = {("a", "x", 0): 0.5, ("b", "x", 0): 0.9, ("b", "y", 0): 0.8}
+    matrix = Matrix.from_cells(cells, {"x": 100, "y": 50})
+    found = build(ReportInputs(matrix, compute_scores(matrix, draws=20), "s", "e", "h", {}))
+    first = found[0]
+    assert [table.name for table in first.tables] == ["ranking_x", "ranking_y"]
+    assert first.words[0].startswith("x: b is told apart")
+    assert first.words[1].startswith("y: b is the only model")
+    assert [s.name for s in found] == ["leaderboard", "matrix", "provenance"]
+
+
+def test_the_papers_claims_are_held_against_the_papers_datasets_alone(inputs: ReportInputs) -> None:
+    from mobilebench.studies.beyond_imagenet.published import matrix
+
+    published = ReportInputs(matrix(), compute_scores(matrix(), draws=50), "s", "e", "h", {})
+    assert "claims" in {s.name for s in build(published)}
+    assert "claims" not in {s.name for s in build(inputs)}
+    assert section("claims", inputs).words[0].startswith("Not shown: none of the paper's claims")
+
+
+@pytest.mark.parametrize(("models", "datasets"), [(1, 1), (2, 1), (2, 3), (4, 2), (4, 3), (5, 4)])
 def test_a_grid_of_any_small_size_has_its_sections(models: int, datasets: int) -> None:
     top1 = np.random.default_rng(models).uniform(0.2, 0.9, (models, datasets, 1))
     names = tuple(f"m{i}" for i in range(models)), tuple(f"d{i}" for i in range(datasets))
     matrix = Matrix(*names, (0,), top1, np.full(datasets, 300))
     found = {s.name: s for s in build(ReportInputs(matrix, compute_scores(matrix, draws=20), "t", "t", "h", {}))}
-    words = found["subsets"].words[0]
-    assert words.startswith("Not shown: ") == (models < 4 or datasets < 3)
-    assert "nan" not in words
+    assert ("subsets" in found) == (models >= 4 and datasets >= 3)
+    assert next(iter(found)) == "leaderboard"
+    assert all("nan" not in word for s in found.values() for word in s.words)
 
 
 def test_an_incomplete_grid_is_reported_with_what_is_absent(inputs: ReportInputs, tmp_path: Path) -> None:
@@ -108,7 +159,7 @@ def test_each_dataset_is_shown_by_its_own_metric(tmp_path: Path) -> None:
     assert "**0.2500**" in words
     assert "**95.00 ±" in words
     assert "test images of losses (nll), grades (qwk), scans (roc_auc) needs the predictions" in words
-    assert "the claims are about top-1; another metric measures losses (nll)" in words
+    assert "The paper's claims" not in words
     assert "nan" not in words
 
 

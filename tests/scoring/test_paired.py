@@ -23,7 +23,7 @@ from mobilebench.scoring.paired import (
     pooled_over_runs,
     with_predictions,
 )
-from mobilebench.scoring.uncertainty import _truths, best_source, cell_noise, score_errors, within_noise
+from mobilebench.scoring.uncertainty import best_source, cell_noise, score_errors, truths_behind, within_noise
 from mobilebench.scoring.xscore import Anchors
 
 RNG = np.random.default_rng(0)
@@ -148,7 +148,7 @@ def test_true_values_are_the_textbook_posterior_under_shared_noise() -> None:
         tuple(f"m{i}" for i in range(count)), ("x",), (0,), seen[:, None, None], np.array([10_000]), (), covariance
     )
     noise = cell_noise(matrix, source="test", draws=600, rng=np.random.default_rng(0))
-    drawn = _truths(matrix.upward, noise, np.random.default_rng(1))[:, :, 0]
+    drawn = truths_behind(matrix.upward, noise, np.random.default_rng(1))[:, :, 0]
     gain = spread**2 / (spread**2 + own**2)
     middle = drawn.mean(axis=0)
     assert np.polyfit(seen, middle, 1)[0] == pytest.approx(gain, abs=0.05)
@@ -171,7 +171,9 @@ def test_without_predictions_another_metric_has_no_test_noise() -> None:
     cells = {(m, "x", s): 0.3 + 0.1 * i + 0.01 * s for i, m in enumerate("abcd") for s in range(2)}
     once = Matrix.from_cells({k: v for k, v in cells.items() if not k[2]}, {"x": 100}, {"x": "qwk"})
     assert best_source(once) is None
-    assert any("No interval can be given" in n and "needs the predictions" in n for n in compute_scores(once).notes)
+    notes = compute_scores(once, lam=0.0).notes
+    assert any("No interval can be given" in note and "needs the predictions" in note for note in notes)
+    assert not any("interval" in note for note in compute_scores(once).notes)  # no score, so none to be had of it
     twice = Matrix.from_cells(cells, {"x": 100}, {"x": "qwk"})
     assert best_source(twice) == "seeds"
     with pytest.raises(UserError, match="the noise over test images of x is unknown"):

@@ -1,0 +1,62 @@
+"""The models of one dataset, best first, as a table of the report, with what they cost."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mobilebench.evaluation.metrics import get_metric
+from mobilebench.report.table import Field, Table, number
+from mobilebench.scoring.measures import short, title
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mobilebench.evaluation.metrics import Metric
+    from mobilebench.models.cost.cost_file import CostRow
+    from mobilebench.scoring.ranking import Ranking
+
+
+def ranking_table(ranking: Ranking, costs: Sequence[CostRow]) -> Table:
+    """Return the models of a dataset, best first; bold are those that cannot be told apart from the best."""
+    metric = get_metric(ranking.metric)
+    cost = {row.model: row for row in costs}
+    latency = any(row.latency_ms for row in costs)
+    rows = []
+    for row in ranking.rows:
+        known = cost.get(row.model)
+        rows.append((
+            number(row.rank, 0),
+            Field(row.model, row.model, strong=row.may_be_best and ranking.source is not None),
+            Field(metric.show(row.value), row.value),
+            _between(metric, row.low, row.high),
+            number(row.runs, 0),
+            _signed(metric, row.behind),
+            _between(metric, row.behind_low, row.behind_high, signed=True),
+            number(row.above_next, 2),
+            number(row.p_best) if not row.p_best < 0.001 else Field("<0.001", row.p_best),
+            number(known.params / 1e6 if known else None, 2),
+            number(known.macs / 1e6 if known else None, 1),
+            *([number(known.latency_ms if known else None, 1)] if latency else []),
+        ))  # fmt: skip
+    notes = sorted({row.latency_note for row in costs if row.latency_ms and row.latency_note})
+    caption = (
+        f"{ranking.dataset}, {ranking.n_test:,} test images. Bold: not told apart from the best (p of the best, "
+        f"corrected for all models, is {1 - ranking.level:.2f} or more). {ranking.intervals} {ranking.order} "
+        f"MACs are multiply-adds.{' Latency: ' + '; '.join(notes) + '.' if notes else ''}"
+    )
+    columns = (
+        "rank", "model", title(metric), "interval", "runs", "minus the best", "its interval", "P(> next)",
+        "p of the best", "params (M)", "MACs (M)", *(["latency (ms)"] if latency else []),
+    )  # fmt: skip
+    return Table(f"ranking_{ranking.dataset}", caption, columns, tuple(rows))
+
+
+def _signed(metric: Metric, value: float) -> Field:
+    return Field(("+" if value > 0 else "") + metric.show(value), value)
+
+
+def _between(metric: Metric, low: float, high: float, *, signed: bool = False) -> Field:
+    if not math.isfinite(low):
+        return number(None)
+    return Field(f"{short(metric, low, signed=signed)} to {short(metric, high, signed=signed)}", low)
