@@ -38,6 +38,7 @@ settings.load_profile("repeatable")
 # `make test` does not.
 SLOW = (
     "analysis/test_reproduce.py",
+    "analysis/test_trained.py",
     "cli/test_claims.py",
     "cli/test_grid.py",
     "cli/test_metrics.py",
