@@ -41,6 +41,7 @@ SLOW = (
     "analysis/test_trained.py",
     "cli/test_claims.py",
     "cli/test_grid.py",
+    "cli/test_json.py",
     "cli/test_metrics.py",
     "cli/test_models.py",
     "cli/test_sensitivity.py",

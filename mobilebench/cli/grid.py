@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli.json_answer import answer, json_option
+
 if TYPE_CHECKING:
     from mobilebench.config.suite import Cell
     from mobilebench.execution.context import RunContext
@@ -36,9 +38,11 @@ def init(suite: str | None, *, force: bool) -> None:
 
 
 @click.command()
+@json_option
 def status() -> None:
     """Print the grid of params.yaml with the state of every cell, from this folder's files alone."""
     from collections import defaultdict
+    from dataclasses import asdict
 
     from mobilebench.cli.console import console, plain_table
     from mobilebench.cli.unknown import warn_of_unknown_networks
@@ -69,6 +73,13 @@ def status() -> None:
         if detail:
             console.print(f"[bold]{', '.join(names)}[/bold]: {detail}", soft_wrap=True)
     done = sum(state.name == "finished" for state in states.values())
+    answer(
+        suite=suite.suite,
+        experiment=suite.experiment,
+        protocol=suite.protocol.hash,
+        finished=done,
+        cells=[asdict(cell) | asdict(state) for cell, state in states.items()],
+    )
     console.print(f"{done} of {len(states)} cells are finished (their test top-1 is shown).")
 
 

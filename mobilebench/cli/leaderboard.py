@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mobilebench.cli.console import console, plain_table
+from mobilebench.cli.json_answer import answer
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.scoring.measures import dataset_heads, heading
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
 def show(table: ScoreTable, matrix: Matrix, title: str) -> None:
     """Print the scores, best first, and below them every model's result per dataset, in the same order."""
+    answer(
+        lam=table.lam,
+        anchors=table.anchors_name,
+        level=table.level,
+        interval_over=table.interval_over,
+        models=table.to_frame(),
+        cells=matrix.to_frame(),
+    )
     runs = f"n = {len(matrix.seeds)} seeds" if len(matrix.seeds) > 1 else "single run per cell"
     console.print(f"[bold]{title}[/bold]: lambda {table.lam:g}, anchors {table.anchors_name}, {runs}", soft_wrap=True)
     console.print(_scores(table))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli.json_answer import answer, json_option
+
 if TYPE_CHECKING:
     from mobilebench.config.suite import Suite
 
@@ -30,6 +32,7 @@ def _settings(experiment: str | None) -> tuple[str, Suite | None]:
 @click.option("--lambda", "lam", type=click.FloatRange(0, 1), help="Weight of the variance across datasets.")
 @click.option("--metric", help="What every dataset is scored by; default: each dataset's own.")
 @click.option("--allow-partial", is_flag=True, help="Score what is there and print what is absent.")
+@json_option
 def score(
     experiment: str | None, anchors: str | None, lam: float | None, metric: str | None, *, allow_partial: bool
 ) -> None:
@@ -37,6 +40,8 @@ def score(
 
     With --metric, of runs that did not record it, it is computed from the predictions that they kept.
     """
+    from dataclasses import asdict
+
     from mobilebench.analysis.collect import score_experiment, write_scores
     from mobilebench.analysis.origins import mixture
     from mobilebench.cli.console import console
@@ -77,11 +82,13 @@ def score(
     if differences := mixture(scored.made_with):
         console.print(f"[yellow]{differences}[/yellow]", soft_wrap=True)
     paths = write_scores(scored, RESULTS)
+    answer(problems=[asdict(problem) for problem in scored.checked.problems], written=paths)
     show(scored.table, scored.matrix, f"{name}, protocol {scored.protocol_hash}")
     console.print("Written: " + ", ".join(str(path) for path in paths))
 
 
 @click.command()
+@json_option
 def leaderboard() -> None:
     """Print the leaderboard of results/accuracy.csv again, with the lambda and anchors that score used."""
     from mobilebench.analysis.collect import SETTING_OF, raise_if_stale, read_origin, recomputed
