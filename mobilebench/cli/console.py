@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from mobilebench.cli.json_answer import answer
+from mobilebench.cli.json_answer import answer, note
 from mobilebench.evaluation.metrics import get_metric
 
 if TYPE_CHECKING:
@@ -26,16 +26,22 @@ if TYPE_CHECKING:
 class _Console(Console):
     """A console whose lines become notes of the document while a command answers in JSON."""
 
-    document: dict[str, Any] | None = None
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is written, neither table nor bar: stdout is the document's."""
+        return answer()
+
+    @quiet.setter
+    def quiet(self, value: bool) -> None:
+        assert not value, "this console is quiet where a command answers in JSON, and there alone"
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print, or with `--json` keep lines as notes; tables are left out, their content is in the document."""
-        if self.document is None:
+        """Print, or with `--json` keep lines as notes; what tables show is in the document already."""
+        if not self.quiet:
             super().print(*objects, **options)
         elif objects and all(isinstance(thing, str) for thing in objects):
             line = " ".join(objects)
-            plain = line if options.get("markup") is False else Text.from_markup(line).plain
-            self.document["notes"].append(plain.strip("\n"))
+            note((line if options.get("markup") is False else Text.from_markup(line).plain).strip("\n"))
 
 
 console = _Console(highlight=False)

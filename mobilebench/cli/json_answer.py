@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_open: list[dict[str, Any]] = []  # the document of the command that runs, if it answers in JSON
+
+
 def json_option(command: Callable[..., None]) -> Callable[..., None]:
     """Add `--json` to a command: one document on stdout, of what the command gave to `answer`, and nothing else.
 
@@ -24,17 +27,15 @@ def json_option(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead (docs/cli-json.md).")
     @wraps(command)
     def run(*args: Any, as_json: bool = False, **options: Any) -> None:
-        from mobilebench.cli.console import console
-
-        if not as_json or console.document is not None:
+        if not as_json or _open:
             command(*args, **options)
             return
-        document = console.document = {"command": _name(click.get_current_context()), "notes": []}
-        console.quiet = True  # a spinner, a bar
+        document: dict[str, Any] = {"command": _name(click.get_current_context()), "notes": []}
+        _open.append(document)
         try:
             command(*args, **options)
         finally:
-            console.document, console.quiet = None, False
+            _open.clear()
         click.echo(json.dumps(plain_value(document), indent=1, allow_nan=False))
 
     return run
@@ -45,12 +46,15 @@ def answer(**parts: Any) -> bool:
 
     A part is a plain value, a dataclass, a list of these, or a pandas frame, which becomes a list of its rows.
     """
-    from mobilebench.cli.console import console
-
-    if console.document is None:
+    if not _open:
         return False
-    console.document |= parts
+    _open[0] |= parts
     return True
+
+
+def note(line: str) -> None:
+    """Put a line into the document that there is."""
+    _open[0]["notes"].append(line)
 
 
 def plain_value(value: Any) -> Any:
