@@ -286,6 +286,17 @@ class Tracker:
             experiment = self._client.get_run(run_id).info.experiment_id
         return f"{self.store}/#/experiments/{experiment}/runs/{run_id}"
 
+    def runs_page(self, experiment: str, server: str) -> str:
+        """Return the address of an experiment's table of runs in a server's UI; of all experiments where it is none.
+
+        MLflow's UI opens for language models unless the address says that models are trained; it reads no tag of the
+        experiment for that (3.17).
+        """
+        with self._errors("read"):
+            found = self._writer.known_experiment(experiment)
+        place = "experiments" if found is None else f"experiments/{found}/runs"
+        return f"{server}/#/{place}?workflowType=machine_learning"
+
     def log_artifacts(self, experiment: str, run_name: str, kind: str, folder: Path) -> str:
         """Keep a folder as artifacts of a new finished run of a kind (never `cell`), and return the run's id."""
         with self._errors("write to"):

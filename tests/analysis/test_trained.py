@@ -54,10 +54,12 @@ def test_a_network_has_the_accuracy_that_its_run_recorded(name: str) -> None:
     assert not model.training
     images, labels = packed_test()
     with torch.no_grad():
-        said = model(images).argmax(dim=1).numpy()
+        logits = model(images).numpy()
+    said = logits.argmax(axis=1)
     assert np.mean(said == labels) == record().value
     kept = mb.load_predictions(named[name])
     assert np.array_equal(said, kept.predicted)
+    assert np.allclose(logits, kept.logits, atol=0.02)  # kept in half precision
     assert get_metric("top1").value(kept) == record().value
 
 
