@@ -155,8 +155,8 @@ def test_a_full_artifact_store_is_named(project: Path, monkeypatch: pytest.Monke
     tracker = Tracker()
     (run, *_) = tracker.records("tiny")
     with monkeypatch.context() as patched:
-        patched.setattr(shutil, "copytree", full)
-        patched.setattr("mlflow.store.artifact.local_artifact_repo.shutil_copytree_without_file_permissions", full)
+        patched.setattr(shutil, "copyfile", full)
+        patched.setattr(os, "link", full)
         with pytest.raises(TrackingError) as caught:
             tracker.add_artifacts(run.run_id, project / "results")
     assert f"cannot keep the artifacts of run {run.run_id} in file://{project}/mlartifacts/tiny/" in str(caught.value)
