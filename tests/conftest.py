@@ -37,6 +37,7 @@ settings.load_profile("repeatable")
 # Folders and modules that take more than about three seconds with what they import: `make check` leaves them out,
 # `make test` does not.
 SLOW = (
+    "analysis/test_leftovers.py",
     "analysis/test_reproduce.py",
     "analysis/test_trained.py",
     "cli/test_claims.py",
