@@ -11,6 +11,8 @@ The names below are the public API. Each is imported when it is first used, so t
 | `score_experiment` | the same from the checked runs of an MLflow experiment |
 | `compare` | two matrices, paired over seeds |
 | `create_model` | a network by its id, with fresh weights |
+| `load_model` | a finished run's network, which takes plain images |
+| `load_predictions` | what it said of every test image |
 | `load_study` | a published study: its tables, its claims, its audit |
 | `UserError` | what every function raises where the input is at fault |
 """
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mobilebench.analysis.collect import score_experiment
     from mobilebench.analysis.compare import compare
+    from mobilebench.analysis.trained import load_model, load_predictions
     from mobilebench.config.suite import Suite
     from mobilebench.errors import UserError
     from mobilebench.execution.suites import open_suite as load_suite
@@ -40,6 +43,8 @@ __all__ = [
     "compare",
     "create_model",
     "load_matrix",
+    "load_model",
+    "load_predictions",
     "load_study",
     "load_suite",
     "score",
@@ -54,6 +59,8 @@ _TARGETS = {
     "compare": "mobilebench.analysis.compare:compare",
     "create_model": "mobilebench.models:create",
     "load_matrix": "mobilebench.studies.beyond_imagenet.context:load_matrix",
+    "load_model": "mobilebench.analysis.trained:load_model",
+    "load_predictions": "mobilebench.analysis.trained:load_predictions",
     "load_study": "mobilebench.studies:load_study",
     "load_suite": "mobilebench.execution.suites:open_suite",
     "score": "mobilebench.scoring.table:compute_scores",

@@ -37,9 +37,12 @@ settings.load_profile("repeatable")
 # Folders and modules that take more than about three seconds with what they import: `make check` leaves them out,
 # `make test` does not.
 SLOW = (
+    "analysis/test_leftovers.py",
     "analysis/test_reproduce.py",
+    "analysis/test_trained.py",
     "cli/test_claims.py",
     "cli/test_grid.py",
+    "cli/test_json.py",
     "cli/test_metrics.py",
     "cli/test_models.py",
     "cli/test_one_dataset.py",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class KeptPredictions:
-    """Test predictions by record. What is fetched from a store is kept by its digest, so it is fetched once."""
+    """Predictions by record. What is fetched from a store is kept by its digest, so it is fetched once."""
 
     def __init__(self, tracker: Tracker | None, results: Path | None, cache: Path = FETCHED) -> None:
         """results: this project's results folder, None to look in the store alone; tracker: None to fetch nothing."""
@@ -40,26 +40,27 @@ class KeptPredictions:
         self.problems: list[str] = []
         """What went wrong with those that could not be had, in words."""
 
-    def of(self, record: Record) -> Predictions | None:
-        """Return the test predictions of a run; None where it kept none, or they cannot be had (see `problems`)."""
-        digest = record.predictions.get("test")
+    def of(self, record: Record, split: str = "test") -> Predictions | None:
+        """Return a run's predictions of a split; None where it kept none, or they cannot be had (see `problems`)."""
+        digest = record.predictions.get(split)
         if digest is None:
             return None
         fetched = self._cache / f"{digest}.npz"
-        for path in (*([predictions_path(self._results, record.cell)] if self._results is not None else []), fetched):
+        here = [predictions_path(self._results, record.cell, split)] if self._results is not None else []
+        for path in (*here, fetched):
             if path.exists():
                 try:
                     return self._read(path, digest)
                 except PredictionsError as error:
                     self.problems.append(str(error))
-        return self._fetch(record, digest, fetched)
+        return self._fetch(record, split, digest, fetched)
 
-    def _fetch(self, record: Record, digest: str, place: Path) -> Predictions | None:
+    def _fetch(self, record: Record, split: str, digest: str, place: Path) -> Predictions | None:
         if self._tracker is None:
             return None
         try:
             with TemporaryDirectory() as folder:
-                found = self._tracker.artifact(record.run_id, f"{PREDICTIONS}/test.npz", Path(folder))
+                found = self._tracker.artifact(record.run_id, f"{PREDICTIONS}/{split}.npz", Path(folder))
                 if found is None:
                     self.problems.append(f"run {record.run_id} ({record.cell.name}) lacks its predictions in the store")
                     return None

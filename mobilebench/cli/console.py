@@ -1,25 +1,50 @@
-"""What a person sees while cells train: a bar for the grid and one for the cell, lines where there is no terminal."""
+"""What commands print: tables and lines for a person, one JSON document for a program, progress while cells train."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from mobilebench.cli.json_answer import answer, note
 from mobilebench.evaluation.metrics import get_metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mobilebench.config.suite import Cell
+    from mobilebench.report.table import Field
     from mobilebench.report.table import Table as ReportTable
     from mobilebench.training import EpochResult
 
-console = Console(highlight=False)
+
+class _Console(Console):
+    """A console whose lines become notes of the document while a command answers in JSON."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is written, neither table nor bar: stdout is the document's."""
+        return answer()
+
+    @quiet.setter
+    def quiet(self, value: bool) -> None:
+        assert not value, "this console is quiet where a command answers in JSON, and there alone"
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, or with `--json` keep lines as notes; what tables show is in the document already."""
+        if not self.quiet:
+            super().print(*objects, **options)
+        elif objects and all(isinstance(thing, str) for thing in objects):
+            line = " ".join(objects)
+            note((line if options.get("markup") is False else Text.from_markup(line).plain).strip("\n"))
+
+
+console = _Console(highlight=False)
 
 
 def plain_table(*columns: str, title: str | None = None, tight: bool = False) -> Table:
@@ -30,13 +55,23 @@ def plain_table(*columns: str, title: str | None = None, tight: bool = False) ->
     )  # fmt: skip
 
 
-def print_table(table: ReportTable, rows: int | None = None) -> None:
-    """Print a report's table, its first `rows` if given, marked cells bold, its caption below."""
+def print_table(table: ReportTable, rows: int | None = None, *, part: str | None = None) -> None:
+    """Print a report's table, its first `rows` if given, marked cells bold, its caption below.
+
+    With `--json` all rows are a part of the document, under the table's name or the one given.
+    """
+    answer(**{part or table.name: [_plain_row(table, row) for row in table.rows]})
     shown = plain_table(*table.columns, tight=True)
     for row in table.rows[:rows]:
         shown.add_row(*(f"[bold]{cell.text}[/bold]" if cell.strong else cell.text for cell in row))
     console.print(shown)
     console.print(table.caption, soft_wrap=True)
+
+
+def _plain_row(table: ReportTable, row: Sequence[Field]) -> dict[str, Any]:
+    """Return a row by its headings; a heading without words stands over remarks."""
+    cells = zip(table.columns, row, strict=True)
+    return {heading or "remark": cell.text if cell.value is None else cell.value for heading, cell in cells}
 
 
 class GridProgress:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli.json_answer import answer, json_option
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -38,6 +40,7 @@ def data() -> None:
 @click.argument("dataset", required=False)
 @_RAW
 @_PACKED
+@json_option
 def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
     """Show every dataset: sizes, licence, and what is on this machine; or all there is to know about DATASET."""
     from rich.markup import escape
@@ -46,13 +49,19 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
     from mobilebench.datasets import DATASETS
     from mobilebench.datasets.acquire.source_lock import read_lock
     from mobilebench.datasets.packing.prepare import find
-    from mobilebench.datasets.status import state_of
+    from mobilebench.datasets.status import download_bytes, state_of
+    from mobilebench.system.disk import shown_bytes
     from mobilebench.system.layout import PACKED, RAW, SOURCES_LOCK
 
     own = _own()
+    specs = [find(dataset, own)] if dataset is not None else [*DATASETS.values(), *(find(name, own) for name in own)]
+    states = [state_of(spec, raw or RAW, packed or PACKED) for spec in specs]
+    answered = answer(datasets=[_plain(spec, state) for spec, state in zip(specs, states, strict=True)])
+    if answered and dataset is not None:
+        return
     if dataset is not None:
-        spec = find(dataset, own)
-        state, known = state_of(spec, raw or RAW, packed or PACKED), read_lock(SOURCES_LOCK).get(spec.raw_name, {})
+        spec, state = specs[0], states[0]
+        known = read_lock(SOURCES_LOCK).get(spec.raw_name, {})
         console.print(_details(spec, state, known), soft_wrap=True, markup=False)
         return
     table = plain_table()
@@ -60,18 +69,47 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
         number = name in {"classes", "train", "val", "test"}
         table.add_column(name, justify="right" if number else "left", no_wrap=name != "licence")
     targets: dict[str, list[str]] = {}
-    for spec in [*DATASETS.values(), *(find(name, own) for name in own)]:
-        state = state_of(spec, raw or RAW, packed or PACKED)
+    for spec, state in zip(specs, states, strict=True):
         table.add_row(spec.id, str(state.classes or "?"), *state.sizes, state.name, escape(spec.licence))
         targets.setdefault(state.target, []).append(spec.id)
     console.print(table)
     others = [f"{target}: {', '.join(names)}" for target, names in targets.items() if target != "single_label"]
     if others:  # no column of the table: at 80 characters there is no room for one
         console.print(f"target {'; '.join(others)}; single_label: all others", soft_wrap=True)
+    if taken := sum(state.packed_bytes for state in states):
+        console.print(f"The packed datasets take {shown_bytes(taken)} here.")
+    if sizes := {spec.id: size for spec in specs if (size := download_bytes(spec))}:
+        published = ", ".join(f"{name} {shown_bytes(size)}" for name, size in sizes.items())
+        console.print(f"Downloads whose size is published: {published}.", soft_wrap=True)
     console.print("mobilebench data list DATASET shows more; mobilebench data fetch DATASET downloads it.")
 
 
+def _plain(spec: DatasetSpec, state: DatasetState) -> dict[str, object]:
+    """Return what the list says of a dataset, for a program."""
+    from mobilebench.datasets.status import download_bytes
+    from mobilebench.evaluation.metrics import metric_of
+
+    return {
+        "dataset": spec.id,
+        "title": spec.title,
+        "state": state.name,
+        "classes": state.classes or None,
+        "target": state.target,
+        "metric": metric_of(spec.metric, state.target).id,
+        **{split: state.images.get(split) for split in ("train", "val", "test", "all")},
+        "licence": spec.licence,
+        "homepage": spec.homepage,
+        "files": [{"url": source.url, "name": source.name, "bytes": source.size} for source in spec.sources],
+        "download_bytes": download_bytes(spec),
+        "packed_bytes": state.packed_bytes or None,
+    }
+
+
 def _details(spec: DatasetSpec, state: DatasetState, known: Mapping[str, str]) -> str:
+    from mobilebench.datasets.status import download_bytes
+    from mobilebench.system.disk import shown_bytes
+
+    download = download_bytes(spec)
     lines = {
         "what": spec.title,
         "state": state.name,
@@ -80,6 +118,8 @@ def _details(spec: DatasetSpec, state: DatasetState, known: Mapping[str, str]) -
         "read by": spec.metric,
         "images": _images(*state.sizes),
         "stored as": state.stored,
+        "packed size": shown_bytes(state.packed_bytes) if state.packed_bytes else "",
+        "download": "its size is not published" if download is None else shown_bytes(download) if download else "",
         "domain": spec.domain,
         "homepage": spec.homepage,
         "licence": spec.licence,
@@ -169,6 +209,7 @@ def prepare(
 @click.argument("datasets", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for audit.csv and its companions [results].")
 @_PACKED
+@json_option
 def audit(datasets: tuple[str, ...], out: Path | None, packed: Path | None) -> None:
     """Look for duplicates, leaks between splits, label conflicts and imbalance in packed DATASETS (default: all)."""
     from mobilebench.cli.console import console
@@ -186,6 +227,7 @@ def audit(datasets: tuple[str, ...], out: Path | None, packed: Path | None) -> N
             find(name, _own())  # raises for an unknown name, with those that look like it
     opened = {name: open_packed(folder / name) for name in dict.fromkeys(names)}
     found = run_audit(list(opened.values()))
+    answer(findings=found.findings, pairs=found.pairs)
     write_csv(results / "audit.csv", DatasetFinding, found.findings)
     write_csv(results / "audit_pairs.csv", Pair, found.pairs)
     console.print(_table(found.findings))

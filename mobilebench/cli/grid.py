@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli.json_answer import answer, json_option
+
 if TYPE_CHECKING:
     from mobilebench.config.suite import Cell
     from mobilebench.execution.context import RunContext
@@ -36,9 +38,11 @@ def init(suite: str | None, *, force: bool) -> None:
 
 
 @click.command()
+@json_option
 def status() -> None:
     """Print the grid of params.yaml with the state of every cell, from this folder's files alone."""
     from collections import defaultdict
+    from dataclasses import asdict
 
     from mobilebench.cli.console import console, plain_table
     from mobilebench.cli.unknown import warn_of_unknown_networks
@@ -69,6 +73,13 @@ def status() -> None:
         if detail:
             console.print(f"[bold]{', '.join(names)}[/bold]: {detail}", soft_wrap=True)
     done = sum(state.name == "finished" for state in states.values())
+    answer(
+        suite=suite.suite,
+        experiment=suite.experiment,
+        protocol=suite.protocol.hash,
+        finished=done,
+        cells=[asdict(cell) | asdict(state) for cell, state in states.items()],
+    )
     console.print(f"{done} of {len(states)} cells are finished (their test top-1 is shown).")
 
 
@@ -200,21 +211,37 @@ def sync(folder: Path | None, *, accept_redo: bool) -> None:
 @click.command()
 @click.option("--port", default=5000, show_default=True, help="Port on this machine.")
 def ui(port: int) -> None:
-    """Open MLflow's UI on the store that the runs are in."""
+    """Open MLflow's UI on the store that the runs are in, at the experiment of params.yaml where there is one."""
     from mobilebench.cli.console import console
     from mobilebench.system.signals import termination_as_interrupt
     from mobilebench.tracking.address import is_server, shown, uri
     from mobilebench.tracking.server import open_in_browser, ui_running
 
     address = uri()
+    server = shown(address) if is_server(address) else f"http://127.0.0.1:{port}"
     if is_server(address):
-        console.print(f"The runs are on a tracking server, whose UI is at {shown(address)}", soft_wrap=True)
-        open_in_browser(shown(address))
+        page = _runs_page(address, server)
+        console.print(f"The runs are on a tracking server, whose UI is at {page}", soft_wrap=True)
+        open_in_browser(page)
         return
     try:
         with termination_as_interrupt(), ui_running(address, port) as child:
-            console.print(f"MLflow's UI: http://127.0.0.1:{port} (Ctrl-C ends it)")
-            open_in_browser(f"http://127.0.0.1:{port}")
+            page = _runs_page(address, server)
+            console.print(f"MLflow's UI: {page} (Ctrl-C ends it)", soft_wrap=True)
+            open_in_browser(page)
             child.wait()
     except KeyboardInterrupt:
         console.print("stopped")
+
+
+def _runs_page(address: str, server: str) -> str:
+    """Return the address of the runs of params.yaml's experiment on a server; its first page where none can be told."""
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.errors import UserError
+    from mobilebench.execution.suites import open_suite
+    from mobilebench.tracking import Tracker
+
+    try:
+        return Tracker(address).runs_page(open_suite(networks=False).experiment, server) if PARAMS.exists() else server
+    except UserError:  # a server that is away, a params.yaml with a mistake: other commands say what
+        return server

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
+
+from mobilebench.cli.json_answer import answer, json_option
 
 
 @click.command()
@@ -15,6 +18,7 @@ import click
     "--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help="Images to look at."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: results/inspect/CELL]")
+@json_option
 def inspect(what: str, dataset: str | None, seed: int | None, split: str, out: Path | None) -> None:
     """Show a cell's metrics, its classes, and write its confusion matrix, reliability and worst mistakes.
 
@@ -29,6 +33,7 @@ def inspect(what: str, dataset: str | None, seed: int | None, split: str, out: P
     from mobilebench.tracking import Tracker
 
     cell = open_run(Tracker(), what, split) if dataset is None else open_cell(open_suite(), what, dataset, seed, split)
+    answer(run_id=cell.record.run_id, **asdict(cell.record.cell), split=cell.split)
     print_table(metric_table(cell))
     print_table(class_table(cell), rows=20)
     if len(cell.classes) > 20:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.measure import Measurement
 
 from mobilebench.cli.console import console, plain_table
+from mobilebench.cli.json_answer import answer
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.scoring.measures import dataset_heads, heading, short
 from mobilebench.scoring.ranking import rank_models
@@ -46,6 +47,14 @@ def show(
 
 def _show_scores(table: ScoreTable, matrix: Matrix, title: str) -> None:
     """Print the scores, best first, and below them every model's result per dataset, in the same order."""
+    answer(
+        lam=table.lam,
+        anchors=table.anchors_name,
+        level=table.level,
+        interval_over=table.interval_over,
+        models=table.to_frame(),
+        cells=matrix.to_frame(),
+    )
     runs = f"n = {len(matrix.seeds)} seeds" if len(matrix.seeds) > 1 else "single run per cell"
     console.print(f"[bold]{title}[/bold]: lambda {table.lam:g}, anchors {table.anchors_name}, {runs}", soft_wrap=True)
     console.print(_scores(table))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli.json_answer import answer, json_option
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,6 +32,7 @@ def models() -> None:
 @CLASSES
 @RESOLUTION
 @click.option("--markdown", is_flag=True, help="Print the README's table instead: 10 classes, 224 px.")
+@json_option
 def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
     """Print every model with its parameters, its MACs and what it is."""
     from mobilebench.cli import readme_table
@@ -39,6 +42,8 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
     from mobilebench.models.external import entry_points
     from mobilebench.studies.beyond_imagenet.published import printed_costs
 
+    if markdown and answer():
+        raise click.UsageError("--markdown and --json exclude each other")
     if markdown:
         click.echo(readme_table.readme_table())
         return
@@ -46,6 +51,16 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
     with console.status("building the networks ..."):
         fitting = [model_id for model_id, spec in MODELS.items() if spec.minimum <= size]
         lines = table.lines([*fitting, *entry_points()], classes, size, printed_costs())
+    answer(
+        classes=classes,
+        resolution=size,
+        models=[
+            {"model": line.spec.id, "design": table.design(line.spec)}
+            | {"params": line.cost.params, "macs": line.cost.macs}
+            | {"deployed": line.deployed, "printed": line.printed}
+            for line in lines
+        ],
+    )
     for model_id in MODELS.keys() - set(fitting):
         console.print(f"Left out: {model_id}, which needs {MODELS[model_id].minimum} px or more.")
     console.print(_costs(lines, f"Networks with {classes} classes at {size} px"))
@@ -83,6 +98,7 @@ def check(model: str, classes: int, resolution: int | None) -> None:
 @click.option("--output", default=Path("results/cost.csv"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--runs", default=30, show_default=True, type=click.IntRange(3), help="Repetitions behind the medians.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads while measuring.")
+@json_option
 def profile(names: str | None, classes: int, resolution: int | None, output: Path, runs: int, threads: int) -> None:
     """Measure what models cost and write a row for each into OUTPUT; rows of other models there stay."""
     from rich.progress import track
@@ -99,6 +115,7 @@ def profile(names: str | None, classes: int, resolution: int | None, output: Pat
         rows.append(profiling.profile(model_id, classes, size, runs, threads, printed.get(model_id)))
         profiling.add_row(output, rows[-1])
     replaced = sum(profiling.key(row) in known for row in rows)
+    answer(models=rows)
     console.print(_profiles(rows))
     console.print(
         f"{len(rows)} rows written to {output}, {replaced} of them in place of older ones.\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli.json_answer import answer, json_option
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--lambda", "lam", type=click.FloatRange(0, 1), default=0.5, help="Weight of the variance.")
 @click.option("--dataset", help="Of two models: this dataset alone.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results/compare"), show_default=True)
+@json_option
 def compare(a: str, b: str, anchors: str, lam: float, dataset: str | None, out: Path) -> None:
     """Compare A and B: experiments, run ids, model versions (mobilebench.model.dataset@best) or git revisions.
 
@@ -117,6 +119,7 @@ def _compare_sets(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
         )
     for kind in unknown(first, second):
         console.print(f"[yellow]{kind}: not known of both, so not compared[/yellow]")
+    answer(a=first.name, b=second.name, differences=found.to_frame(), changes=changes(first, second))
     picture = slopes(found, a, b)
     paths = [found.to_csv(out / "differences.csv"), write_bytes(out / "slopes.png", picture.png())]
     paths.append(write_text(out / "slopes.svg", picture.svg()))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli.json_answer import answer, json_option
+
 if TYPE_CHECKING:
     from mobilebench.config.suite import Suite
 
@@ -30,6 +32,7 @@ def _settings(experiment: str | None) -> tuple[str, Suite | None]:
 @click.option("--lambda", "lam", type=click.FloatRange(0, 1), help="Weight of the variance across datasets.")
 @click.option("--metric", help="What every dataset is scored by; default: each dataset's own.")
 @click.option("--allow-partial", is_flag=True, help="Score what is there and print what is absent.")
+@json_option
 def score(
     experiment: str | None, anchors: str | None, lam: float | None, metric: str | None, *, allow_partial: bool
 ) -> None:
@@ -37,6 +40,8 @@ def score(
 
     With --metric, of runs that did not record it, it is computed from the predictions that they kept.
     """
+    from dataclasses import asdict
+
     from mobilebench.analysis.collect import score_experiment, write_scores
     from mobilebench.analysis.costs import costs_of
     from mobilebench.analysis.origins import mixture
@@ -79,6 +84,7 @@ def score(
         console.print(f"[yellow]{differences}[/yellow]", soft_wrap=True)
     paths = write_scores(scored, RESULTS)
     costs = costs_of(RESULTS, scored.checked.records) or ()
+    answer(problems=[asdict(problem) for problem in scored.checked.problems], written=paths)
     show(scored.table, scored.matrix, f"{name}, protocol {scored.protocol_hash}", costs)
     console.print("Written: " + ", ".join(str(path) for path in paths))
 
@@ -89,6 +95,7 @@ def score(
     "--under-ms", type=click.FloatRange(0, min_open=True),
     help="Only models that take less for one image, by results/cost.csv.",
 )  # fmt: skip
+@json_option
 def leaderboard(dataset: str | None, under_ms: float | None) -> None:
     """Print the leaderboard of results/accuracy.csv again, with the lambda and anchors that score used.
 

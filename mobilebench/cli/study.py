@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli.json_answer import answer, json_option
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
@@ -49,8 +51,11 @@ def study(ctx: click.Context) -> None:
 @MATRIX
 @LAMBDA
 @_ANCHORS
+@json_option
 def claims(name: str, source: str, lam: float, anchors: AnchorsName) -> None:
     """Hold the claims of the study NAME against a matrix and print the evidence for and against."""
+    from dataclasses import asdict
+
     from mobilebench.analysis.collect import noted
     from mobilebench.cli.console import console
     from mobilebench.studies import load_study
@@ -60,6 +65,9 @@ def claims(name: str, source: str, lam: float, anchors: AnchorsName) -> None:
     console.print(f"{source}: {len(matrix.models)} models x {len(matrix.datasets)} datasets, lambda {lam:g}")
     for note in noted(checked.scores).notes:
         console.print(f"[yellow]note[/yellow] {note}", soft_wrap=True)
+    held = [asdict(claim) | {"caveat": checked.caveats.get(claim.name)} for claim in checked.claims]
+    if answer(source=source, lam=lam, claims=held):
+        return
     for claim in checked.claims:
         _show(console, claim, checked.caveats.get(claim.name))
 
@@ -67,6 +75,7 @@ def claims(name: str, source: str, lam: float, anchors: AnchorsName) -> None:
 @study.command()
 @click.argument("name")
 @_REPORT
+@json_option
 def audit(name: str, folder: str | None) -> None:
     """Recompute the tables of the study NAME from each other and print every disagreement."""
     from mobilebench.cli.console import console, print_table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.packing.packed import META, read_meta
@@ -34,6 +34,12 @@ class DatasetState:
     target: Target = "single_label"
     """What is predicted of its images."""
 
+    packed_bytes: int = 0
+    """What its packed form takes on this machine's disk; 0 where it is not packed."""
+
+    images: Mapping[str, int] = field(default_factory=dict)
+    """The same as `sizes` as numbers, {split: images} or {"all": images}; empty where nothing is known."""
+
 
 def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> DatasetState:
     """Return a dataset's state and sizes: as packed where it is, else as its official distribution says."""
@@ -42,12 +48,24 @@ def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> DatasetState:
         try:
             meta = read_meta(folder)
         except DataError:
-            return DatasetState("damaged", spec.classes, _sizes(spec.counts), target=spec.target)
+            return DatasetState("damaged", spec.classes, _sizes(spec.counts), target=spec.target, images=spec.counts)
         complete = "" if meta.official or not spec.counts else ", incomplete"
         stored = f"{meta.shape[1]}x{meta.shape[2]} pixels: {meta.storage['how']}"
-        return DatasetState(f"packed{complete}", len(meta.classes), _sizes(meta.counts), stored, meta.target)
+        taken = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        return DatasetState(
+            f"packed{complete}", len(meta.classes), _sizes(meta.counts), stored, meta.target, taken, meta.counts
+        )
     state = _raw_state(spec, raw_dir / spec.raw_name)
-    return DatasetState(state, spec.classes, _sizes(spec.counts), target=spec.target)
+    return DatasetState(state, spec.classes, _sizes(spec.counts), target=spec.target, images=spec.counts)
+
+
+def download_bytes(spec: DatasetSpec) -> int | None:
+    """Return how many bytes fetching a dataset downloads; None where its owners do not publish that of every file."""
+    if spec.generated:
+        return 0
+    sizes = [source.size for source in spec.sources]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known and len(known) == len(sizes) else None
 
 
 def _raw_state(spec: DatasetSpec, home: Path) -> str:

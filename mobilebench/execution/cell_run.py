@@ -18,6 +18,7 @@ from mobilebench.errors import TrackingError, UserError
 from mobilebench.evaluation.metrics import get_metric, metric_of, readings
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
+from mobilebench.execution.model_file import MODEL, WEIGHTS, describe
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
@@ -27,6 +28,7 @@ from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.records import PREDICTIONS, PREDICTIONS_TAG, read_result, result_path, write_result
 from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.energy import meter_of
+from mobilebench.system.files import write_text
 from mobilebench.system.provenance import device_tags, write_files
 from mobilebench.training import Split, TrainData, Trainer, checkpoint
 from mobilebench.training.rng import derived_seed
@@ -235,7 +237,9 @@ class CellRun(TrainingRun):
         metrics, tags = self._final(trainer)
         with disk_errors(self.journal.artifacts):
             self.journal.artifacts.mkdir(exist_ok=True)
-            checkpoint.save(self.journal.artifacts / "model.pt", trainer.model.state_dict())
+            checkpoint.save(self.journal.artifacts / WEIGHTS, trainer.model.state_dict())
+            made = describe(self.cell, self.recipe, self.context.packed.meta, self.identity.network)
+            write_text(self.journal.artifacts / MODEL, made.to_json())
         metrics |= self._cost | self._optimism(epochs, metrics)
         metrics["train_seconds"] = sum(values["epoch_seconds"] for values in epochs.values())
         if all("energy_joules" in values for values in epochs.values()):

@@ -9,50 +9,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from mobilebench.config.ids import slug
 from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import METRICS
-from mobilebench.execution.cell_run import build, train_data
+from mobilebench.execution.classifier import classifier
+from mobilebench.execution.model_file import WEIGHTS, describe
 from mobilebench.runs.journal import Journal
 from mobilebench.system.layout import STATE
 from mobilebench.system.provenance import PACKAGES, packages
-from mobilebench.training import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Suite
     from mobilebench.datasets.packing.packed import Packed
+    from mobilebench.execution.classifier import Classifier
     from mobilebench.runs.records import Record
     from mobilebench.tracking import Tracker
     from mobilebench.tracking.model_registry import Version
 
-_WEIGHTS = "model.pt"
 BEST, PAPER, PAPER_SUITE = "best", "paper", "paper_v1"
 
 
 class RegistryError(UserError):
     """A run cannot become a version; the message says what it lacks."""
-
-
-class Classifier(nn.Module):
-    """A trained network that normalises its input itself: RGB float32 [N, 3, R, R] in [0, 1] -> logits [N, classes]."""
-
-    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("scale", (1 / torch.tensor(std)).view(1, 3, 1, 1))
-        self.register_buffer("shift", -(torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of a batch of images."""
-        logits: Tensor = self.network(images * self.get_buffer("scale") + self.get_buffer("shift"))
-        return logits
 
 
 @dataclass(frozen=True)
@@ -122,20 +105,17 @@ def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Vers
 
 def _classifier(tracker: Tracker, packed: Packed, record: Record, recipe: Recipe) -> Classifier:
     with tempfile.TemporaryDirectory() as folder:
-        path = tracker.artifact(record.run_id, _WEIGHTS, Path(folder))
+        path = tracker.artifact(record.run_id, WEIGHTS, Path(folder))
         kept = Journal(STATE / record.identity.name).artifacts
-        if path is None and (kept / _WEIGHTS).is_file():  # the store lost them, this folder did not
+        if path is None and (kept / WEIGHTS).is_file():  # the store lost them, this folder did not
             tracker.add_artifacts(record.run_id, kept)
-            path = tracker.artifact(record.run_id, _WEIGHTS, Path(folder))
-        weights = checkpoint.load(path) if path else None
-    if weights is None:
-        raise RegistryError(
-            f"run {record.run_id} has no artifact {_WEIGHTS} at {tracker.run(record.run_id).artifact_uri}, and this "
-            f"folder has no journal of it. Bring that place back, or register in the folder it was trained in"
-        )
-    network = build(record.cell, len(packed.meta.classes), recipe)
-    network.load_state_dict(weights)
-    return Classifier(network, *train_data(packed).statistics(recipe.normalize)).eval()
+            path = tracker.artifact(record.run_id, WEIGHTS, Path(folder))
+        if path is None:
+            raise RegistryError(
+                f"run {record.run_id} has no artifact {WEIGHTS} at {tracker.run(record.run_id).artifact_uri}, and this "
+                f"folder has no journal of it. Bring that place back, or register in the folder it was trained in"
+            )
+        return classifier(describe(record.cell, recipe, packed.meta, record.network), path)
 
 
 def own_versions(tracker: Tracker, name: str) -> list[Version]:

@@ -63,13 +63,16 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
 
 
 def keep_report(tracker: Tracker, experiment: str, results: Path, paths: Iterable[Path]) -> str:
-    """Keep the written report as artifacts of a run of kind `report`, which no score takes; return the run's id."""
+    """Keep the written report as artifacts of a run of kind `report`, and return the run's id.
+
+    It is in an experiment of its own, `<experiment>-report`: the table of an experiment's runs is that of its cells.
+    """
     with TemporaryDirectory() as folder:
         for path in paths:
             copy = Path(folder) / path.relative_to(results)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-        return tracker.log_artifacts(experiment, "report", "report", Path(folder))
+        return tracker.log_artifacts(f"{experiment}-report", "report", "report", Path(folder))
 
 
 def _classes(datasets: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -37,3 +37,13 @@ def disk_errors(what: Path) -> Iterator[None]:
             f"cannot write {what}: {error.strerror or error}. To go on, {do} and give the same command again; what was "
             "written before is kept"
         ) from error
+
+
+def shown_bytes(count: int) -> str:
+    """Return a number of bytes for a person, in powers of 1000."""
+    size, units = float(count), ("B", "kB", "MB", "GB", "TB")
+    for unit in units[:-1]:
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if size >= 9.95 or unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} {units[-1]}"

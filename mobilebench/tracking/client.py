@@ -18,6 +18,7 @@ from mobilebench.runs.journal import Delivery
 from mobilebench.runs.score_check import Whereabouts
 from mobilebench.tracking.address import first_contact, is_server, mlflow_command, shown, sqlite_path, tagged, uri
 from mobilebench.tracking.errors import opening, translated
+from mobilebench.tracking.local_artifacts import local_place
 from mobilebench.tracking.model_registry import Registry
 from mobilebench.tracking.moved import follow_artifacts
 from mobilebench.tracking.reachable import raise_if_unreachable
@@ -210,11 +211,20 @@ class Tracker:
 
     def artifact(self, run_id: str, name: str, folder: Path) -> Path | None:
         """Fetch one artifact of a run into a folder and return its path, None when the run has none of that name."""
+        if not self.has_artifact(run_id, name):
+            return None
+        with self._errors("read"):
+            return Path(self._client.download_artifacts(run_id, name, str(folder)))
+
+    def has_artifact(self, run_id: str, name: str) -> bool:
+        """Return whether a run has an artifact of a name."""
         with self._errors("read"):
             above = str(PurePosixPath(name).parent)
-            if name not in {item.path for item in self._client.list_artifacts(run_id, None if above == "." else above)}:
-                return None
-            return Path(self._client.download_artifacts(run_id, name, str(folder)))
+            return name in {item.path for item in self._client.list_artifacts(run_id, None if above == "." else above)}
+
+    def artifact_folder(self, artifact_uri: str) -> Path | None:
+        """Return the folder of a run's artifacts where this store is files of this machine, else None."""
+        return None if is_server(self.uri) else local_place(artifact_uri)
 
     def records(self, experiment: str) -> list[Record]:
         """Return a record for every run of a cell in an experiment, superseded ones left out.
@@ -285,6 +295,17 @@ class Tracker:
         with self._errors("read"):
             experiment = self._client.get_run(run_id).info.experiment_id
         return f"{self.store}/#/experiments/{experiment}/runs/{run_id}"
+
+    def runs_page(self, experiment: str, server: str) -> str:
+        """Return the address of an experiment's table of runs in a server's UI; of all experiments where it is none.
+
+        MLflow's UI opens for language models unless the address says that models are trained; it reads no tag of the
+        experiment for that (3.17).
+        """
+        with self._errors("read"):
+            found = self._writer.known_experiment(experiment)
+        place = "experiments" if found is None else f"experiments/{found}/runs"
+        return f"{server}/#/{place}?workflowType=machine_learning"
 
     def log_artifacts(self, experiment: str, run_name: str, kind: str, folder: Path) -> str:
         """Keep a folder as artifacts of a new finished run of a kind (never `cell`), and return the run's id."""

@@ -13,6 +13,7 @@ from mobilebench.errors import TrackingError
 from mobilebench.runs.events import Epoch, Fail, Finish, Interrupt, Resume, Start
 from mobilebench.tracking.address import artifact_root, folder_name, is_server, mlflow_command, shown, tagged
 from mobilebench.tracking.errors import reason_of
+from mobilebench.tracking.local_artifacts import lay, local_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -161,9 +162,16 @@ class RunWriter:
         self.tidy(journal, run_id)
 
     def keep_artifacts(self, run_id: str, folder: Path) -> None:
-        """Keep a folder as artifacts of a run. Raises TrackingError, naming their place, where it takes no more."""
+        """Keep a folder as artifacts of a run. Raises TrackingError, naming their place, where it takes no more.
+
+        In a folder of this machine, weights and predictions are hard links to those given: they take their place once.
+        """
+        here = None if is_server(self._address) else local_place(self.client.get_run(run_id).info.artifact_uri)
         try:
-            self.client.log_artifacts(run_id, str(folder))
+            if here is None:
+                self.client.log_artifacts(run_id, str(folder))
+            else:
+                lay(folder, here)
         except OSError as error:
             place = "its artifact store"
             with suppress(MlflowException, OSError):

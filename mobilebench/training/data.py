@@ -19,6 +19,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 Triple = tuple[float, float, float]
+Normalize = Literal["dataset", "imagenet", "half"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ class TrainData:
         found = {"train": self.train, "val": self.val, "test": self.test}
         return {name: split for name, split in found.items() if split is not None}
 
-    def statistics(self, kind: Literal["dataset", "imagenet", "half"]) -> tuple[Triple, Triple]:
+    def statistics(self, kind: Normalize) -> tuple[Triple, Triple]:
         """Mean and std that images are normalised with."""
-        return {"dataset": (self.mean, self.std), "imagenet": IMAGENET, "half": HALF}[kind]
+        return statistics(kind, self.mean, self.std)
+
+
+def statistics(kind: Normalize, mean: Triple, std: Triple) -> tuple[Triple, Triple]:
+    """Mean and std per channel that images in [0, 1] are normalised with; mean, std: those of the train split."""
+    return {"dataset": (mean, std), "imagenet": IMAGENET, "half": HALF}[kind]

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from mobilebench.cli import COMMANDS, main
 from mobilebench.config.suite import preset_text
+from mobilebench.tracking import Tracker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +98,10 @@ def test_the_whole_job(project: Path, store: Path) -> None:
     assert "params.yaml has lambda 0.5" in call("leaderboard").output
     assert call("report").exit_code == 0
     assert "Scored with lambda 0.25" in (project / "results/report.md").read_text()
-    assert list((project / "mlartifacts").glob("**/report.html"))  # kept in MLflow, too, by a run that no score takes
+    # Kept in MLflow, too, but not among the runs of the cells.
+    assert list((project / "mlartifacts").glob("tiny-report/**/report.html"))
+    assert {run.record.model for run in Tracker().runs("tiny")} == {"shufflenet", "starnet"}
+    assert len(list((project / "mlartifacts/tiny").iterdir())) == 2
     assert call("score").exit_code == 0
 
     other = (project / "params.yaml").read_text().replace("experiment: tiny", "experiment: other")

@@ -155,8 +155,8 @@ def test_a_full_artifact_store_is_named(project: Path, monkeypatch: pytest.Monke
     tracker = Tracker()
     (run, *_) = tracker.records("tiny")
     with monkeypatch.context() as patched:
-        patched.setattr(shutil, "copytree", full)
-        patched.setattr("mlflow.store.artifact.local_artifact_repo.shutil_copytree_without_file_permissions", full)
+        patched.setattr(shutil, "copyfile", full)
+        patched.setattr(os, "link", full)
         with pytest.raises(TrackingError) as caught:
             tracker.add_artifacts(run.run_id, project / "results")
     assert f"cannot keep the artifacts of run {run.run_id} in file://{project}/mlartifacts/tiny/" in str(caught.value)
@@ -216,6 +216,14 @@ def test_the_ui_of_runs_on_a_server_is_that_servers(project: Path, monkeypatch: 
     assert "geheim" not in done.output
 
 
+def test_the_ui_opens_at_the_runs_of_the_experiment(trained: Path) -> None:
+    tracker = Tracker()
+    number = MlflowClient(tracker.uri).get_experiment_by_name("tiny").experiment_id
+    page = tracker.runs_page("tiny", "http://here:1")
+    assert page == f"http://here:1/#/experiments/{number}/runs?workflowType=machine_learning"
+    assert tracker.runs_page("none", "http://here:1").startswith("http://here:1/#/experiments?")
+
+
 def _answers(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
@@ -244,6 +252,9 @@ def test_the_ui_ends_with_its_command_and_shows_moved_artifacts(number: signal.S
             url = f"http://127.0.0.1:{port}/get-artifact?path=model.pt&run_uuid={path.parents[1].name}"
             with urllib.request.urlopen(url, timeout=20) as answer:
                 assert answer.read() == path.read_bytes()
+            assert ui.stdout is not None
+            told = next(line for line in ui.stdout if line.startswith("MLflow's UI: "))  # the server says things too
+            assert f": http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_learning" in told
         ui.send_signal(number)
         ui.wait(30)
     assert started

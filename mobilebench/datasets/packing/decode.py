@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import threading
@@ -147,6 +148,16 @@ def decode(path: Path, side: int, fit: Fit = "centre", megapixels: int = MEGAPIX
 
     with _reading(megapixels):
         return _without_broken_metadata(path, square)
+
+
+def squared(image: Image.Image, side: int, fit: Fit = "centre") -> Image.Image:
+    """Return an opened image as `decode` returns a file, side x side pixels of RGB; the given image is left as it is.
+
+    A JPEG is decoded in full first, so that its pixels differ slightly from those of a file packed at a reduced scale.
+    Raises ImageError.
+    """
+    with _reading(MEGAPIXELS):
+        return _square(image.copy(), io.BytesIO(), side, fit)  # a copy has no file, and nothing is read again
 
 
 def _without_broken_metadata(path: Path, read: Callable[[Source], Result]) -> Result:

@@ -1,0 +1,181 @@
+"""Finished runs as what they made: `load_model` and `load_predictions` of the public API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from mobilebench.analysis.kept import KeptPredictions
+from mobilebench.analysis.run_sets import load_run_set
+from mobilebench.config.suite import Cell, parse_suite
+from mobilebench.datasets.packing.packed import read_meta
+from mobilebench.errors import UserError
+from mobilebench.evaluation.predictions import load_predictions as read_predictions
+from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, read_model_file
+from mobilebench.runs.events import Finish
+from mobilebench.runs.journal import Journal
+from mobilebench.runs.records import PREDICTIONS
+from mobilebench.system.files import read_text
+from mobilebench.system.layout import PACKED, RESULTS, STATE
+from mobilebench.system.provenance import SUITE
+from mobilebench.tracking import Tracker
+
+if TYPE_CHECKING:
+    from mobilebench.evaluation.predictions import Predictions
+    from mobilebench.execution.classifier import TrainedModel
+    from mobilebench.execution.model_file import ModelFile
+    from mobilebench.runs.records import Record
+
+_RUN = "run:"
+_FORMS = "expected run:ID, EXPERIMENT/MODEL/DATASET, EXPERIMENT/MODEL/DATASET/SEED, or a folder with model.pt"
+
+
+class _Trained(NamedTuple):
+    """What is known of a run whose network is wanted, for one that kept no model.json."""
+
+    cell: Cell
+    data_digest: str
+    network: str
+
+
+def load_model(what: str | Path) -> TrainedModel:
+    """Return a finished run's network in eval mode, which takes plain images and returns logits [N, classes].
+
+    Args:
+        what: `run:ID`, an MLflow run; `EXPERIMENT/MODEL/DATASET`, the finished cell of the lowest seed, or with
+            `/SEED` that one, of the tracking store that `MLFLOW_TRACKING_URI` or this folder names; or a folder: a
+            journal's (`.mobilebench/cells/...`) or one with a run's artifacts. A folder that exists goes before a cell
+            of the same spelling.
+
+    The network takes a float tensor [N, 3, R, R] in [0, 1], or PIL images of any size, and normalises them itself. It
+    has `classes` (names in the order of the logits), `resolution` (R, pixels), `metric` (an id) and `run_id`.
+    Raises UserError where there is no such finished run, its weights are gone, or its network cannot be built here.
+    """
+    from mobilebench.execution.classifier import trained_model
+
+    if (folder := _folder(what)) is not None:
+        made, run_id = _of_folder(folder)
+        return trained_model(made, _artifacts(folder) / WEIGHTS, run_id)
+    tracker = Tracker()
+    record = _record(str(what), tracker)
+    with TemporaryDirectory() as temporary:
+        weights = _artifact(tracker, record, WEIGHTS, Path(temporary))
+        if weights is None:
+            raise UserError(
+                f"run {record.run_id} has no artifact {WEIGHTS} at {tracker.run(record.run_id).artifact_uri}, and this "
+                "folder has no journal of it. Bring that place back, or load it in the folder it was trained in"
+            )
+        kept = _artifact(tracker, record, MODEL, Path(temporary))
+        if kept is not None:
+            made = read_model_file(kept)
+        else:
+            trained = _Trained(record.cell, record.data_digest, record.network)
+            made = _reconstructed(trained, _artifact(tracker, record, SUITE, Path(temporary)))
+        return trained_model(made, weights, record.run_id)
+
+
+def load_predictions(what: str | Path, split: Literal["test", "val"] = "test") -> Predictions:
+    """Return what a finished run's network said of every image of a split.
+
+    Args:
+        what: as `load_model` takes it, or the path of an .npz file of predictions.
+        split: `test` or `val`; of a file it is whichever the file is of.
+
+    Raises UserError where there is no such finished run, or it kept no predictions of the split.
+    """
+    if Path(what).suffix == ".npz":
+        return read_predictions(Path(what))
+    if (folder := _folder(what)) is not None:
+        return read_predictions(_artifacts(folder) / PREDICTIONS / f"{split}.npz")
+    tracker = Tracker()
+    record = _record(str(what), tracker)
+    kept = KeptPredictions(tracker, RESULTS)
+    found = kept.of(record, split)
+    if found is None:
+        known = ", ".join(record.predictions) or "none"
+        why = "; ".join(kept.problems) or f"it kept those of: {known}"
+        raise UserError(f"run {record.run_id} ({record.cell.name}) has no predictions on {split}: {why}")
+    return found
+
+
+def _folder(what: str | Path) -> Path | None:
+    """Return the folder that is meant, None where a run is."""
+    path = Path(what)
+    if not isinstance(what, Path) and (what.startswith(_RUN) or not path.is_dir()):
+        return None
+    if not (_artifacts(path) / WEIGHTS).is_file():
+        state = "its training has not ended" if (path / "journal.jsonl").exists() else "it is of no finished run"
+        raise UserError(f"{path} has no {WEIGHTS}: {state}; {_FORMS}")
+    return path
+
+
+def _artifacts(folder: Path) -> Path:
+    return journal.artifacts if (journal := Journal(folder)).path.exists() else folder
+
+
+def _of_folder(folder: Path) -> tuple[ModelFile, str | None]:
+    journal = Journal(folder) if (folder / "journal.jsonl").exists() else Journal(folder.parent)
+    start, artifacts = journal.start, _artifacts(folder)
+    run_id = journal.delivery.run_id if journal.last(Finish) is not None else None
+    if (artifacts / MODEL).exists():
+        return read_model_file(artifacts / MODEL), run_id
+    if start is None:
+        raise UserError(
+            f"{folder} has {WEIGHTS} and no {MODEL}, which an earlier version did not keep; load the run instead, as "
+            "run:ID, where its dataset is packed"
+        )
+    tags = start.tags
+    cell = Cell(tags["model"], tags["dataset"], int(tags["seed"]))
+    suite = artifacts / SUITE
+    trained = _Trained(cell, tags["data_digest"], tags.get("network", ""))
+    return _reconstructed(trained, suite if suite.exists() else None), run_id
+
+
+def _reconstructed(run: _Trained, suite: Path | None) -> ModelFile:
+    """Return what a run of an earlier version did not keep of its network, from its suite and the packed data here."""
+    if suite is None:
+        raise UserError(f"the run of {run.cell.name} kept neither {MODEL} nor {SUITE}: it cannot be built from them")
+    kept = parse_suite(read_text(suite, "the JSON of a suite"), f"{SUITE} of {run.cell.name}")
+    meta = read_meta(PACKED / run.cell.dataset)
+    if meta.data_digest != run.data_digest:
+        raise UserError(
+            f"{run.cell.name} was trained on {run.cell.dataset} {run.data_digest[:12]}, here is {meta.data_digest[:12]}"
+            f": its classes and statistics may differ, and an earlier version did not keep them. Bring back that data"
+        )
+    return describe(run.cell, kept.protocol.recipe_for(run.cell.model, run.cell.dataset), meta, run.network)
+
+
+def _artifact(tracker: Tracker, record: Record, name: str, folder: Path) -> Path | None:
+    """Return an artifact of a run from the store, else from its journal in this folder, else None."""
+    here = Journal(STATE / record.identity.name).artifacts / name
+    return tracker.artifact(record.run_id, name, folder) or (here if here.is_file() else None)
+
+
+def _record(what: str, tracker: Tracker) -> Record:
+    """Return the finished run that is meant; raises UserError naming what there is."""
+    if what.startswith(_RUN):
+        record = tracker.run(what.removeprefix(_RUN)).record
+        if record.status != "FINISHED":
+            raise UserError(f"run {record.run_id} ({record.cell.name}) is {record.status}; expected a finished run")
+        return record
+    parts = what.split("/")
+    seed = int(parts.pop()) if len(parts) > 3 and parts[-1].isdecimal() else None
+    if len(parts) < 3 or not all(parts):
+        raise UserError(f"{what!r} is no folder here and no name of a run; {_FORMS}")
+    dataset, model, experiment = parts.pop(), parts.pop(), "/".join(parts)
+    records = load_run_set(f"experiment:{experiment}", tracker).records
+    found = sorted((cell.seed, cell) for cell in records if (cell.model, cell.dataset) == (model, dataset))
+    chosen = next((cell for number, cell in found if seed in {None, number}), None)
+    if chosen is None:
+        seeds = ", ".join(str(number) for number, _ in found)
+        there = f"seeds {seeds}" if found else _cells(list(records))
+        raise UserError(
+            f"experiment {experiment!r} has no finished run of {'/'.join(what.split('/')[-3:])}; it has {there}"
+        )
+    return records[chosen]
+
+
+def _cells(cells: list[Cell]) -> str:
+    found = {"models": [cell.model for cell in cells], "datasets": [cell.dataset for cell in cells]}
+    return " and ".join(f"{kind} {', '.join(sorted(set(names)))}" for kind, names in found.items())

@@ -1,0 +1,89 @@
+"""`--json`: what a command found as one JSON document."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, is_dataclass
+from functools import wraps
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+_open: list[dict[str, Any]] = []  # the document of the command that runs, if it answers in JSON
+
+
+def json_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add `--json` to a command: one document on stdout, of what the command gave to `answer`, and nothing else.
+
+    docs/cli-json.md has its shape. A command that is refused prints none.
+    """
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead (docs/cli-json.md).")
+    @wraps(command)
+    def run(*args: Any, as_json: bool = False, **options: Any) -> None:
+        if not as_json or _open:
+            command(*args, **options)
+            return
+        document: dict[str, Any] = {"command": _name(click.get_current_context()), "notes": []}
+        _open.append(document)
+        try:
+            command(*args, **options)
+        finally:
+            _open.clear()
+        click.echo(json.dumps(plain_value(document), indent=1, allow_nan=False))
+
+    return run
+
+
+def answer(**parts: Any) -> bool:
+    """Put parts into the document of a command that was called with `--json`, and return whether it was.
+
+    A part is a plain value, a dataclass, a list of these, or a pandas frame, which becomes a list of its rows.
+    """
+    if not _open:
+        return False
+    _open[0] |= parts
+    return True
+
+
+def note(line: str) -> None:
+    """Put a line into the document that there is."""
+    _open[0]["notes"].append(line)
+
+
+def plain_value(value: Any) -> Any:
+    """Return a value as JSON has it: rows of a frame as mappings, a number that is not finite or is absent as None.
+
+    Raises TypeError for what has no form in JSON.
+    """
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a frame of pandas, which is not imported for this
+        value = value.to_dict("records")
+    elif is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    elif hasattr(value, "item"):  # a number of numpy's
+        value = value.item()
+    if isinstance(value, dict):
+        return {str(key): plain_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(item) for item in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    is_absent = type(value).__name__ == "NAType" or (isinstance(value, float) and not math.isfinite(value))
+    if is_absent or isinstance(value, str | int | float | None):
+        return None if is_absent else value
+    raise TypeError(f"a {type(value).__name__} has no form in JSON")
+
+
+def _name(context: click.Context | None) -> str:
+    """Return a command's name with those of the groups that it is in, as `data list`."""
+    names = []
+    while context is not None and context.parent is not None:
+        names.append(context.info_name or "")
+        context = context.parent
+    return " ".join(reversed(names))

@@ -1,0 +1,79 @@
+"""What a finished run says of its network beside its weights, so that both can be used without the project."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from mobilebench.config.parsing import parse
+from mobilebench.config.recipe import Fit  # noqa: TC001 - read when model.json is
+from mobilebench.config.suite import Cell
+from mobilebench.errors import UserError
+from mobilebench.evaluation.metrics import metric_of
+from mobilebench.evaluation.target import Target  # noqa: TC001 - likewise
+from mobilebench.system.files import read_text
+from mobilebench.training.data import statistics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mobilebench.config.recipe import Recipe
+    from mobilebench.datasets.packing.packed import Meta
+
+WEIGHTS, MODEL = "model.pt", "model.json"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """How a network is built, what images it expects and what its logits mean: the content of model.json."""
+
+    model: str
+    dataset: str
+    seed: int
+    options: dict[str, Any]
+    """`model_options` of the recipe it was built with."""
+    network: str
+    """Its fingerprint; "" in a run of a version that took none."""
+    classes: tuple[str, ...]
+    """Class names in the order of the logits."""
+    resolution: int
+    """Side in pixels of the images that the network takes."""
+    eval_resize: int
+    """Side in pixels that a stored image is resized to before its centre is cut out."""
+    stored: int
+    """Side in pixels of the stored image."""
+    fit: Fit
+    """How an image becomes the stored square, as in `DataPolicy`."""
+    mean: tuple[float, float, float]
+    """Per channel, of images in [0, 1]; likewise `std`."""
+    std: tuple[float, float, float]
+    target: Target
+    metric: str
+
+    @property
+    def cell(self) -> Cell:
+        """The cell the network was trained for."""
+        return Cell(self.model, self.dataset, self.seed)
+
+    def to_json(self) -> str:
+        """Return the text of model.json."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+
+def describe(cell: Cell, recipe: Recipe, meta: Meta, network: str) -> ModelFile:
+    """Return what there is to say of a cell's network. network: its fingerprint."""
+    mean, std = statistics(recipe.normalize, meta.mean, meta.std)
+    return ModelFile(
+        cell.model, cell.dataset, cell.seed, dict(recipe.model_options), network, meta.classes,
+        recipe.resolution, recipe.eval_resize or recipe.resolution, meta.shape[1], meta.policy.fit,
+        mean, std, meta.target, metric_of(meta.metric, meta.target).id,
+    )  # fmt: skip
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Return the content of a model.json. Raises FileNotFoundError, and UserError where it is damaged."""
+    try:
+        return parse(ModelFile, json.loads(read_text(path, "the JSON of a trained network")), f"{path}: ")
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); expected the JSON that a finished run keeps") from None
