@@ -64,7 +64,7 @@ def rates(case: Case, grids: int, seed: int = 0) -> tuple[float, float, float]:
     best = {f"m{i}" for i, p in enumerate(case.truth) if p == max(case.truth)}
     held, size, width = 0, 0, 0.0
     for _ in range(grids):
-        found = rank_models(grid(case, rng), "x", draws=2000)
+        found = rank_models(grid(case, rng), "x", draws=1000)
         # The hardest reading: one certain model of those that are equally best must be in it.
         held += min(best) in found.best_group
         size += len(found.best_group)
@@ -81,7 +81,7 @@ def order_rates(spread: float, case: Case, grids: int, seed: int = 0) -> tuple[i
     said, true = [], []
     for _ in range(grids):
         truth = np.clip(np.array(case.truth) + spread * rng.standard_normal(len(case.truth)), 0.02, 0.98)
-        rows = rank_models(grid(replace(case, truth=tuple(truth)), rng), "x", draws=2000).rows
+        rows = rank_models(grid(replace(case, truth=tuple(truth)), rng), "x", draws=1000).rows
         for row, following in itertools.pairwise(rows):
             if 0.85 <= row.above_next <= 0.95:
                 said.append(row.above_next)

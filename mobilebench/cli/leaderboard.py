@@ -96,7 +96,7 @@ def _show_rankings(
                 console.print(words, soft_wrap=True)
     notes = sorted({row.latency_note for row in costs if row.latency_ms and row.latency_note})
     if notes:
-        console.print(f"Latency: {'; '.join(notes)}.", soft_wrap=True)
+        console.print(f"Latency of one image: {'; '.join(notes)}.", soft_wrap=True)
     for note in table.notes if dataset is None else ():
         console.print(f"Note: {note}", soft_wrap=True)
 

@@ -69,7 +69,7 @@ def _compare_models(a: str, b: str, dataset: str | None, out: Path) -> None:
     name = f"{get_metric(metrics[0]).title}{' %' if get_metric(metrics[0]).percent else ''}"
     view = plain_table()
     view.add_column(name if len(set(metrics)) == 1 else "", overflow="fold")
-    sure = f"{next(iter(found.differences.values())).level:.0%}".replace("%", " %")
+    sure = f"{100 * next(iter(found.differences.values())).level:.0f} %"
     for head in ("A", "B", "B - A", f"{sure}\ninterval", "P(B\nbetter)", "runs", *(["McNemar\np"] * with_mcnemar)):
         view.add_column(head, justify="right", no_wrap=True)
     for head, row in zip(heads, found.differences.values(), strict=True):

@@ -132,7 +132,8 @@ def leaderboard(dataset: str | None, under_ms: float | None) -> None:
     if under_ms is not None:
         models, measured = within_budget(RESULTS, matrix.models, under_ms)
         title = f"{title}: {len(models)} of {len(matrix.models)} models under {under_ms:g} ms"
-        console.print(f"Latency of one image: {measured or 'see results/cost.csv'}.", soft_wrap=True)
+        if table.has_scores and dataset is None:
+            console.print(f"Latency of one image: {measured or 'see results/cost.csv'}.", soft_wrap=True)
     show(table, matrix, title, costs_of(RESULTS, records) or (), dataset=dataset, models=models)
 
 

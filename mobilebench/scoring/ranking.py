@@ -13,10 +13,10 @@ all. The correction is Dunnett's (1955) with the model itself as the control,
 
     p_i = P(max_j (e_j - e_i) / se_ij >= max_j (x_j - x_i) / se_ij),
 
-of noise e with the covariances above. For a model that no other truly exceeds p_i is below 0.05 in at most 5 % of
-cases. So the models with p_i >= 0.05 hold the truly best one in at least 95 % of cases, however many models there are
-and wherever they stand: no correction over i is needed. `tests/scoring/test_ranking.py` and
-`python -m benchmarks.best_group` measure it.
+of noise e with the covariances above, spread as Student's t where few test images give these. For a model that no other
+truly exceeds p_i is below 0.05 in at most 5 % of cases. So the models with p_i >= 0.05 hold the truly best one in at
+least 95 % of cases, however many models there are and wherever they stand: no correction over i is needed.
+`tests/scoring/test_ranking.py` and `python -m benchmarks.best_group` measure it.
 
 *Order of neighbours.* The probability that a model is truly above the next is read from draws of the truth in which
 the models are pulled together as far as they differ by noise (`uncertainty.truths_behind`): neighbours of a sorted list
@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.errors import UserError
+from mobilebench.evaluation.jackknife import BLOCKS
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.scoring.measures import TOP1
 from mobilebench.scoring.paired import DifferenceNoise, PairedDifference, pooled_over_runs
@@ -118,17 +119,21 @@ class Ranking:
                 "Which models may truly be the best is not known: every model has a single run, and the noise over the "
                 f"test images needs the predictions of every run ({self.metric})."
             )
-        sure = f"{self.level:.0%}".replace("%", " %")
-        images = "paired over the test images, " if self.paired else ""
-        how = f"{images}multiple comparisons with the best (Hsu 1981), corrected for all {count} models"
+        sure = f"{100 * self.level:.0f} %"
+        over = "on these test images, " if self.source == "seeds" else ""
+        over += "paired over the test images, " if self.paired else ""
+        how = f"{over}multiple comparisons with the best (Hsu 1981), corrected for all {count} models"
+        which = (
+            f"truly best of the {count} models" if "seeds" in self.source else f"best of these {count} trained networks"
+        )
         if len(group) == 1:
-            return f"{best} is told apart from all {count - 1} others: it is the best with {sure} confidence ({how})."
+            return (
+                f"{best} is told apart from all {count - 1} others: with {sure} confidence it is the {which} ({how})."
+            )
         if len(group) == count:
             return f"Cannot be told apart from the best, with {sure} confidence: all {count} models ({how})."
-        return (
-            f"Cannot be told apart from the best: {', '.join(group)}. With {sure} confidence the truly best of the "
-            f"{count} models is among these {len(group)} ({how})."
-        )
+        among = f"With {sure} confidence the {which} is among these {len(group)} ({how})."
+        return f"Cannot be told apart from the best: {', '.join(group)}. {among}"
 
     @property
     def intervals(self) -> str:
@@ -142,8 +147,8 @@ class Ranking:
             "test": "; what another training run gives is not in them",
             "seeds": "; other test images are not in them",
         }
-        sure = f"{self.level:.0%}".replace("%", " %")
-        return f"Intervals: {sure}, over {over}{rest.get(self.source, '')}; each is for one model or one pair."
+        covered = f"{100 * self.level:.0f} %, over {over}{rest.get(self.source, '')}"
+        return f"Intervals: {covered}; each is for one model or one pair."
 
     @property
     def order(self) -> str:
@@ -225,6 +230,8 @@ class _DatasetNoise:
     """[M, M] covariances over the test images; 0 where nothing is known of these."""
     training: tuple[float, float]
     """Variance of one run over training, and its degrees of freedom: 0 where no model has several runs."""
+    units: int
+    """Images, or blocks of images, that `images` was estimated from; 0 where it was not."""
     own: Floats
     """[M] what a run's own noise over test images makes its variance over training at the least."""
     source: Source | None
@@ -290,8 +297,9 @@ def _noise(matrix: Matrix, dataset: str, models: Sequence[str] | None) -> _Datas
     training = pooled_over_runs(list(whole.values[:, 0]))
     over = "+".join(["seeds"] * bool(training[1]) + ["test"] * known)
     sources: dict[str, Source] = {"seeds": "seeds", "test": "test", "seeds+test": "seeds+test"}
+    units = 0 if not known else n if metric.per_image is not None else min(n, BLOCKS)
     return _DatasetNoise(
-        part.models, metric, n, values, part.counts[:, 0], images, training, own, sources.get(over), paired
+        part.models, metric, n, values, part.counts[:, 0], images, training, units, own, sources.get(over), paired
     )
 
 
@@ -347,6 +355,8 @@ def _errors(noise: _DatasetNoise, draws: int, rng: np.random.Generator) -> Float
     root = axes * np.sqrt(np.maximum(variance, 0))
     shape = (draws, len(noise.models))
     errors = rng.standard_normal(shape) @ root.T
+    if noise.units > 1:  # the covariances are estimates, of so many units
+        errors *= np.sqrt((noise.units - 1) / rng.chisquare(noise.units - 1, size=(draws, 1)))
     return np.asarray(errors + np.sqrt(noise.training_draws(draws, rng)) * rng.standard_normal(shape))
 
 
