@@ -79,8 +79,10 @@ def _table(dataset: str, names: tuple[str, ...], runs: dict[str, list[Prediction
                 text(names[number]),
                 Field(str(images[number]), images[number]),
                 _share(recall[:, number].mean()),
-                _share(recall[high, number], models[high]),
-                _share(recall[low, number], models[low]),
+                *(
+                    _share(recall[m, number], models[m] if recall[high, number] > recall[low, number] else "")
+                    for m in (high, low)
+                ),
             )
         )
     some = f"the {len(order)} of {len(there)} classes found least often" if len(order) < len(there) else "every class"
