@@ -135,7 +135,8 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         if again:
             for cell in cells:
                 CellRun(context, cell).reset()
-        with termination_as_interrupt(), grid_progress(len(cells), suite.protocol.epochs) as progress:
+        epochs = {cell: suite.protocol.recipe_for(cell.model, cell.dataset).epochs for cell in cells}
+        with termination_as_interrupt(), grid_progress(epochs) as progress:
             failed = run_cells(replace(context, listener=progress), cells)
     except KeyboardInterrupt:
         console.print(f"\nStopped. `mobilebench train {dataset}` goes on after the last finished epoch.")
