@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from mobilebench.cli.json_answer import answer, note
 from mobilebench.evaluation.metrics import get_metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mobilebench.config.suite import Cell
     from mobilebench.report.table import Field
@@ -75,20 +77,32 @@ def _plain_row(table: ReportTable, row: Sequence[Field]) -> dict[str, Any]:
 
 
 class GridProgress:
-    """Shows the progress of a grid: epochs done, their rate, and the time left for all cells that wait."""
+    """Shows the progress of a grid: a bar on a terminal, elsewhere a line for each epoch, with rate and time left."""
 
-    def __init__(self, progress: Progress, cells: int, epochs: int) -> None:
+    def __init__(self, progress: Progress, epochs: Mapping[Cell, int], clock: Callable[[], float] = monotonic) -> None:
+        """epochs: of each cell that is to be trained, those that it may have done before included; clock: seconds."""
         self._progress = progress
-        self._grid = progress.add_task("all cells", total=cells * epochs, detail="")
+        self._clock = clock
+        self._began = clock()
+        self._left = dict(epochs)
+        self._done = 0
+        self._grid = progress.add_task("", total=sum(epochs.values()), detail="")
         self._shown: set[str] = set()
 
     def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
         """Show that an epoch of a cell is done."""
+        self._left[cell] = epochs - result.epoch  # a cell that goes on where it was has fewer left than it was given
+        self._done += 1
+        waiting = sum(self._left.values())
         read = "".join(f"  {split} {_shown(values)}" for split, values in result.curves().items())
-        line = f"{cell.name}  epoch {result.epoch}/{epochs}  loss {result.train_loss:.3f}{read}"
-        self._progress.update(self._grid, advance=1, detail=f"{line}  {result.images_per_second:,.0f} images/s")
-        if not self._progress.console.is_terminal and result.epoch == epochs:
-            self._progress.console.print(f"{line}  {result.images_per_second:,.0f} images/s", soft_wrap=True)
+        rest = f"{read}  loss {result.train_loss:.3f}  {result.images_per_second:,.0f} images/s"
+        detail = f"{cell.name} {result.epoch}/{epochs}{rest}"
+        self._progress.update(self._grid, completed=self._done, total=self._done + waiting, detail=detail)
+        if not self._progress.console.is_terminal:
+            seconds = (self._clock() - self._began) / self._done * waiting
+            left = f"{timedelta(seconds=round(seconds))} left" if waiting else "done"
+            line = f"{cell.name}  epoch {result.epoch}/{epochs}{rest}  {left}"
+            self._progress.console.print(line, soft_wrap=True, markup=False)
 
     def note(self, cell: Cell, message: str) -> None:
         """Print something a person should know about a cell. The same message is printed once, for the first cell."""
@@ -106,17 +120,16 @@ def _shown(values: Mapping[str, float]) -> str:
 
 
 @contextmanager
-def grid_progress(cells: int, epochs: int) -> Iterator[GridProgress]:
-    """Show progress over `cells` x `epochs` while the block runs."""
+def grid_progress(epochs: Mapping[Cell, int]) -> Iterator[GridProgress]:
+    """Show progress over cells, each with its number of epochs, while the block runs: one line of the terminal."""
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TextColumn("epochs"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield GridProgress(progress, cells, epochs)
+    with Progress(*columns, console=console, disable=not console.is_terminal, expand=True) as progress:
+        yield GridProgress(progress, epochs)

@@ -43,16 +43,25 @@ def status() -> None:
     """Print the grid of params.yaml with the state of every cell, from this folder's files alone."""
     from collections import defaultdict
     from dataclasses import asdict
+    from datetime import timedelta
 
     from mobilebench.cli.console import console, plain_table
     from mobilebench.cli.unknown import warn_of_unknown_networks
+    from mobilebench.datasets.packing.prepare import find
+    from mobilebench.datasets.status import download_bytes, state_of
     from mobilebench.execution.suites import open_suite
-    from mobilebench.runs.status import COLOURS, grid_states
+    from mobilebench.runs.status import COLOURS, grid_states, outlook
+    from mobilebench.system.disk import shown_bytes
+    from mobilebench.system.layout import PACKED, RAW
 
     suite = open_suite(networks=False)
     warn_of_unknown_networks(suite)
     with console.status("looking at the cells"):
         states = grid_states(suite)
+    left = outlook(suite, states)
+    specs = [find(name, suite.data_sources) for name in suite.datasets]
+    data = [state_of(spec, RAW, PACKED) for spec in specs]
+    packed = sum(state.packed_bytes for state in data)
     table = plain_table(
         title=f"{suite.suite}: protocol {suite.protocol.hash}, experiment {suite.experiment!r}", tight=True
     )
@@ -78,9 +87,26 @@ def status() -> None:
         experiment=suite.experiment,
         protocol=suite.protocol.hash,
         finished=done,
+        seconds_left=left.seconds if left.known else None,
+        datasets_without_pace=left.unknown,
+        packed_bytes=packed,
         cells=[asdict(cell) | asdict(state) for cell, state in states.items()],
     )
     console.print(f"{done} of {len(states)} cells are finished (their test top-1 is shown).")
+    if left.known:
+        time = timedelta(seconds=round(left.seconds))
+        console.print(
+            f"{left.known} others: about {time} (h:min:s) of training, one after another, at the pace of the finished "
+            "ones on the same dataset.",
+            soft_wrap=True,
+        )
+    if packed:
+        console.print(f"The packed data takes {shown_bytes(packed)}.")
+    absent = [spec for spec, state in zip(specs, data, strict=True) if state.name == "not here"]
+    downloads = {spec.id: download_bytes(spec) for spec in absent}
+    if downloads:
+        sizes = (f"{name} ({shown_bytes(size) if size else 'size not published'})" for name, size in downloads.items())
+        console.print(f"To download: {', '.join(sizes)}.", soft_wrap=True)
 
 
 @click.command()
@@ -135,7 +161,8 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         if again:
             for cell in cells:
                 CellRun(context, cell).reset()
-        with termination_as_interrupt(), grid_progress(len(cells), suite.protocol.epochs) as progress:
+        epochs = {cell: suite.protocol.recipe_for(cell.model, cell.dataset).epochs for cell in cells}
+        with termination_as_interrupt(), grid_progress(epochs) as progress:
             failed = run_cells(replace(context, listener=progress), cells)
     except KeyboardInterrupt:
         console.print(f"\nStopped. `mobilebench train {dataset}` goes on after the last finished epoch.")

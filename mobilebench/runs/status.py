@@ -20,6 +20,7 @@ from mobilebench.runs.records import read_result, result_path
 from mobilebench.system.layout import PACKED, RESULTS, STATE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mobilebench.config.suite import Cell, Suite
@@ -52,6 +53,41 @@ class CellState:
     name: Name
     label: str
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What there is left to train."""
+
+    seconds: float
+    """Training of the unfinished cells of datasets with a finished one, one cell after another, at its pace."""
+
+    known: int
+    """How many unfinished cells these are."""
+
+    unknown: tuple[str, ...]
+    """Datasets with unfinished cells of which none is finished, so that no pace is known."""
+
+
+def outlook(suite: Suite, states: Mapping[Cell, CellState]) -> Outlook:
+    """Return what is left of a grid, by the training time an epoch took in the finished cells of the same dataset.
+
+    Networks differ several times in pace, so this is rough until some of each are finished. An epoch that an unfinished
+    cell has done counts as one to do.
+    """
+    epochs = {cell: suite.protocol.recipe_for(cell.model, cell.dataset).epochs for cell in states}
+    paces: dict[str, list[float]] = {}
+    for cell, state in states.items():
+        record = read_result(result_path(RESULTS, cell)) if state.name == "finished" else None
+        if record is not None and record.train_seconds is not None:
+            paces.setdefault(cell.dataset, []).append(record.train_seconds / epochs[cell])
+    left = [cell for cell, state in states.items() if state.name not in {"finished", "undelivered"}]
+    known = [cell for cell in left if cell.dataset in paces]
+    return Outlook(
+        sum(epochs[cell] * sum(paces[cell.dataset]) / len(paces[cell.dataset]) for cell in known),
+        len(known),
+        tuple(dict.fromkeys(cell.dataset for cell in left if cell.dataset not in paces)),
+    )
 
 
 def grid_states(suite: Suite) -> dict[Cell, CellState]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,19 @@ def test_status_names_every_cell(project: Path) -> None:
     found = document("status")
     assert (found["suite"], found["finished"], len(found["cells"])) == ("demo", 0, 33)
     assert found["cells"][0]["name"] == "unprepared"
+
+
+def test_what_is_left_is_told_at_the_pace_of_the_finished_cells(trained: Path) -> None:
+    params = trained / "params.yaml"
+    params.write_text(params.read_text().replace("seeds: [0]", "seeds: [0, 1]"))
+    found = document("status")
+    seconds = [record.train_seconds for record in read_results(RESULTS)]
+    assert found["seconds_left"] == pytest.approx(sum(second or 0 for second in seconds))  # as many cells again
+    assert found["datasets_without_pace"] == []
+    assert found["packed_bytes"] > 64 * 16 * 16 * 3
+    assert "2 others: about" in " ".join(found["notes"])
+    shutil.rmtree("results/cells")
+    assert document("status")["seconds_left"] is None
 
 
 def test_datasets_are_listed_with_their_sizes(project: Path) -> None:
