@@ -34,7 +34,6 @@ def inspect(what: str, dataset: str | None, seed: int | None, split: str, out: P
 
     cell = open_run(Tracker(), what, split) if dataset is None else open_cell(open_suite(), what, dataset, seed, split)
     answer(run_id=cell.record.run_id, **asdict(cell.record.cell), split=cell.split)
-    console.print(metric_table(cell).caption)
     print_table(metric_table(cell))
     print_table(class_table(cell), rows=20)
     if len(cell.classes) > 20:
