@@ -29,6 +29,7 @@ def inspect(what: str, dataset: str | None, seed: int | None, split: str, out: P
     from mobilebench.tracking import Tracker
 
     cell = open_run(Tracker(), what, split) if dataset is None else open_cell(open_suite(), what, dataset, seed, split)
+    console.print(metric_table(cell).caption)
     print_table(metric_table(cell))
     print_table(class_table(cell), rows=20)
     if len(cell.classes) > 20:
