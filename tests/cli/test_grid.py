@@ -53,7 +53,7 @@ def test_init_lists_and_writes_suites(project: Path) -> None:
 
 def test_init_never_loses_settings_that_git_does_not_have(project: Path) -> None:
     call("init", "demo")
-    mine = preset_text("demo").replace("epochs: 2", "epochs: 7")
+    mine = preset_text("demo").replace("epochs: 4", "epochs: 7")
     (project / "params.yaml").write_text(mine)
     result = call("init", "paper_v1")
     assert result.exit_code == 2

@@ -49,14 +49,14 @@ def test_the_repository_starts_with_the_demo() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("epochs: 2", "epochs: 1", "warmup_epochs is 1"),
+        ("warmup_epochs: 0", "warmup_epochs: 4", "warmup_epochs is 4"),
         ("suite: demo", "suites: demo", "did you mean suite"),
         ("seeds: [0]", "seeds: []", "seeds is empty"),
         ("seeds: [0]", "seeds: [0, 0]", "seeds names 0 twice"),
         ("seeds: [0]", "seeds: [-1]", "0 or more"),
         ("datasets: [digits,", "datasets: [digits, Digits-2,", "'Digits-2' is no id"),
         ("experiment: demo", "experiment: ''", "printable characters"),
-        ("epochs: 2", "epochs: 2: 4", "not readable as YAML"),
+        ("epochs: 4", "epochs: 4: 4", "not readable as YAML"),
         ("lam: 0.5", "lam: 2.0", "0 to 1"),
     ],
 )
@@ -71,7 +71,7 @@ def test_a_wrong_params_yaml_is_refused_by_name(old: str, new: str, expected: st
     [
         ("lam: 0.5", "lam: .inf", "score.lam is inf"),
         ("model_options: {}", "model_options: {drop: .nan}", "protocol.model_options.drop is nan"),
-        ("lr: 0.001", "lr: .inf", "protocol.lr is inf"),
+        ("lr: 0.005", "lr: .inf", "protocol.lr is inf"),
         ("seeds: [0]", "seeds: [99999999999999999999]", "seeds has 99999999999999999999; allowed: 0 or more, at most"),
         ("threads: 1 ", "threads: 1000000 ", "runtime.threads is 1000000"),
         ("eval_batch_size: 256", "eval_batch_size: 1000000000", "runtime.eval_batch_size is 1000000000"),

@@ -35,8 +35,8 @@ SIZES = {
     "indoor67": (3, 12, 6, 64),
     "miniplaces": (3, 12, 6, 128),
     "digits": (10, 1437, 360, 8),
-    "toy_shapes": (8, 512, 320, 32),
-    "toy_textures": (8, 512, 320, 32),
+    "toy_shapes": (4, 320, 320, 32),
+    "toy_textures": (4, 320, 320, 32),
     "toy_scenes": (4, 600, 200, 48),
     "toy_grades": (5, 512, 320, 32),
 }

@@ -206,7 +206,7 @@ def test_tags_tell_the_identity(suite: Suite, project: Path) -> None:
 
 PINNED = {
     "canonical_v1": ("83c302bd6eed", "09a5000b6cb4"),
-    "demo": ("1acaf543e114", "f6910bd25644"),
+    "demo": ("58d476e1142e", "fb8b21d00436"),
     "paper_v1": ("c521ef2e9db4", "b06ba31d7730"),
     "proxy_4": ("c521ef2e9db4", "ffda3a007750"),
     "released_code": ("b6b66a65cbcd", "5c1d4118538e"),

@@ -95,7 +95,7 @@ def test_what_cannot_be_tried_is_refused_by_name(text: str, expected: str) -> No
 
 
 def test_a_probed_lr_takes_min_lr_along() -> None:
-    """As the height of one schedule: the demo's min_lr is half its lr, and a tenth of lr would lie below it."""
+    """As the height of one schedule: where min_lr is half of lr, a tenth of lr would lie below it."""
     recipe = Recipe(epochs=2, warmup_epochs=1, lr=1e-3, min_lr=5e-4)
     found = {p.values["lr"]: apply(recipe, p.values) for p in plan(recipe, SensitivitySettings())}
     assert len(found) == 5

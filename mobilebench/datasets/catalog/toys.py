@@ -26,6 +26,10 @@ TURNS = ((1, 0, 1), (12, 5, 13), (4, 3, 5), (20, 21, 29), (3, 4, 5), (5, 12, 13)
 SCALE = 16
 
 
+HINTS = ((230, 70, 60), (70, 220, 80), (80, 110, 240), (240, 220, 60))
+"""The colour of each class in sets where colour is a hint of the class."""
+
+
 def grid(rng: np.random.Generator, *, centre: tuple[int, int], side: int = SIDE) -> tuple[Ints, Ints]:
     """Return x, y (int64 [side, side]) in sixteenths of a pixel about a centre, turned by a random rotation."""
     a, b, c = TURNS[int(rng.integers(len(TURNS)))]
@@ -37,6 +41,13 @@ def grid(rng: np.random.Generator, *, centre: tuple[int, int], side: int = SIDE)
 def colour(rng: np.random.Generator, low: int, high: int) -> Ints:
     """Return a random RGB colour, int64 [3], each channel low <= value < high."""
     return rng.integers(low, high, 3)
+
+
+def hinted(rng: np.random.Generator, label: int) -> Ints:
+    """Return a bright colour, int64 [3]: near that of the class in two images of three, else any."""
+    if rng.integers(3):
+        return np.asarray(np.clip(HINTS[label] + rng.integers(-30, 31, 3), 0, 255), np.int64)
+    return colour(rng, 120, 236)
 
 
 def noisy(rng: np.random.Generator, canvas: Ints, strength: int) -> Pixels:

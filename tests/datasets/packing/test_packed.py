@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DIGESTS = {
-    "toy_shapes": "849c90715dcf700f6b0c4c544c5d47275431e61944d5421cabc5ec441bf74f1e",
-    "toy_textures": "68bb4f2f58c77c4aedb162036e4c07782b36568b3049084542d788971a162e76",
+    "toy_shapes": "7f98cfbf366a68a284eb0aacbada3aad257d62f9524d2f64183f56fd7d06b7e1",
+    "toy_textures": "179fd171afbf2b47b5aae3d65524e25767167c5927f45fd90bd8c9847013dcdf",
     "toy_scenes": "201977c8eaccd7a5080168ace3adf96ad704b0f760cbabda5885e876b56cd0b4",
     "toy_grades": "03359607cb69f14531b1da92415e439bdfca254a6f0e7005a488d3df13348f8e",
 }
 
 
-IDENTITIES = {  # of data packed with the default policy, as they were before there was more than one target
-    "toy_shapes": "91914e4cd7056a1cd88688371a7d1e43f60be37f3afd101a1cb53c96ad3e77c2",
-    "toy_textures": "b16e4323335c0283021980b51737c26a53791987e61127788e79c463ad887d0e",
+IDENTITIES = {  # of data packed with the default policy: they change with `version`
+    "toy_shapes": "2720c510d06b6fe9e7981e75f68d5d07f49c0e297070accb879483db373be6d2",
+    "toy_textures": "e87663944cddeede88a43975c47e7fc071744306f6bf2d90ecacd3b80ffcd6be",
     "digits": "807e963c446f07b28e0c959de9f9eec6ce8bb461bc509abf69ec4455dc025cd9",
     "cifar10": "24e4576ad330aa5053f6c6baf51f386b1da8bd88e3c9eb8cde46e4cd122f365c",
     "ham10k": "4d10e6ae1918f4b8d0bf84a43b24b660af48ba75089412a23c750a372514620d",
