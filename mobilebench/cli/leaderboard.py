@@ -39,14 +39,6 @@ def show(
 
     dataset: the models of this dataset alone; models: these alone.
     """
-    if dataset is not None or not table.has_scores:
-        _show_rankings(table, matrix, title, costs, dataset=dataset, models=models)
-    else:
-        _show_scores(table if models is None else table.among(models), matrix, title)
-
-
-def _show_scores(table: ScoreTable, matrix: Matrix, title: str) -> None:
-    """Print the scores, best first, and below them every model's result per dataset, in the same order."""
     answer(
         lam=table.lam,
         anchors=table.anchors_name,
@@ -55,6 +47,14 @@ def _show_scores(table: ScoreTable, matrix: Matrix, title: str) -> None:
         models=table.to_frame(),
         cells=matrix.to_frame(),
     )
+    if dataset is not None or not table.has_scores:
+        _show_rankings(table, matrix, title, costs, dataset=dataset, models=models)
+    else:
+        _show_scores(table if models is None else table.among(models), matrix, title)
+
+
+def _show_scores(table: ScoreTable, matrix: Matrix, title: str) -> None:
+    """Print the scores, best first, and below them every model's result per dataset, in the same order."""
     runs = f"n = {len(matrix.seeds)} seeds" if len(matrix.seeds) > 1 else "single run per cell"
     console.print(f"[bold]{title}[/bold]: lambda {table.lam:g}, anchors {table.anchors_name}, {runs}", soft_wrap=True)
     console.print(_scores(table))
@@ -82,8 +82,9 @@ def _show_rankings(
         for name, counts in zip(wanted.datasets, wanted.counts.T, strict=True)
         if any(n for model, n in zip(wanted.models, counts, strict=True) if model in chosen)
     ]
-    for name in measured:
-        ranking = rank_models(matrix, name, models=models)
+    rankings = [rank_models(matrix, name, models=models) for name in measured]
+    answer(rankings=rankings)
+    for name, ranking in zip(measured, rankings, strict=True):
         console.print()
         runs = {row.runs for row in ranking.rows}
         each = f"{min(runs)} to {max(runs)} runs each" if len(runs) > 1 else _runs(min(runs))

@@ -62,6 +62,7 @@ def _compare_models(a: str, b: str, dataset: str | None, out: Path) -> None:
         found = compare_models(open_suite(networks=False), RESULTS, a, b, dataset)
     for problem in found.problems:
         console.print(f"[yellow]{problem}[/yellow]", soft_wrap=True)
+    answer(a=a, b=b, experiment=found.experiment, differences=found.to_frame())
     console.print(f"A = {a}, B = {b} in experiment {found.experiment!r}, test results", soft_wrap=True)
     metrics = [row.metric for row in found.differences.values()]
     heads = dataset_heads(list(found.differences), metrics)

@@ -90,10 +90,14 @@ def test_scores_are_those_of_the_result_files(trained: Path) -> None:
     assert values == {(record.model, record.seed): record.value for record in read_results(RESULTS)}
     assert {row["model"] for row in found["models"]} == {"shufflenet", "starnet"}
     assert "results/xscore.csv" in found["written"]
+    (ranking,) = found["rankings"]
+    assert [row["value"] for row in ranking["rows"]] == sorted(values.values(), reverse=True)
     again = document("leaderboard")
     assert (again["models"], again["cells"]) == (found["models"], found["cells"])
     same = document("compare", "experiment:tiny", "experiment:tiny")
     assert {row["difference"] for row in same["differences"]} == {0.0}
+    pair = document("compare", "shufflenet", "starnet")
+    assert (pair["a"], pair["b"], len(pair["differences"])) == ("shufflenet", "starnet", 1)
     cell = document("inspect", "starnet", "blobs")
     assert {row["class"] for row in cell["classes"]} == {"dark", "light"}
     (top1,) = (row["value"] for row in cell["metrics"] if row["metric"] == "Top-1")
