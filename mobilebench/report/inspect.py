@@ -58,7 +58,8 @@ def metric_table(cell: Inspected) -> Table:
     """Return every metric of the cell: as recorded, or from the kept predictions where it was not."""
     recorded = cell.record.metrics if cell.split == "test" else cell.record.val_metrics
     rows = []
-    for metric in metrics_for(cell.predictions.target):
+    ordered = cell.predictions.target == "ordinal"
+    for metric in (m for m in metrics_for(cell.predictions.target) if ordered or not m.reads_order):
         value = recorded.get(metric.id)
         if value is None:
             try:

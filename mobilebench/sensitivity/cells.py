@@ -10,6 +10,7 @@ from mobilebench.config.suite import Cell, Suite
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.datasets.val_cut import ValCut, cut
 from mobilebench.errors import UserError
+from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.runs.identity import wanted
 from mobilebench.search.identity import Identity
 from mobilebench.search.space import protocol_values
@@ -71,6 +72,11 @@ def probed_cells(suite: Suite, settings: SensitivitySettings, root: Path = Path(
     found = []
     for dataset in wanted[1]:
         packed = open_packed(root / PACKED / dataset)
+        if packed.meta.target not in ONE_CLASS:
+            raise UserError(
+                f"{dataset} has several labels per image, and a probe reads validation top-1; name other datasets with "
+                "`sensitivity.datasets` in params.yaml or --dataset"
+            )
         policy = suite.protocol.recipe_for("", dataset).data
         held = cut(packed, settings.val_fraction, policy.split_seed)
         found += [

@@ -15,6 +15,7 @@ from mobilebench.evaluation.predictions import load_predictions
 from mobilebench.evaluation.selection import BestVal, judge
 from mobilebench.execution.cell_run import CellFailedError, CellRun
 from mobilebench.execution.context import open_context
+from mobilebench.execution.grid import run_cells
 from mobilebench.execution.progress import NullListener
 from mobilebench.runs.events import Epoch, Finish
 from mobilebench.runs.records import predictions_path, read_results
@@ -208,3 +209,10 @@ def test_predictions_are_kept_with_the_run_and_beside_the_result(store: Path, pr
     other = files.write_bytes(predictions_path(RESULTS, CELL), b"of another run")
     CellRun(context, CELL).complete()
     assert load_predictions(other).digest == record.predictions["test"]
+
+
+def test_the_folder_of_predictions_is_there_whatever_the_runs_kept(store: Path, project: Path) -> None:
+    """DVC refuses a stage whose output is not there."""
+    context = open_context(grids.write(project), "blobs", Tracker())
+    assert run_cells(context, []) == []
+    assert predictions_path(RESULTS, CELL).parent.is_dir()

@@ -19,6 +19,8 @@ from torch import nn
 
 from mobilebench.config.sensitivity import SensitivitySettings
 from mobilebench.datasets.packing.packed import Packed, open_packed
+from mobilebench.datasets.packing.prepare import prepare
+from mobilebench.errors import UserError
 from mobilebench.runs.events import Epoch, Finish
 from mobilebench.runs.journal import Journal
 from mobilebench.search.studies import Pruning, Studies, StudyError
@@ -263,3 +265,12 @@ def test_a_seed_is_a_study_of_its_own(suite: Suite) -> None:
     ((found,), _) = collect(probed_cells(suite, two), Studies())
     assert found.seeds == (0, 1)
     assert {len(values) for values in found.accuracies().values()} == {2}
+
+
+def test_a_dataset_of_several_labels_is_not_probed(suite: Suite, project: Path) -> None:
+    several = replace(suite, datasets=("toy_scenes",))
+    prepare(
+        "toy_scenes", policy=suite.protocol.data, raw_dir=project / "raw", out_dir=project / "data/packed", workers=1
+    )
+    with pytest.raises(UserError, match="toy_scenes has several labels per image, and a probe reads validation top-1"):
+        probed_cells(several, LR)
