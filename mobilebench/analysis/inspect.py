@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.config.suite import select_cells
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.errors import UserError
-from mobilebench.evaluation.metrics import BINS
-from mobilebench.evaluation.predictions import PredictionsError, load_predictions
+from mobilebench.evaluation.metrics import BINS, confidence_bins
+from mobilebench.evaluation.predictions import PredictionsError
 from mobilebench.evaluation.target import ONE_CLASS
-from mobilebench.runs.records import PREDICTIONS, predictions_path, read_result, result_path
+from mobilebench.runs.records import read_result, result_path
 from mobilebench.system.layout import PACKED, RESULTS
 
 if TYPE_CHECKING:
@@ -164,9 +163,8 @@ def reliability(predictions: Predictions) -> Reliability:
     """Return the bins of a reliability diagram. Raises UserError where images have many labels."""
     if predictions.target not in ONE_CLASS:
         raise UserError("a reliability diagram needs one class per image; these images have several labels each")
-    given = predictions.probabilities[np.arange(len(predictions)), predictions.predicted]
+    given, bins = confidence_bins(predictions)
     right = predictions.predicted == predictions.targets
-    bins = np.clip(np.ceil(given * BINS).astype(np.int64) - 1, 0, BINS - 1)
     images = np.bincount(bins, minlength=BINS)
     filled = np.where(images > 0, images, np.nan)
     return Reliability(
@@ -186,36 +184,34 @@ def open_cell(suite: Suite, model: str, dataset: str, seed: int | None, split: s
     record = read_result(result_path(RESULTS, cell))
     if record is None:
         raise UserError(f"{cell.name} has no result here; run `mobilebench train {dataset} --model {model}` first")
-    return _inspected(record, split, predictions_path(RESULTS, cell, split))
+    return _inspected(record, split, KeptPredictions(None, RESULTS))
 
 
 def open_run(tracker: Tracker, run_id: str, split: str) -> Inspected:
     """Return a run with the predictions that the tracking server has. Raises TrackingError or PredictionsError."""
-    record = tracker.run(run_id).record
-    with TemporaryDirectory() as folder:
-        found = tracker.artifact(run_id, f"{PREDICTIONS}/{split}.npz", Path(folder))
-        if found is None:
-            raise _nothing_kept(record, split)
-        return _inspected(record, split, found)
+    return _inspected(tracker.run(run_id).record, split, KeptPredictions(tracker, None))
 
 
-def _inspected(record: Record, split: str, path: Path) -> Inspected:
-    digest = record.predictions.get(split)
-    if digest is None:
-        raise _nothing_kept(record, split)
-    predictions = load_predictions(path, digest)
+def _inspected(record: Record, split: str, kept: KeptPredictions) -> Inspected:
+    predictions = kept.of(record, split)
+    if predictions is None:
+        raise PredictionsError(
+            f"run {record.run_id} ({record.cell.name}) has no predictions on {split}: "
+            f"{'; '.join(kept.problems) or _why_none(record, split)}"
+        )
     packed = _packed(record)
     names = packed.meta.classes if packed is not None else tuple(str(number) for number in range(predictions.classes))
     return Inspected(record, split, predictions, names, packed)
 
 
-def _nothing_kept(record: Record, split: str) -> PredictionsError:
-    kept = ", ".join(record.predictions)
-    why = f"it kept those of {kept}" if kept else "it was trained before predictions were kept, or is not finished"
-    return PredictionsError(
-        f"run {record.run_id} ({record.cell.name}) has no predictions on {split}: {why}; "
-        f"`mobilebench train {record.dataset} --model {record.model} --seed {record.seed} --redo` trains it anew"
-    )
+def _why_none(record: Record, split: str) -> str:
+    if split in record.predictions:
+        return f"their file is not here; `mobilebench train {record.dataset}` fetches it from the tracking server"
+    if record.predictions:
+        return f"its data has no {split} split; it kept those of {', '.join(record.predictions)}"
+    if record.status != "FINISHED":
+        return f"it is {record.status}"
+    return "it was trained before predictions were kept"
 
 
 def _packed(record: Record) -> Packed | None:

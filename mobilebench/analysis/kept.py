@@ -121,15 +121,18 @@ def _own_metric(dataset: str) -> set[str]:
 def values_of(records: Iterable[Record], metrics: Mapping[str, Metric], kept: KeptPredictions) -> dict[Cell, float]:
     """Return the value of each record's metric. Raises RecordsError naming every cell that it cannot be had of."""
     found, problems = {}, []
+    of_earlier = False
     for record in records:
         try:
             found[record.cell] = kept.value(record, metrics[record.dataset])
         except UserError as error:
             problems.append(f"  {record.cell.name}: {error}")
+            of_earlier |= not record.predictions
     if problems:
         lines = "\n".join(problems)
-        raise RecordsError(
-            f"{len(problems)} cells have no value to be scored:\n{lines}\n`mobilebench train DATASET --redo` trains "
-            "cells anew that kept nothing, and keeps their predictions"
+        # Equal identity, equal result: the same numbers again, and the run that is replaced stays in the store.
+        advice = (
+            "\n`mobilebench train DATASET --redo` trains cells again that kept no predictions" if of_earlier else ""
         )
+        raise RecordsError(f"{len(problems)} cells have no value to be scored:\n{lines}{advice}")
     return found

@@ -10,8 +10,14 @@ import click
 from mobilebench.cli.json_answer import answer, json_option
 
 if TYPE_CHECKING:
-    from mobilebench.config.suite import Cell
+    from collections.abc import Mapping, Sequence
+
+    from mobilebench.config.suite import Cell, Suite
+    from mobilebench.datasets.spec import DatasetSpec
+    from mobilebench.datasets.status import DatasetState
     from mobilebench.execution.context import RunContext
+    from mobilebench.runs.status import CellState, Outlook
+    from mobilebench.tracking import CellTracker
 
 
 @click.command()
@@ -41,17 +47,14 @@ def init(suite: str | None, *, force: bool) -> None:
 @json_option
 def status() -> None:
     """Print the grid of params.yaml with the state of every cell, from this folder's files alone."""
-    from collections import defaultdict
     from dataclasses import asdict
-    from datetime import timedelta
 
-    from mobilebench.cli.console import console, plain_table
+    from mobilebench.cli.console import console
     from mobilebench.cli.unknown import warn_of_unknown_networks
     from mobilebench.datasets.packing.prepare import find
-    from mobilebench.datasets.status import download_bytes, state_of
+    from mobilebench.datasets.status import state_of
     from mobilebench.execution.suites import open_suite
-    from mobilebench.runs.status import COLOURS, grid_states, outlook
-    from mobilebench.system.disk import shown_bytes
+    from mobilebench.runs.status import grid_states, outlook
     from mobilebench.system.layout import PACKED, RAW
 
     suite = open_suite(networks=False)
@@ -61,7 +64,29 @@ def status() -> None:
     left = outlook(suite, states)
     specs = [find(name, suite.data_sources) for name in suite.datasets]
     data = [state_of(spec, RAW, PACKED) for spec in specs]
-    packed = sum(state.packed_bytes for state in data)
+    done = sum(state.name == "finished" for state in states.values())
+    answer(
+        suite=suite.suite,
+        experiment=suite.experiment,
+        protocol=suite.protocol.hash,
+        finished=done,
+        seconds_left=left.seconds if left.known else None,
+        datasets_without_pace=left.unknown,
+        packed_bytes=sum(state.packed_bytes for state in data),
+        cells=[asdict(cell) | asdict(state) for cell, state in states.items()],
+    )
+    _print_states(suite, states)
+    console.print(f"{done} of {len(states)} cells are finished (shown by the metric of their dataset).")
+    _print_what_is_left(left, list(zip(specs, data, strict=True)))
+
+
+def _print_states(suite: Suite, states: Mapping[Cell, CellState]) -> None:
+    """Print the grid, and below it what there is to say of its cells, those of one reason together."""
+    from collections import defaultdict
+
+    from mobilebench.cli.console import console, plain_table
+    from mobilebench.runs.status import COLOURS
+
     table = plain_table(
         title=f"{suite.suite}: protocol {suite.protocol.hash}, experiment {suite.experiment!r}", tight=True
     )
@@ -81,18 +106,16 @@ def status() -> None:
     for detail, names in reasons.items():
         if detail:
             console.print(f"[bold]{', '.join(names)}[/bold]: {detail}", soft_wrap=True)
-    done = sum(state.name == "finished" for state in states.values())
-    answer(
-        suite=suite.suite,
-        experiment=suite.experiment,
-        protocol=suite.protocol.hash,
-        finished=done,
-        seconds_left=left.seconds if left.known else None,
-        datasets_without_pace=left.unknown,
-        packed_bytes=packed,
-        cells=[asdict(cell) | asdict(state) for cell, state in states.items()],
-    )
-    console.print(f"{done} of {len(states)} cells are finished (their test top-1 is shown).")
+
+
+def _print_what_is_left(left: Outlook, data: Sequence[tuple[DatasetSpec, DatasetState]]) -> None:
+    """Print the time that the other cells take, and what the data takes or is still to be downloaded."""
+    from datetime import timedelta
+
+    from mobilebench.cli.console import console
+    from mobilebench.datasets.status import download_bytes
+    from mobilebench.system.disk import shown_bytes
+
     if left.known:
         time = timedelta(seconds=round(left.seconds))
         console.print(
@@ -100,10 +123,10 @@ def status() -> None:
             "ones on the same dataset.",
             soft_wrap=True,
         )
+    packed = sum(state.packed_bytes for _, state in data)
     if packed:
         console.print(f"The packed data takes {shown_bytes(packed)}.")
-    absent = [spec for spec, state in zip(specs, data, strict=True) if state.name == "not here"]
-    downloads = {spec.id: download_bytes(spec) for spec in absent}
+    downloads = {spec.id: download_bytes(spec) for spec, state in data if state.name == "not here"}
     if downloads:
         sizes = (f"{name} ({shown_bytes(size) if size else 'size not published'})" for name, size in downloads.items())
         console.print(f"To download: {', '.join(sizes)}.", soft_wrap=True)
@@ -124,6 +147,7 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     from mobilebench.config.suite import select_cells
     from mobilebench.execution.context import open_context, raise_if_repacking_is_due
     from mobilebench.execution.executors.processes import fork_server
+    from mobilebench.execution.kept import keep_finished
     from mobilebench.execution.suites import open_suite
     from mobilebench.system.signals import termination_as_interrupt
     from mobilebench.tracking import OfflineTracker
@@ -138,8 +162,9 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     for change, count in changes.items():
         console.print(f"{count} of them finished before under another identity: {change}", soft_wrap=True)
     finished = [cell for cell in wanted if cell not in cells]
-    if not offline:
-        _deliver_lost(context, finished)
+    tracker = OfflineTracker() if offline or not finished else _deliver_lost(context, finished)
+    for problem in keep_finished(context, finished, tracker):
+        console.print(f"[yellow]predictions stay where they are[/yellow]: {problem}", soft_wrap=True)
     if not cells:
         return
     if suite.runtime.workers(len(cells)) > 1:
@@ -155,9 +180,9 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
             if not offline:  # MLflow is imported here and not before: a machine without a store needs none
                 from mobilebench.tracking import Tracker
 
-                tracker = Tracker()
-                tracker.prepare(suite.experiment)  # before --redo forgets a result or hours are spent
-                context = replace(context, tracker=tracker)
+                store = Tracker()
+                store.prepare(suite.experiment)  # before --redo forgets a result or hours are spent
+                context = replace(context, tracker=store)
         if again:
             for cell in cells:
                 CellRun(context, cell).reset()
@@ -174,31 +199,32 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         )
 
 
-def _deliver_lost(context: RunContext, finished: list[Cell]) -> None:
-    """Deliver finished cells again whose runs the tracking store lost, and say so.
+def _deliver_lost(context: RunContext, finished: list[Cell]) -> CellTracker:
+    """Deliver finished cells again whose runs the tracking store lost, say so, and return the store.
 
     A store that cannot be asked is no failure here: the cells are finished, and `score` says what is missing.
     """
     from mobilebench.cli.console import console
     from mobilebench.errors import TrackingError
     from mobilebench.execution.delivery import deliver_lost
+    from mobilebench.tracking import OfflineTracker
 
-    if not finished:
-        return
     try:
         with console.status("looking whether the tracking store has the finished runs"):
             from mobilebench.tracking import Tracker
 
-            done = deliver_lost(context, finished, Tracker())
+            tracker = Tracker()
+            done = deliver_lost(context, finished, tracker)
     except TrackingError as error:
         console.print(f"[yellow]not known whether the store has the finished runs[/yellow]: {error}", soft_wrap=True)
-        return
+        return OfflineTracker()
     for name, reason in done.failed:
         console.print(f"[red]{name}[/red]: {reason}", soft_wrap=True)
     if done.delivered:
         console.print(f"{done.delivered} finished runs that the tracking store no longer had are delivered again")
     if done.failed:
         raise click.ClickException(f"{len(done.failed)} finished runs could not be delivered again")
+    return tracker
 
 
 @click.command()

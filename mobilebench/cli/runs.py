@@ -131,7 +131,7 @@ def _far_outside(a: Matrix, b: Matrix, anchors: Mapping[str, tuple[float, float]
     """Return a sentence on accuracies of either side that lie far outside the anchors; "" where none do."""
     import numpy as np
 
-    from mobilebench.analysis.collect import far_outside
+    from mobilebench.analysis.score_files import far_outside
 
     datasets = [name for name in a.datasets if name in b.datasets]
     low, high = np.array([anchors[name] for name in datasets]).T

@@ -101,8 +101,9 @@ def leaderboard(dataset: str | None, under_ms: float | None) -> None:
 
     Of one dataset: its models, best first, how far each is behind the best, and which cannot be told apart from it.
     """
-    from mobilebench.analysis.collect import SETTING_OF, raise_if_stale, read_origin, recomputed
+    from mobilebench.analysis.collect import raise_if_stale
     from mobilebench.analysis.costs import costs_of, within_budget
+    from mobilebench.analysis.score_files import SETTING_OF, read_origin, recomputed
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
     from mobilebench.config.suite import ScoreSettings

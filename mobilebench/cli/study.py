@@ -56,7 +56,7 @@ def claims(name: str, source: str, lam: float, anchors: AnchorsName) -> None:
     """Hold the claims of the study NAME against a matrix and print the evidence for and against."""
     from dataclasses import asdict
 
-    from mobilebench.analysis.collect import noted
+    from mobilebench.analysis.score_files import noted
     from mobilebench.cli.console import console
     from mobilebench.studies import load_study
 

@@ -279,10 +279,18 @@ def _average_precision_without(p: Predictions, blocks: Ints) -> Floats:
     return jackknife.mean_of_classes(jackknife.average_precision, *_one_against_rest(p), blocks)
 
 
-def _calibration(p: Predictions) -> tuple[Floats, Ints]:
-    """Return ([N] hit minus confidence, [N] bin of the confidence): the bins are (0, 1/15], (1/15, 2/15] ..."""
+def confidence_bins(p: Predictions) -> tuple[Floats, Ints]:
+    """Return ([N] probability given to the predicted class, [N] its bin of BINS): (0, 1/15], (1/15, 2/15] ...
+
+    For targets of one class.
+    """
     confidence = p.probabilities[np.arange(len(p)), p.predicted]
-    bins = np.minimum(np.ceil(confidence * BINS).astype(np.int64) - 1, BINS - 1).clip(0)
+    return confidence, np.minimum(np.ceil(confidence * BINS).astype(np.int64) - 1, BINS - 1).clip(0)
+
+
+def _calibration(p: Predictions) -> tuple[Floats, Ints]:
+    """Return ([N] hit minus confidence, [N] bin of the confidence)."""
+    confidence, bins = confidence_bins(p)
     return _hits(p) - confidence, bins
 
 

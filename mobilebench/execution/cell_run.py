@@ -15,7 +15,7 @@ import torch
 
 from mobilebench import models
 from mobilebench.errors import TrackingError, UserError
-from mobilebench.evaluation.metrics import get_metric, metric_of, readings
+from mobilebench.evaluation.metrics import metric_of, readings
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
 from mobilebench.execution.model_file import MODEL, WEIGHTS, describe
@@ -25,7 +25,7 @@ from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_by
 from mobilebench.models.fingerprint import fingerprint
 from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.journal import CellBusyError
-from mobilebench.runs.records import PREDICTIONS, PREDICTIONS_TAG, read_result, result_path, write_result
+from mobilebench.runs.records import PREDICTIONS, PREDICTIONS_TAG, result_path, write_result
 from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.energy import meter_of
 from mobilebench.system.files import write_text
@@ -75,9 +75,6 @@ class CellRun(TrainingRun):
         """Return whether there is nothing to train or record: the result is here, or was taken over just now."""
         if self.context.is_finished(self.cell):
             checkpoint.remove(self.checkpoint)  # killed after the result was written
-            record = read_result(result_path(self.context.results, self.cell))
-            if record is not None:
-                self._keep_predictions(record)
             return True
         return self.adopt()
 
@@ -265,9 +262,14 @@ class CellRun(TrainingRun):
                 continue
             loss, found = trainer.predict(split)
             named = replace(found, ids=np.array([packed.index[row].path for row in rows], dtype=np.str_))
-            own = get_metric(self._metric().id)
-            read = {own.id: own.value(named)} | readings(named) | {"loss": loss}
-            metrics |= {f"final_{split}_{name}": value for name, value in read.items() if name != "nll"}
+            own = self._metric()
+            read = readings(named) | readings(named, [own]) | {"loss": loss}
+            if split == "test" and own.id not in read:
+                own.value(named)  # raises, saying why there is none
+            # The mean loss is the negative log-likelihood: kept twice only where it is the dataset's own metric.
+            metrics |= {
+                f"final_{split}_{name}": value for name, value in read.items() if name == own.id or name != "nll"
+            }
             metrics[f"n_{split}"] = float(len(rows))
             with disk_errors(self.journal.artifacts):
                 digest = named.save(self.journal.artifacts / PREDICTIONS / place_name(split))
@@ -284,8 +286,10 @@ class CellRun(TrainingRun):
         curve = [values[f"test_{metric.id}"] for values in epochs.values() if f"test_{metric.id}" in values]
         if len(curve) < 2:
             return {}
-        best = max(curve) if metric.higher_is_better else min(curve)
-        return {"optimism_of_choosing_on_test": abs(best - final[f"final_test_{metric.id}"])}
+        sign = 1 if metric.higher_is_better else -1
+        best = max(sign * value for value in curve)
+        # Test may be read in fewer epochs than val: then none of those read need be as good as the one that is kept.
+        return {"optimism_of_choosing_on_test": max(best - sign * final[f"final_test_{metric.id}"], 0.0)}
 
     def note(self, message: str) -> None:
         """Pass on something a person should know about the cell."""
@@ -328,5 +332,5 @@ def train_data(packed: Packed) -> TrainData:
     meta = packed.meta
     val = split("val") if len(packed.rows("val")) else None
     return TrainData(
-        split("train"), val, split("test"), meta.mean, meta.std, len(meta.classes), meta.hflip, meta.target
+        split("train"), val, split("test"), meta.mean, meta.std, len(meta.classes), meta.hflip, meta.target, meta.metric
     )

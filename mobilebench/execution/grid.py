@@ -12,8 +12,6 @@ from mobilebench.execution.cell_run import CellFailedError, CellRun
 from mobilebench.execution.context import open_context
 from mobilebench.execution.executors import WorkerDiedError, make_executor
 from mobilebench.runs.events import Fail, reason_tags
-from mobilebench.runs.records import PREDICTIONS
-from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.tracking import OfflineTracker
 from mobilebench.training.device import check_device
 
@@ -105,10 +103,6 @@ def run_cells(context: RunContext, cells: Iterable[Cell]) -> list[Failure]:
     is touched, where runtime.device is not there.
     """
     check_device(context.suite.runtime.device)
-    # DVC asks for the folder of predictions, also where the runs that were taken over are of before there were any.
-    folder = context.results / PREDICTIONS / context.dataset
-    with suppress(StorageError), disk_errors(folder):  # a cell that is recorded says it, by its name
-        folder.mkdir(parents=True, exist_ok=True)
     failed = _Grid(context, list(cells)).run()
     undelivered = [cell for cell, error in failed if isinstance(error, TrackingError)]
     failed = [failure for failure in failed if failure[0] not in undelivered]

@@ -7,12 +7,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobilebench.errors import TrackingError
 from mobilebench.evaluation.predictions import PredictionsError, load_predictions
-from mobilebench.runs.records import PREDICTIONS, predictions_path
+from mobilebench.runs.records import PREDICTIONS, predictions_path, read_result, result_path
 from mobilebench.system.disk import disk_errors
 from mobilebench.system.files import write_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mobilebench.config.suite import Cell
+    from mobilebench.execution.context import RunContext
     from mobilebench.runs.journal import Journal
     from mobilebench.runs.records import Record
     from mobilebench.tracking import CellTracker
@@ -41,6 +46,27 @@ def keep_predictions(results: Path, record: Record, journal: Journal, tracker: C
                 source = fetched or own
                 if _is_kept(source, digest):
                     write_bytes(place, source.read_bytes(), durable=True)
+
+
+def keep_finished(context: RunContext, cells: Iterable[Cell], tracker: CellTracker) -> list[str]:
+    """Lay the predictions of finished cells beside their result files where they are not, and return what failed.
+
+    Their folder is made in any case: DVC asks for it, also where no run of a dataset has kept any. Raises StorageError
+    where the disk takes nothing.
+    """
+    folder = context.results / PREDICTIONS / context.dataset
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    problems = []
+    for cell in cells:
+        record = read_result(result_path(context.results, cell))
+        if record is None:
+            continue
+        try:
+            keep_predictions(context.results, record, context.journal(cell), tracker)
+        except TrackingError as error:
+            problems.append(f"{cell.name}: {error}")
+    return problems
 
 
 def place_name(split: str) -> str:

@@ -137,6 +137,16 @@ def _value(version: Version, split: str) -> float | None:
     return (value if metric.higher_is_better else -value) if low <= value <= high else None
 
 
+def best_of(versions: Iterable[Version], split: str) -> Version:
+    """Return the version with the best value on a split, of several the first."""
+
+    def order(version: Version) -> float:
+        value = _value(version, split)
+        return -math.inf if value is None else value
+
+    return max(versions, key=order)
+
+
 def _set_aliases(tracker: Tracker, name: str, data: str) -> None:
     versions = own_versions(tracker, name)
     # Accuracies on other test images are no higher and no lower. A version of before this tag existed is let pass.
@@ -144,7 +154,7 @@ def _set_aliases(tracker: Tracker, name: str, data: str) -> None:
     newest = alike[-1].tags.get("metric", "top1")
     alike = [version for version in alike if version.tags.get("metric", "top1") == newest]
     split = "val" if all(_value(version, "val") is not None for version in alike) else "test"
-    tracker.registry.alias(max(alike, key=lambda version: _value(version, split) or -math.inf), BEST)
+    tracker.registry.alias(best_of(alike, split), BEST)
     paper = parse_suite(preset_text(PAPER_SUITE), PAPER_SUITE)
     for version in versions:
         tags = version.tags

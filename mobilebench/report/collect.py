@@ -9,10 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from mobilebench.analysis.collect import raise_if_other, raise_if_stale, read_origin, recomputed
+from mobilebench.analysis.collect import raise_if_stale
 from mobilebench.analysis.costs import costs_of
 from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.analysis.origins import origins
+from mobilebench.analysis.score_files import raise_if_other, read_origin, recomputed
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.report.inputs import Curve, ReportInputs, RunRef

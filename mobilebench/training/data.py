@@ -61,7 +61,8 @@ class TrainData:
 
     train: what is learnt from; val: what an epoch may be chosen on, None where there is none; test: what is read at the
     end, None for a trial, which has no business with it. mean, std: per channel in [0, 1] over the train split; hflip:
-    whether a mirror image keeps its label; target: what is predicted.
+    whether a mirror image keeps its label; target: what is predicted; metric: id of the metric that epochs are read by,
+    "" for the target's default.
     """
 
     train: Split
@@ -72,6 +73,7 @@ class TrainData:
     num_classes: int
     hflip: bool = True
     target: Target = "single_label"
+    metric: str = ""
 
     def __post_init__(self) -> None:
         for name, split in self.splits.items():

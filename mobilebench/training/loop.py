@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mobilebench.evaluation.metrics import default_metric, get_metric, metrics_for, readings
+from mobilebench.evaluation.metrics import get_metric, metric_of, metrics_for, readings
 from mobilebench.evaluation.predictions import Predictions
 from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.training.accel.plan import make_plan
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from mobilebench.config.runtime import Runtime
     from mobilebench.evaluation.metrics import Metric
     from mobilebench.evaluation.selection import BestVal
-    from mobilebench.evaluation.target import Target
     from mobilebench.training.data import TrainData
 
 _log = logging.getLogger(__name__)
@@ -95,9 +94,9 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, recipe, self.device, plain=plain)
         self._rate = self.optimizer.param_groups[0]["lr"]
         self._augmenter = (PlainAugmenter if plain else Augmenter)(recipe, data, self.device)
-        self._target, self._classes = data.target, data.num_classes
+        self._target = data.target
         self._loss = mixed_loss(data.target)
-        self._rule = best_val(recipe, data)
+        self._metrics = curve_metrics(data, best_val(recipe, data))
         self._stores = self._place(data)
         train = self._stores["train"]
         self._batches = Batches(train, self._augmenter, recipe, seed, self.device)
@@ -181,7 +180,7 @@ class Trainer:
             return False
         every = self.runtime.eval_every
         asked = self.epoch == self.recipe.epochs or (every > 0 and self.epoch % every == 0)
-        return asked or (split == "val" and self._rule is not None)
+        return asked or (split == "val" and self.recipe.best_val is not None)
 
     def read(self, split: str) -> tuple[Predictions, dict[str, float]]:
         """What the present weights say of a split, `val` or `test`, and the readings of it that an epoch has.
@@ -189,7 +188,7 @@ class Trainer:
         Raises DivergedError where an output or the loss is not finite.
         """
         loss, predictions = self.predict(split)
-        return predictions, {"loss": loss} | readings(predictions, curve_metrics(self._target, self._rule))
+        return predictions, {"loss": loss} | readings(predictions, self._metrics)
 
     def predict(self, split: str) -> tuple[float, Predictions]:
         """The mean loss (nats, no smoothing) and the predictions of the present weights on `val` or `test`.
@@ -276,7 +275,7 @@ def best_val(recipe: Recipe, data: TrainData) -> BestVal | None:
     return rule
 
 
-def curve_metrics(target: Target, rule: BestVal | None) -> list[Metric]:
-    """The metrics that an epoch's readings have: the target's default, top-1 where there is one, what chooses."""
-    wanted = [default_metric(target), *([get_metric("top1")] if target in ONE_CLASS else [])]
+def curve_metrics(data: TrainData, rule: BestVal | None) -> list[Metric]:
+    """The metrics that an epoch's readings have: the data's own, top-1 where there is one, what chooses."""
+    wanted = [metric_of(data.metric, data.target), *([get_metric("top1")] if data.target in ONE_CLASS else [])]
     return list(dict.fromkeys([*wanted, *([get_metric(rule.metric)] if rule else [])]))

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mobilebench.analysis.collect import (
-    ScoredExperiment,
-    noted,
-    raise_if_other,
-    read_origin,
-    recomputed,
-    scored_with,
-    write_scores,
-)
+from mobilebench.analysis.collect import ScoredExperiment, write_scores
+from mobilebench.analysis.score_files import noted, raise_if_other, read_origin, recomputed, scored_with
 from mobilebench.cli import main
 from mobilebench.config.suite import ScoreSettings, load_suite, preset_text
 from mobilebench.errors import UserError

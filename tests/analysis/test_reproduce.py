@@ -25,13 +25,14 @@ from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.execution.context import open_context
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.grid import run_cells
-from mobilebench.execution.model_versions import model_name, register
+from mobilebench.execution.model_versions import best_of, model_name, register
 from mobilebench.execution.suites import open_suite
 from mobilebench.models.registry import MODELS
 from mobilebench.runs.records import read_results
 from mobilebench.system import provenance
 from mobilebench.system.layout import PACKED, RESULTS
 from mobilebench.tracking import Tracker, uri
+from mobilebench.tracking.model_registry import Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -322,3 +323,14 @@ def test_compare_takes_versions_and_runs(trained: Trained) -> None:
     wrong = CliRunner().invoke(main, ["compare", "tiny", "tinny"])
     assert wrong.exit_code == 2
     assert "experiments in" in wrong.output
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"), [("qwk", (-0.1, 0.0, -0.2), 1), ("nll", (0.7, 0.0, 0.2), 1), ("top1", (0.0, 0.5), 1)]
+)
+def test_the_best_version_is_the_best_in_its_metrics_direction(
+    metric: str, values: tuple[float, ...], best: int
+) -> None:
+    own = {"model": "m", "dataset": "d", "seed": "0", "metric": metric}
+    versions = [Version("n", str(i), f"run{i}", own | {f"test_{metric}": repr(v)}) for i, v in enumerate(values)]
+    assert best_of(versions, "test") is versions[best]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score
 from mobilebench.cli import main
 from mobilebench.config.suite import Cell
 from mobilebench.evaluation.predictions import load_predictions
-from mobilebench.runs.records import predictions_path, read_results
+from mobilebench.runs.records import predictions_path, read_results, write_result
 from mobilebench.system.layout import FETCHED, RESULTS
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def test_a_metric_that_is_not_for_a_dataset_is_refused_by_name(grid: Path) -> No
     output = " ".join(call("score", "--metric", "top1", code=2).split())
     assert "2 cells have no value to be scored" in output
     assert "top1 is not for a multi_label target" in output
+    assert "--redo" not in output  # training anew would not help
     assert "did you mean top1" in call("score", "--metric", "top_1", code=2)
 
 
@@ -112,6 +114,19 @@ def test_a_cell_is_looked_into(grid: Path) -> None:
     (run_id,) = [r.run_id for r in read_results(RESULTS) if (r.model, r.dataset) == ("starnet", "toy_scenes")]
     assert "Mean average precision" in call("inspect", run_id, "--split", "val", "--out", "elsewhere")
     assert {path.name for path in (grid / "elsewhere").iterdir()} == {"metrics.csv", "classes.csv", "mistakes.png"}
+
+
+def test_what_there_is_nothing_to_look_at_is_said_with_the_reason(grid: Path) -> None:
+    (record,) = [r for r in read_results(RESULTS) if (r.model, r.dataset) == ("starnet", "toy_grades")]
+    predictions_path(RESULTS, record.cell).unlink()
+    gone = " ".join(call("inspect", "starnet", "toy_grades", code=2).split())
+    assert "their file is not here; `mobilebench train toy_grades` fetches it" in gone
+    call("train", "toy_grades")
+    call("inspect", "starnet", "toy_grades")
+    write_result(RESULTS, replace(record, predictions={"test": record.predictions["test"]}))
+    assert "its data has no val split" in " ".join(
+        call("inspect", "starnet", "toy_grades", "--split", "val", code=2).split()
+    )
 
 
 def test_two_runs_are_compared_image_by_image(grid: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grids
@@ -10,12 +11,13 @@ import pytest
 import torch
 
 from mobilebench.config.suite import Cell
+from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.evaluation.metrics import METRICS
-from mobilebench.evaluation.predictions import load_predictions
+from mobilebench.evaluation.predictions import Predictions, load_predictions
 from mobilebench.evaluation.selection import BestVal, judge
 from mobilebench.execution.cell_run import CellFailedError, CellRun
 from mobilebench.execution.context import open_context
-from mobilebench.execution.grid import run_cells
+from mobilebench.execution.kept import keep_finished
 from mobilebench.execution.progress import NullListener
 from mobilebench.runs.events import Epoch, Finish
 from mobilebench.runs.records import predictions_path, read_results
@@ -202,17 +204,58 @@ def test_predictions_are_kept_with_the_run_and_beside_the_result(store: Path, pr
     for split in ("val", "test"):  # lost here, and the journal with it: the store has them
         predictions_path(RESULTS, CELL, split).unlink()
     context.journal(CELL).clear()
-    CellRun(context, CELL).complete()
+    assert keep_finished(context, [CELL], context.tracker) == []
     assert load_predictions(predictions_path(RESULTS, CELL)).digest == record.predictions["test"]
     assert predictions_path(RESULTS, CELL, "val").exists()
 
     other = files.write_bytes(predictions_path(RESULTS, CELL), b"of another run")
-    CellRun(context, CELL).complete()
+    assert keep_finished(context, [CELL], context.tracker) == []
     assert load_predictions(other).digest == record.predictions["test"]
 
 
 def test_the_folder_of_predictions_is_there_whatever_the_runs_kept(store: Path, project: Path) -> None:
     """DVC refuses a stage whose output is not there."""
-    context = open_context(grids.write(project), "blobs", Tracker())
-    assert run_cells(context, []) == []
+    context = open_context(grids.write(project), "blobs", OfflineTracker())
+    assert keep_finished(context, [], context.tracker) == []
     assert predictions_path(RESULTS, CELL).parent.is_dir()
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "nll"])
+def test_a_dataset_that_names_its_metric_is_read_by_it(project: Path, metric: str) -> None:
+    suite = grids.write(project)
+    folder = project / "data/packed/blobs"
+    meta = replace(read_meta(folder), metric=metric)
+    (folder / "meta.json").write_text(meta.to_json())
+    context = open_context(suite, "blobs", OfflineTracker())
+    CellRun(context, CELL).train_locked()
+    finish = ending(context)
+    curve_of_test = curve(context, f"test_{metric}")
+    assert list(curve_of_test) == [1, 2]
+    value = finish.metrics[f"final_test_{metric}"]
+    assert value == pytest.approx(curve_of_test[2])
+    best = min(curve_of_test.values()) if metric == "nll" else max(curve_of_test.values())
+    assert finish.metrics["optimism_of_choosing_on_test"] == pytest.approx(abs(best - value))
+
+
+def test_a_metric_that_val_cannot_tell_costs_no_finished_training(project: Path) -> None:
+    """All validation images are of one class and said to be: there is no kappa of them. Test has one."""
+    suite = grids.write(project, val=0.25)
+    folder = project / "data/packed/blobs"
+    (folder / "meta.json").write_text(replace(read_meta(folder), metric="qwk").to_json())
+    context = open_context(suite, "blobs", OfflineTracker())
+    real = Trainer.predict
+
+    def one_class(self: Trainer, split: str) -> tuple[float, Predictions]:
+        loss, found = real(self, split)
+        if split == "test":
+            return loss, found
+        logits = np.tile(np.array([[1.0, 0.0]], np.float32), (len(found), 1))
+        return loss, Predictions.of_logits("single_label", np.zeros(len(found), np.int64), logits, found.ids)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Trainer, "predict", one_class)
+        CellRun(context, CELL).train_locked()
+    finish = ending(context)
+    assert "final_test_qwk" in finish.metrics
+    assert "final_val_qwk" not in finish.metrics
+    assert finish.metrics["final_val_top1"] == 1
