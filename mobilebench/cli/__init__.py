@@ -45,10 +45,11 @@ COMMANDS = {
     "subsets": _Entry(
         "mobilebench.cli.subsets:subsets", "Rank all subsets of the datasets as a proxy of the full score."
     ),
-    "predict": _Entry("mobilebench.cli.subsets:predict", "Place new models from their results on a few datasets."),
+    "place": _Entry("mobilebench.cli.place:place", "Say where a new model stands among the published ones."),
     "models": _Entry("mobilebench.cli.models:models", "List and profile the networks."),
     "data": _Entry("mobilebench.cli.data:data", "List, fetch, prepare and audit datasets."),
     "prepare": _Entry("mobilebench.cli.data:prepare", "Now `data prepare`.", hidden=True),
+    "predict": _Entry("mobilebench.cli.place:place", "Now `place`.", hidden=True),
     "claims": _Entry("mobilebench.cli.study:claims_alias", "Now `study claims`.", hidden=True),
     "audit-paper": _Entry("mobilebench.cli.study:audit_alias", "Now `study audit`.", hidden=True),
 }

@@ -210,7 +210,7 @@ def reproduce(run_id: str, *, write_params: bool, force: bool, project: Path | N
     """Print the commands that make RUN_ID's number again, and check whether this checkout can; exit 1 if not."""
     from mobilebench.analysis.reproduce import as_yaml, plan, suite_of
     from mobilebench.cli.console import console, plain_table
-    from mobilebench.cli.params_file import replace_params
+    from mobilebench.cli.project import replace_params
     from mobilebench.tracking import Tracker
 
     tracker = Tracker()
