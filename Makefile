@@ -79,7 +79,7 @@ $(DOCS)/ready: requirements-docs.lock
 
 # Newest versions that pyproject.toml allows, for all platforms and Python versions at once; no addresses.
 lock: $(READY)
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --group dev --extra server --generate-hashes \
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --group dev --extra all --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock pyproject.toml
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --group docs --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements-docs.lock

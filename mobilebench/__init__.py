@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mobilebench.analysis.collect import score_experiment
     from mobilebench.analysis.compare import compare
+    from mobilebench.analysis.result_files import load_matrix
     from mobilebench.analysis.trained import load_model, load_predictions
     from mobilebench.config.suite import Suite
     from mobilebench.errors import UserError
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from mobilebench.scoring.table import compute_scores as score
     from mobilebench.scoring.xscore import xscore
     from mobilebench.studies import load_study
-    from mobilebench.studies.beyond_imagenet.context import load_matrix
 
 __all__ = [
     "Matrix",
@@ -58,7 +58,7 @@ _TARGETS = {
     "UserError": "mobilebench.errors:UserError",
     "compare": "mobilebench.analysis.compare:compare",
     "create_model": "mobilebench.models:create",
-    "load_matrix": "mobilebench.studies.beyond_imagenet.context:load_matrix",
+    "load_matrix": "mobilebench.analysis.result_files:load_matrix",
     "load_model": "mobilebench.analysis.trained:load_model",
     "load_predictions": "mobilebench.analysis.trained:load_predictions",
     "load_study": "mobilebench.studies:load_study",
@@ -67,6 +67,9 @@ _TARGETS = {
     "score_experiment": "mobilebench.analysis.collect:score_experiment",
     "xscore": "mobilebench.scoring.xscore:xscore",
 }
+
+# Those that import more than results need when they are called.
+_NEEDS = {"create_model": "torch", "load_model": "torch", "score_experiment": "mlflow"}
 
 
 def __getattr__(name: str) -> object:
@@ -78,6 +81,10 @@ def __getattr__(name: str) -> object:
     if name not in _TARGETS:
         raise AttributeError(f"module 'mobilebench' has no attribute {name!r}")
     module, _, attribute = _TARGETS[name].partition(":")
+    if name in _NEEDS:
+        from mobilebench.system.extras import require
+
+        require(_NEEDS[name])
     return getattr(importlib.import_module(module), attribute)
 
 

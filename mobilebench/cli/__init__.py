@@ -10,6 +10,7 @@ from typing import NamedTuple
 import click
 
 from mobilebench.errors import UserError
+from mobilebench.system.extras import not_installed
 
 
 class _Entry(NamedTuple):
@@ -80,6 +81,12 @@ class _LazyGroup(click.Group):
                 stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            absent = not_installed(error)
+            if absent is None:
+                raise
+            click.secho(f"error: {absent}", fg="red", err=True)
+            ctx.exit(2)
         except UserError as error:
             click.secho(f"error: {error}", fg="red", err=True)
             ctx.exit(2)
