@@ -68,7 +68,7 @@ server: $(READY)
 # The site of docs/, in build/docs: every link and every name of the references checked, nothing loaded from elsewhere.
 # A venv of its own, for it needs neither torch nor MLflow: the commands are imported without them.
 docs: $(DOCS)/ready
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 	@echo "Open build/docs/index.html; its search needs a server: $(DOCS)/bin/python -m http.server --directory build/docs"
 
 $(DOCS)/ready: requirements-docs.lock
