@@ -122,6 +122,12 @@ def test_the_four_usages(project: Path, tmp_path_factory: pytest.TempPathFactory
     def value(frame: pd.DataFrame) -> float:
         return float(frame[(frame["model"] == "starnet") & (frame["dataset"] == "toy_shapes")]["value"].iloc[0])
 
+    metrics = json.loads(sh("dvc metrics diff HEAD~1 --all --json"))["results/metrics.json"]["mean.toy_shapes"]
+    for side, frame in (("old", accuracy), ("new", after)):
+        assert metrics[side] == pytest.approx(frame[frame["dataset"] == "toy_shapes"]["value"].mean())
+    assert "label_smoothing" in sh("dvc params diff HEAD~1 --targets params.yaml")
+    assert "dvc_plots" in sh("dvc plots show")
+    assert "dvc_plots" not in sh("git status --short")
     pairs = {
         "mobilebench.starnet.toy_shapes/1 mobilebench.starnet.toy_shapes/2": 1,
         "git:HEAD~1 git:HEAD": 4,

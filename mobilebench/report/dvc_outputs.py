@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from mobilebench.errors import UserError
@@ -23,27 +24,28 @@ CURVE_COLUMNS = ("cell", "model", "dataset", "seed", "split", "metric", "epoch",
 
 
 def write_metrics(path: Path, inputs: ReportInputs) -> Path:
-    """Write every model's xScore, G and V, its result on each dataset, and the size of the grid.
+    """Write every model's xScore, or without scores its results, the mean result on each dataset, and the cells.
 
-    An undefined number is left out, JSON has none.
+    Few numbers: `dvc exp show` has a column for each. An undefined one is left out, JSON has none.
     """
-    scored = {
-        row.model: {"xscore": row.score, "g": row.g, "v": row.v}
-        for row in inputs.scores.rows
-        if math.isfinite(row.score)
-    }
     matrix = inputs.matrix
-    grid = {
-        "models": len(matrix.models),
-        "datasets": len(matrix.datasets),
-        "seeds": len(matrix.seeds),
-        "cells_absent": len(matrix.absent),
+    scored = {row.model: row.score for row in inputs.scores.rows if math.isfinite(row.score)}
+    of_models: dict[str, Any] = {"xscore": scored}
+    if not scored:
+        of_models = {
+            "results": {
+                dataset: {m: float(v) for m, v in zip(matrix.models, column, strict=True) if math.isfinite(v)}
+                for dataset, column in zip(matrix.datasets, matrix.mean.T, strict=True)
+            }
+        }
+    present = np.isfinite(matrix.mean)
+    mean = {
+        dataset: float(matrix.mean[present[:, d], d].mean())
+        for d, dataset in enumerate(matrix.datasets)
+        if present[:, d].any()
     }
-    results = {
-        dataset: {m: float(v) for m, v in zip(matrix.models, column, strict=True) if math.isfinite(v)}
-        for dataset, column in zip(matrix.datasets, matrix.mean.T, strict=True)
-    }
-    return write_text(path, json.dumps({"grid": grid, "models": scored, "results": results}, indent=2) + "\n")
+    cells = {"cells": int(matrix.counts.sum()), "cells_absent": len(matrix.absent)}
+    return write_text(path, json.dumps({**of_models, "mean": mean, **cells}, indent=2) + "\n")
 
 
 def write_plots(folder: Path, inputs: ReportInputs, dataset: str) -> tuple[Path, ...]:

@@ -48,8 +48,10 @@ def test_latex_is_a_booktabs_table_with_everything_escaped(folder: Path) -> None
 def test_dvc_reads_the_metrics_and_the_plots(folder: Path, inputs: ReportInputs) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     best = inputs.scores.rows[0]
-    assert metrics["models"][best.model]["xscore"] == best.score
-    assert metrics["grid"] == {"models": 4, "datasets": 3, "seeds": 2, "cells_absent": 0}
+    assert metrics["xscore"][best.model] == best.score
+    assert (metrics["cells"], metrics["cells_absent"]) == (24, 0)
+    matrix = inputs.matrix
+    assert metrics["mean"] == pytest.approx(dict(zip(matrix.datasets, matrix.mean.mean(axis=0), strict=True)))
     with (folder / "plots" / "xscore.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in rows] == [row.model for row in inputs.scores.rows]
