@@ -9,6 +9,7 @@ import numpy as np
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, Picture, canvas, styled
 from mobilebench.scoring.measures import dataset_heads, heading, short, title
+from mobilebench.system.words import counted
 
 if TYPE_CHECKING:
     import matplotlib as mpl
@@ -42,7 +43,7 @@ def leaderboard(inputs: ReportInputs) -> Picture:
     axes.invert_yaxis()
     axes.set_xlabel(f"xScore (λ = {inputs.scores.lam:g}, {inputs.scores.anchors_name} anchors)")
     axes.grid(visible=False, axis="y")
-    return Picture("leaderboard", f"xScore of {len(rows)} models. {spread(inputs.scores)}", figure)
+    return Picture("leaderboard", f"xScore of {counted(len(rows), 'model')}. {spread(inputs.scores)}", figure)
 
 
 @styled()
@@ -64,7 +65,7 @@ def ranking(found: Ranking) -> Picture:
     axes.set_xlabel(f"test {metric.title} on {found.dataset}{' (%)' if metric.percent else ''}")
     axes.grid(visible=False, axis="y")
     told = "Blue and filled: not told apart from the best. " if found.source else ""
-    caption = f"{metric.title} of {len(found.rows)} models on {found.dataset}, best on top. {told}{found.intervals}"
+    caption = f"{metric.title} of {counted(len(found.rows), 'model')} on {found.dataset}, best on top. {told}{found.intervals}"
     return Picture(f"ranking_{found.dataset}", caption, figure)
 
 

@@ -17,6 +17,7 @@ from mobilebench.report.style import BLUE, INK, LINE, MUTED, ORANGE, Picture, ca
 from mobilebench.scoring.effects import element_effects, lambda_sweep, pareto_front
 from mobilebench.scoring.proxy import proxy_fit
 from mobilebench.scoring.subsets import all_subsets, chance
+from mobilebench.system.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +106,9 @@ def lambda_plot(scores: ScoreTable) -> Picture:
     axes.set_xlim(0, 1)
     axes.set_xlabel("λ (dashed: the one used)")
     axes.set_ylabel("xScore")
-    return Picture("lambda", f"xScore of {len(known)} models as lambda moves; crossings are changes of rank.", figure)
+    return Picture(
+        "lambda", f"xScore of {counted(len(known), 'model')} as lambda moves; crossings are changes of rank.", figure
+    )
 
 
 @styled()
@@ -127,7 +130,7 @@ def pareto_plot(inputs: ReportInputs, costs: Sequence[CostRow]) -> Picture:
             panel.set_xscale("log")
             _plain_ticks(panel, values)
         _pareto_panel(panel, values, (score, upward), [row.model for row in known], what.title)
-    caption = f"Cost against {what.title}, n = {len(known)} models; filled orange: nothing is both cheaper and better. "
+    caption = f"Cost against {what.title}, n = {counted(len(known), 'model')}; filled orange: nothing is both cheaper and better. "
     return Picture("pareto", caption + runs_line(inputs), figure)
 
 
@@ -193,7 +196,7 @@ def _read(curve: Curve) -> str:
 
 
 def _curve_count(curves: Sequence[Curve]) -> str:
-    return f"{len(curves)} runs; grey: models beyond the best three."
+    return f"{counted(len(curves), 'run')}; grey: models beyond the best three."
 
 
 def _pareto_panel(axes: Axes, cost: Floats, of: tuple[Floats, Floats], names: Sequence[str], label: str) -> None:

@@ -122,16 +122,19 @@ class Ranking:
         sure = f"{100 * self.level:.0f} %"
         over = "on these test images, " if self.source == "seeds" else ""
         over += "paired over the test images, " if self.paired else ""
-        how = f"{over}multiple comparisons with the best (Hsu 1981), corrected for all {count} models"
+        every, others = ("both", "the other one") if count == 2 else (f"all {count}", f"all {count - 1} others")
+        how = f"{over}multiple comparisons with the best (Hsu 1981), corrected for {every} models"
         which = (
             f"truly best of the {count} models" if "seeds" in self.source else f"best of these {count} trained networks"
         )
-        if len(group) == 1:
-            return (
-                f"{best} is told apart from all {count - 1} others: with {sure} confidence it is the {which} ({how})."
+        if count == 2:
+            which = (
+                "truly better of the two models" if "seeds" in self.source else "better of these two trained networks"
             )
+        if len(group) == 1:
+            return f"{best} is told apart from {others}: with {sure} confidence it is the {which} ({how})."
         if len(group) == count:
-            return f"Cannot be told apart from the best, with {sure} confidence: all {count} models ({how})."
+            return f"Cannot be told apart from the best, with {sure} confidence: {every} models ({how})."
         among = f"With {sure} confidence the {which} is among these {len(group)} ({how})."
         return f"Cannot be told apart from the best: {', '.join(group)}. {among}"
 
