@@ -79,7 +79,7 @@ def _table(dataset: str, names: tuple[str, ...], runs: dict[str, list[Prediction
             (
                 text(names[number]),
                 Field(str(images[number]), images[number]),
-                _share(recall[:, number].mean()),
+                _share(recall[:, number].mean(), note=f"n = {counted(images[number], 'test image')} in each run"),
                 *(
                     _share(recall[m, number], models[m] if recall[high, number] > recall[low, number] else "")
                     for m in (high, low)
@@ -94,5 +94,5 @@ def _table(dataset: str, names: tuple[str, ...], runs: dict[str, list[Prediction
     return Table(f"classes_{dataset}", caption, ("class", "images", "mean", "highest", "lowest"), tuple(rows))
 
 
-def _share(value: float, model: str = "") -> Field:
-    return Field(f"{100 * value:.1f}{f' {model}' if model else ''}", float(value))
+def _share(value: float, model: str = "", note: str = "") -> Field:
+    return Field(f"{100 * value:.1f}{f' {model}' if model else ''}", float(value), note=note)

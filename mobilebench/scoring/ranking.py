@@ -41,7 +41,7 @@ from mobilebench.scoring.uncertainty import Noise, least_noise, order_probabilit
 from mobilebench.scoring.xscore import ROUNDING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -143,14 +143,7 @@ class Ranking:
         """Say what the intervals cover."""
         if self.source is None:
             return "No interval: nothing is known of the noise."
-        images = f"test images ({'paired' if self.paired else 'binomial, models taken for tested apart'})"
-        training = "training runs (their noise pooled over all models)"
-        over = {"test": images, "seeds": training, "seeds+test": f"{images} and {training}"}[self.source]
-        rest = {
-            "test": "; what another training run gives is not in them",
-            "seeds": "; other test images are not in them",
-        }
-        covered = f"{100 * self.level:.0f} %, over {over}{rest.get(self.source, '')}"
+        covered = f"{100 * self.level:.0f} %, over {_covered(self.source, paired=self.paired)}"
         return f"Intervals: {covered}; each is for one model or one pair."
 
     @property
@@ -163,6 +156,40 @@ class Ranking:
         )  # fmt: skip
         chosen = ", where the models are pulled together as far as noise spreads them" if len(self.rows) > 2 else ""
         return f"P(> next): the probability of being {whose}{chosen}."
+
+
+@dataclass(frozen=True)
+class ValueIntervals:
+    """The interval of each model's value on one dataset, as `RankingRow` has them."""
+
+    ends: Mapping[str, tuple[float, float]]
+    """{model: (low, high)} of the models that have a run there, in the metric's own unit; NaN without known noise."""
+    over: str
+    """What they cover, in words; "" where no noise is known."""
+    level: float
+    """Confidence level."""
+
+
+def value_intervals(matrix: Matrix, dataset: str, *, level: float = 0.95) -> ValueIntervals:
+    """Return the intervals of the values alone, which takes no draws.
+
+    Raises UserError for an unknown dataset and for one without a run.
+    """
+    noise = _noise(matrix, dataset, None)
+    over = "" if noise.source is None else _covered(noise.source, paired=noise.paired)
+    return ValueIntervals({model: noise.interval(i, level) for i, model in enumerate(noise.models)}, over, level)
+
+
+def _covered(source: Source, *, paired: bool) -> str:
+    """Say what intervals of this noise cover, and what they do not."""
+    images = f"test images ({'paired' if paired else 'binomial, models taken for tested apart'})"
+    training = "training runs (their noise pooled over all models)"
+    over = {"test": images, "seeds": training, "seeds+test": f"{images} and {training}"}[source]
+    rest = {
+        "test": "; what another training run gives is not covered",
+        "seeds": "; other test images are not covered",
+    }
+    return over + rest.get(source, "")
 
 
 def rank_models(
