@@ -66,5 +66,5 @@ server: $(READY)
 
 # Newest versions that pyproject.toml allows, for all platforms and Python versions at once; no addresses.
 lock: $(READY)
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --group dev --extra server --generate-hashes \
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --group dev --extra all --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock pyproject.toml

@@ -10,6 +10,7 @@ The names below are the public API. Each is imported when it is first used, so t
 | `score` | a matrix as a table of scores with intervals and ranks |
 | `score_experiment` | the same from the checked runs of an MLflow experiment |
 | `compare` | two matrices, paired over seeds |
+| `place` | new models among those of a reference: score, place, intervals |
 | `create_model` | a network by its id, with fresh weights |
 | `load_model` | a finished run's network, which takes plain images |
 | `load_predictions` | what it said of every test image |
@@ -25,16 +26,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mobilebench.analysis.collect import score_experiment
     from mobilebench.analysis.compare import compare
+    from mobilebench.analysis.result_files import load_matrix
     from mobilebench.analysis.trained import load_model, load_predictions
     from mobilebench.config.suite import Suite
     from mobilebench.errors import UserError
     from mobilebench.execution.suites import open_suite as load_suite
     from mobilebench.models import create as create_model
     from mobilebench.scoring.matrix import Matrix
+    from mobilebench.scoring.placement import place_new as place
     from mobilebench.scoring.table import compute_scores as score
     from mobilebench.scoring.xscore import xscore
     from mobilebench.studies import load_study
-    from mobilebench.studies.beyond_imagenet.context import load_matrix
 
 __all__ = [
     "Matrix",
@@ -47,6 +49,7 @@ __all__ = [
     "load_predictions",
     "load_study",
     "load_suite",
+    "place",
     "score",
     "score_experiment",
     "xscore",
@@ -58,15 +61,19 @@ _TARGETS = {
     "UserError": "mobilebench.errors:UserError",
     "compare": "mobilebench.analysis.compare:compare",
     "create_model": "mobilebench.models:create",
-    "load_matrix": "mobilebench.studies.beyond_imagenet.context:load_matrix",
+    "load_matrix": "mobilebench.analysis.result_files:load_matrix",
     "load_model": "mobilebench.analysis.trained:load_model",
     "load_predictions": "mobilebench.analysis.trained:load_predictions",
     "load_study": "mobilebench.studies:load_study",
     "load_suite": "mobilebench.execution.suites:open_suite",
+    "place": "mobilebench.scoring.placement:place_new",
     "score": "mobilebench.scoring.table:compute_scores",
     "score_experiment": "mobilebench.analysis.collect:score_experiment",
     "xscore": "mobilebench.scoring.xscore:xscore",
 }
+
+# Those that import more than results need when they are called.
+_NEEDS = {"create_model": "torch", "load_model": "torch", "score_experiment": "mlflow"}
 
 
 def __getattr__(name: str) -> object:
@@ -78,6 +85,10 @@ def __getattr__(name: str) -> object:
     if name not in _TARGETS:
         raise AttributeError(f"module 'mobilebench' has no attribute {name!r}")
     module, _, attribute = _TARGETS[name].partition(":")
+    if name in _NEEDS:
+        from mobilebench.system.extras import require
+
+        require(_NEEDS[name])
     return getattr(importlib.import_module(module), attribute)
 
 

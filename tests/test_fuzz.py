@@ -195,7 +195,7 @@ def test_commands_that_read_results_end_with_a_sentence(folder: Path, data: st.D
         (results / "score.json").unlink()
     call("leaderboard")
     call("subsets", "--matrix", "results", "--size", "2")
-    call("predict", "--matrix", "results")
+    call("place")
 
 
 ADDRESSES = st.sampled_from([

@@ -18,7 +18,6 @@ from mobilebench.scoring.matrix import ACCURACY
 from mobilebench.scoring.paired import PairedDifference, difference_in
 from mobilebench.scoring.ranking import difference_of
 from mobilebench.system.files import read_csv, write_csv
-from mobilebench.tracking import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +92,8 @@ def models_meant(a: str, b: str) -> tuple[str, str] | None:
     elif not set(names) & set(models):
         return None
     else:
+        from mobilebench.tracking import Tracker  # a comparison of files needs no MLflow
+
         experiments = Tracker().experiments()
         others = [name for name in names if stands_for_runs(name, experiments)]
         if len(others) == len(names):

@@ -16,6 +16,7 @@ from mobilebench import models, training
 from mobilebench.config.suite import parse_suite
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
+from mobilebench.execution.stage_code import STAGE_CODE
 from mobilebench.execution.suites import check_names
 from mobilebench.runs.identity import wanted
 from mobilebench.system.files import read_text
@@ -28,18 +29,8 @@ if TYPE_CHECKING:
     from mobilebench.config.suite import Suite
     from mobilebench.tracking import Details, Tracker
 
-# The code that makes numbers, as dvc.yaml has it for its stages `prepare` and `train`.
-NUMBERS = (
-    "mobilebench/config/parsing.py",
-    "mobilebench/config/protocol.py",
-    "mobilebench/config/recipe.py",
-    "mobilebench/datasets",
-    "mobilebench/evaluation",
-    "mobilebench/models",
-    "mobilebench/training",
-    "mobilebench/execution/cell_run.py",
-    "mobilebench/execution/training_run.py",
-)
+# The code that makes numbers: what the stages `prepare` and `train` use.
+NUMBERS = tuple(sorted(f"mobilebench/{path}" for stage in ("prepare", "train") for path in STAGE_CODE[stage]))
 
 
 _CHANGED = re.compile(r'^diff --git "?a/(.+?)"? "?b/(.+?)"?$', re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What can be compared: an experiment, a run, a model version or a git revision, read as one set of runs."""
+"""What can be compared: an experiment, a run, a model version, a git revision or files, read as one set of runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from mobilebench.analysis.identities import identities_here
+from mobilebench.analysis.result_files import are_files, read_files
 from mobilebench.config.parsing import flatten
 from mobilebench.config.suite import Cell, parse_suite
 from mobilebench.errors import UserError
@@ -75,6 +76,8 @@ class RunSet:
     """The runs behind the cells, where they are runs."""
     notes: tuple[str, ...] = ()
     """What a person should know: cells that have no run, and where one of several runs was chosen."""
+    folder: Path | None = None
+    """The results folder that the predictions of these runs are in; None where the tracking store has them."""
 
     @property
     def matrix(self) -> Matrix:
@@ -94,13 +97,23 @@ class Change:
     count: int
 
 
-def load_run_set(name: str, tracker: Tracker) -> RunSet:
+def load_run_set(name: str, store: Callable[[], Tracker]) -> RunSet:
     """Return what `name` stands for.
 
-    A run's id, a model version (`mobilebench.model.dataset/3` or `...@best`), an experiment, or a git revision that
-    has results/accuracy.csv; `run:`, `experiment:` and `git:` before it say which where it could be two. The runs of
-    one protocol among several are `experiment:NAME@HASH`.
+    Files (`published`, a results folder or a CSV), a run's id, a model version (`mobilebench.model.dataset/3` or
+    `...@best`), an experiment, or a git revision that has results/accuracy.csv; `run:`, `experiment:` and `git:` before
+    it say which where it could be two. The runs of one protocol among several are `experiment:NAME@HASH`. The store is
+    opened for those that may be in it alone.
     """
+    if are_files(name) and not _is_marked(name):
+        return _of_files(name)
+    if name.startswith("git:"):
+        return _of_revision(name.removeprefix("git:"))
+    return _of_store(name, store())
+
+
+def _of_store(name: str, tracker: Tracker) -> RunSet:
+    """Return a set that the tracking store may hold, else that of a git revision of this name."""
     if match := _RUN.fullmatch(name):
         return _of_runs(name, [tracker.run(match[2])])
     if match := _VERSION.fullmatch(name):
@@ -110,8 +123,6 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
     if kind == "experiment":
         experiment, _, protocol = rest.partition("@")
         return _of_experiment(experiment, tracker, protocol)
-    if kind == "git":
-        return _of_revision(rest)
     is_experiment, is_revision = name in tracker.experiments(), _resolve(name) is not None
     if is_experiment and is_revision:
         raise RunSetError(f"{name!r} is an experiment and a git revision; write experiment:{name} or git:{name}")
@@ -121,15 +132,20 @@ def load_run_set(name: str, tracker: Tracker) -> RunSet:
         return _of_revision(name)
     known = ", ".join(tracker.experiments()) or "none, so train first (`mobilebench train DATASET`)"
     raise RunSetError(
-        f"{name!r} is no run id, model version, git revision or experiment; experiments in {tracker.store}: {known}"
+        f"{name!r} is no run id, model version, git revision, experiment, results folder or CSV; experiments in "
+        f"{tracker.store}: {known}"
     )
 
 
 def stands_for_runs(name: str, experiments: Collection[str]) -> bool:
     """Return whether a name has the form of a run, a version or a marked set, or is an experiment or git revision."""
-    marked = name.startswith(("experiment:", "git:"))
+    return _is_marked(name) or are_files(name) or name in experiments or _resolve(name) is not None
+
+
+def _is_marked(name: str) -> bool:
+    """Return whether a name says by its form what it is: a run, a version, or a set with its kind before it."""
     form = _RUN.fullmatch(name) or _VERSION.fullmatch(name)
-    return bool(marked or form) or name in experiments or _resolve(name) is not None
+    return form is not None or name.startswith(("experiment:", "git:"))
 
 
 def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
@@ -141,7 +157,7 @@ def match_models(a: RunSet, b: RunSet) -> tuple[RunSet, RunSet]:
     return _renamed(a, label), _renamed(b, label)
 
 
-def kept_of_both(a: RunSet, b: RunSet, kept: KeptPredictions) -> tuple[OfCell, OfCell]:
+def kept_of_both(a: RunSet, b: RunSet, kept: tuple[KeptPredictions, KeptPredictions]) -> tuple[OfCell, OfCell]:
     """Return functions of (model, dataset, seed) to the predictions of A and of B, for cells trained on the same data.
 
     Of other cells there are none: results on different images cannot be paired.
@@ -153,7 +169,7 @@ def kept_of_both(a: RunSet, b: RunSet, kept: KeptPredictions) -> tuple[OfCell, O
     }
 
     def side(number: int) -> OfCell:
-        return lambda key: kept.of(same[key][number]) if key in same else None
+        return lambda key: kept[number].of(same[key][number]) if key in same else None
 
     return side(0), side(1)
 
@@ -286,6 +302,26 @@ def _of_runs(name: str, found: Sequence[Details]) -> RunSet:
     )  # fmt: skip
 
 
+def _of_files(source: str) -> RunSet:
+    found = read_files(source)
+    records = {record.cell: record for record in found.records}
+    cells, sizes, metrics = _cells_of(found.matrix)
+    return RunSet(
+        found.name, cells, sizes, metrics,
+        data={cell: {f"{cell.dataset} digest": record.data_digest} for cell, record in records.items()},
+        records=records, notes=tuple(f"{found.name}: {note}" for note in found.notes), folder=found.folder,
+    )  # fmt: skip
+
+
+def _cells_of(matrix: Matrix) -> tuple[dict[Cell, float], dict[str, int], dict[str, str]]:
+    """Return the present cells of a matrix, and the test size and the metric of each dataset."""
+    keys = [Cell(m, d, s) for m in matrix.models for d in matrix.datasets for s in matrix.seeds]
+    flat = dict(zip(keys, matrix.values.ravel(), strict=True))
+    cells = {cell: float(value) for cell, value in flat.items() if value == value}  # noqa: PLR0124 - NaN: absent
+    sizes = dict(zip(matrix.datasets, map(int, matrix.n_test), strict=True))
+    return cells, sizes, dict(zip(matrix.datasets, matrix.metrics, strict=True))
+
+
 def _of_revision(name: str) -> RunSet:
     commit = _resolve(name)
     if commit is None:
@@ -297,11 +333,7 @@ def _of_revision(name: str) -> RunSet:
         path = Path(folder) / f"accuracy of {name.replace('/', '_')}.csv"
         path.write_text(table, encoding="utf-8")
         matrix = Matrix.from_csv(path)
-    keys = [Cell(m, d, s) for m in matrix.models for d in matrix.datasets for s in matrix.seeds]
-    flat = dict(zip(keys, matrix.values.ravel(), strict=True))
-    cells = {cell: float(value) for cell, value in flat.items() if value == value}  # noqa: PLR0124 - NaN: absent
-    sizes = dict(zip(matrix.datasets, map(int, matrix.n_test), strict=True))
-    metrics = dict(zip(matrix.datasets, matrix.metrics, strict=True))
+    cells, sizes, metrics = _cells_of(matrix)
     code = {"git_commit": commit, "git_dirty": "false"}
     suite, title = _suite_at(commit), f"{name} (commit {commit[:12]})"
     settings = {} if suite is None else _settings(suite, cells)

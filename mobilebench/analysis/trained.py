@@ -164,7 +164,7 @@ def _record(what: str, tracker: Tracker) -> Record:
     if len(parts) < 3 or not all(parts):
         raise UserError(f"{what!r} is no folder here and no name of a run; {_FORMS}")
     dataset, model, experiment = parts.pop(), parts.pop(), "/".join(parts)
-    records = load_run_set(f"experiment:{experiment}", tracker).records
+    records = load_run_set(f"experiment:{experiment}", lambda: tracker).records
     found = sorted((cell.seed, cell) for cell in records if (cell.model, cell.dataset) == (model, dataset))
     chosen = next((cell for number, cell in found if seed in {None, number}), None)
     if chosen is None:

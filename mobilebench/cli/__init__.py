@@ -10,6 +10,7 @@ from typing import NamedTuple
 import click
 
 from mobilebench.errors import UserError
+from mobilebench.system.extras import not_installed
 
 
 class _Entry(NamedTuple):
@@ -45,10 +46,11 @@ COMMANDS = {
     "subsets": _Entry(
         "mobilebench.cli.subsets:subsets", "Rank all subsets of the datasets as a proxy of the full score."
     ),
-    "predict": _Entry("mobilebench.cli.subsets:predict", "Place new models from their results on a few datasets."),
+    "place": _Entry("mobilebench.cli.place:place", "Say where a new model stands among the published ones."),
     "models": _Entry("mobilebench.cli.models:models", "List and profile the networks."),
     "data": _Entry("mobilebench.cli.data:data", "List, fetch, prepare and audit datasets."),
     "prepare": _Entry("mobilebench.cli.data:prepare", "Now `data prepare`.", hidden=True),
+    "predict": _Entry("mobilebench.cli.place:place", "Now `place`.", hidden=True),
     "claims": _Entry("mobilebench.cli.study:claims_alias", "Now `study claims`.", hidden=True),
     "audit-paper": _Entry("mobilebench.cli.study:audit_alias", "Now `study audit`.", hidden=True),
 }
@@ -81,6 +83,12 @@ class _LazyGroup(click.Group):
                 stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            absent = not_installed(error)
+            if absent is None:
+                raise
+            click.secho(f"error: {absent}", fg="red", err=True)
+            ctx.exit(2)
         except UserError as error:
             click.secho(f"error: {error}", fg="red", err=True)
             ctx.exit(2)

@@ -22,25 +22,36 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("suite", required=False)
+@click.option(
+    "--model", "models", multiple=True, help="This model in place of the suite's; may be given several times."
+)
 @click.option("--force", is_flag=True, help="Replace a params.yaml whose changes git does not have.")
-def init(suite: str | None, *, force: bool) -> None:
-    """Write params.yaml from a packaged SUITE; without one, list the suites."""
+def init(suite: str | None, models: tuple[str, ...], *, force: bool) -> None:
+    """Make this folder a project: write params.yaml from a packaged SUITE; without one, list the suites.
+
+    In a folder that is no project yet, dvc.yaml and what DVC and git ignore are written too, and `dvc init` is called.
+    """
     from mobilebench.cli.console import console
-    from mobilebench.cli.params_file import write_params
+    from mobilebench.cli.project import make_project, write_params
     from mobilebench.config.suite import presets
-    from mobilebench.execution.suites import open_suite
+    from mobilebench.execution.suites import check_models, open_suite
 
     if suite is None:
         for name, line in presets().items():
             console.print(f"[bold]{name:16}[/bold] {line}")
         return
-    write_params(suite, force=force)
+    check_models(models)
+    write_params(suite, models, force=force)
     loaded = open_suite()
+    grid = f"{len(loaded.models)} models x {len(loaded.datasets)} datasets x {len(loaded.seeds)} seeds"
     console.print(
-        f"params.yaml is now the suite [bold]{suite}[/bold]: {len(loaded.models)} models x {len(loaded.datasets)} "
-        f"datasets x {len(loaded.seeds)} seeds, protocol {loaded.protocol.hash}, experiment {loaded.experiment!r}.\n"
-        "Next: mobilebench status, then dvc repro."
+        f"params.yaml is now the suite [bold]{suite}[/bold]: {grid}, protocol {loaded.protocol.hash}, experiment "
+        f"{loaded.experiment!r}.",
+        soft_wrap=True,
     )
+    for line in make_project():
+        console.print(line, soft_wrap=True)
+    console.print("Next: mobilebench status, then dvc repro.")
 
 
 @click.command()

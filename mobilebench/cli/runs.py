@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mobilebench.analysis.compare import Comparison, Difference
     from mobilebench.scoring import Matrix
+    from mobilebench.tracking import Tracker
 
 
 @click.command()
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results/compare"), show_default=True)
 @json_option
 def compare(a: str, b: str, anchors: str, lam: float, dataset: str | None, out: Path) -> None:
-    """Compare A and B: experiments, run ids, model versions (mobilebench.model.dataset@best) or git revisions.
+    """Compare A and B: experiments, run ids, model versions (mobilebench.model.dataset@best), git revisions or files.
+
+    Files are a results folder, a CSV of cells, or `published` (Table 3 of Beyond ImageNet).
 
     experiment:NAME@HASH is the grid of one protocol where an experiment has runs of several. Differences are B - A over
     the cells that both have, paired over seeds. Writes a CSV and a slope chart to --out.
@@ -91,6 +94,8 @@ def _compare_models(a: str, b: str, dataset: str | None, out: Path) -> None:
 
 
 def _compare_sets(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
+    from functools import cache
+
     from mobilebench.analysis.compare import compare as compare_matrices
     from mobilebench.analysis.kept import KeptPredictions
     from mobilebench.analysis.run_sets import changes, kept_of_both, load_run_set, match_models, unknown
@@ -98,17 +103,22 @@ def _compare_sets(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
     from mobilebench.report.slope_chart import slopes
     from mobilebench.studies.beyond_imagenet.published import paper_anchors
     from mobilebench.system.files import write_bytes, write_text
-    from mobilebench.tracking import Tracker
 
-    tracker = Tracker()
-    first, second = match_models(load_run_set(a, tracker), load_run_set(b, tracker))
+    @cache
+    def store() -> Tracker:
+        from mobilebench.tracking import Tracker
+
+        return Tracker()
+
+    first, second = match_models(load_run_set(a, store), load_run_set(b, store))
     scale = paper_anchors() if anchors == "paper" else None
-    kept = KeptPredictions(tracker, None)
+    sides = (first, second)
+    one, other = (KeptPredictions(store() if s.records and not s.folder else None, s.folder) for s in sides)
     with console.status("reading predictions"):
         found = compare_matrices(
-            first.matrix, second.matrix, lam=lam, anchors=scale, predictions=kept_of_both(first, second, kept)
+            first.matrix, second.matrix, lam=lam, anchors=scale, predictions=kept_of_both(first, second, (one, other))
         )
-    for problem in dict.fromkeys(kept.problems):
+    for problem in dict.fromkeys((*one.problems, *other.problems)):
         console.print(f"[yellow]{problem}[/yellow]", soft_wrap=True)
     _show(found, first.name, second.name)
     far = _far_outside(first.matrix, second.matrix, scale) if scale else ""
@@ -200,7 +210,7 @@ def reproduce(run_id: str, *, write_params: bool, force: bool, project: Path | N
     """Print the commands that make RUN_ID's number again, and check whether this checkout can; exit 1 if not."""
     from mobilebench.analysis.reproduce import as_yaml, plan, suite_of
     from mobilebench.cli.console import console, plain_table
-    from mobilebench.cli.params_file import replace_params
+    from mobilebench.cli.project import replace_params
     from mobilebench.tracking import Tracker
 
     tracker = Tracker()
@@ -266,9 +276,12 @@ def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> N
 def server(host: str, port: int, allowed_hosts: str | None, database: str | None, folder: Path) -> None:
     """Run a tracking server for many workers: MLflow on PostgreSQL, artifacts in a folder, accounts required."""
     from mobilebench.cli.console import console
+    from mobilebench.system.extras import require
     from mobilebench.system.signals import termination_as_interrupt
     from mobilebench.tracking.server import ADMIN, Server
 
+    for package in ("psycopg", "mlflow"):
+        require(package)
     wanted = Server(folder, host, port, allowed_hosts, database)
     console.print("starting PostgreSQL and MLflow (half a minute)")
     try:

@@ -1,7 +1,8 @@
-"""Commands on finished cells: score, leaderboard, report."""
+"""Commands on results: score, leaderboard, report."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,7 +10,12 @@ import click
 from mobilebench.cli.json_answer import answer, json_option
 
 if TYPE_CHECKING:
+    from mobilebench.analysis.result_files import FileResults
     from mobilebench.config.suite import Suite
+    from mobilebench.models.cost.cost_file import CostRow
+    from mobilebench.scoring import Matrix, ScoreTable
+
+_SOURCE = click.argument("source", required=False, metavar="[published|PATH]")
 
 
 def _settings(experiment: str | None) -> tuple[str, Suite | None]:
@@ -26,7 +32,17 @@ def _settings(experiment: str | None) -> tuple[str, Suite | None]:
     return name, here if here is not None and here.experiment == name else None
 
 
+def _from_files(source: str, metric: str | None = None) -> FileResults:
+    """Read results from files, and say that they are not checked, and in JSON where they are from."""
+    from mobilebench.analysis.result_files import read_files
+
+    found = read_files(source, metric=metric)
+    answer(source=found.name, checked=False, run_ids=sorted(found.run_ids.values()))
+    return found
+
+
 @click.command()
+@_SOURCE
 @click.option("--experiment", help="MLflow experiment; default: the one of params.yaml.")
 @click.option("--anchors", type=click.Choice(["grid", "paper"]), help="What normalises an accuracy.")
 @click.option("--lambda", "lam", type=click.FloatRange(0, 1), help="Weight of the variance across datasets.")
@@ -34,12 +50,39 @@ def _settings(experiment: str | None) -> tuple[str, Suite | None]:
 @click.option("--allow-partial", is_flag=True, help="Score what is there and print what is absent.")
 @json_option
 def score(
-    experiment: str | None, anchors: str | None, lam: float | None, metric: str | None, *, allow_partial: bool
+    source: str | None,
+    experiment: str | None,
+    anchors: str | None,
+    lam: float | None,
+    metric: str | None,
+    *,
+    allow_partial: bool,
 ) -> None:
     """Build the accuracy matrix from the tracking server and compute xScore.
 
     With --metric, of runs that did not record it, it is computed from the predictions that they kept.
+
+    Of a results folder, a CSV of cells, or `published` (Table 3 of Beyond ImageNet) the scores are printed without
+    asking a server, and nothing is written.
     """
+    from mobilebench.evaluation.metrics import get_metric
+
+    if metric is not None:
+        get_metric(metric)  # an unknown one is refused before anything is read
+    if source is None:
+        _score_experiment(experiment, anchors, lam, metric, allow_partial=allow_partial)
+        return
+    if experiment is not None:
+        raise click.UsageError(f"either --experiment, which is in the tracking store, or the files {source}")
+    from mobilebench.cli.leaderboard import show
+
+    found = _from_files(source, metric)
+    show(found.score(lam=lam, anchors=anchors), found.matrix, found.name, found.costs)
+
+
+def _score_experiment(
+    experiment: str | None, anchors: str | None, lam: float | None, metric: str | None, *, allow_partial: bool
+) -> None:
     from dataclasses import asdict
 
     from mobilebench.analysis.collect import score_experiment, write_scores
@@ -48,15 +91,12 @@ def score(
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
     from mobilebench.config.suite import ScoreSettings
-    from mobilebench.evaluation.metrics import get_metric
     from mobilebench.runs.score_check import describe, undecided_note
     from mobilebench.system.layout import RESULTS
     from mobilebench.tracking import Tracker
 
     name, suite = _settings(experiment)
     settings = suite.score if suite else ScoreSettings()
-    if metric is not None:
-        get_metric(metric)  # an unknown one is refused before anything is asked of the server
     scored = score_experiment(
         Tracker(),
         name,
@@ -90,22 +130,48 @@ def score(
 
 
 @click.command()
+@_SOURCE
 @click.option("--dataset", help="The models of this dataset alone, best first, instead of the xScores.")
 @click.option(
     "--under-ms", type=click.FloatRange(0, min_open=True),
-    help="Only models that take less for one image, by results/cost.csv.",
+    help="Only models that take less for one image, by the results' cost.csv.",
 )  # fmt: skip
 @json_option
-def leaderboard(dataset: str | None, under_ms: float | None) -> None:
+def leaderboard(source: str | None, dataset: str | None, under_ms: float | None) -> None:
     """Print the leaderboard of results/accuracy.csv again, with the lambda and anchors that score used.
 
-    Of one dataset: its models, best first, how far each is behind the best, and which cannot be told apart from it.
+    Or that of another results folder, of a CSV of cells, or `published`. Of one dataset: its models, best first, how
+    far each is behind the best, and which cannot be told apart from it.
     """
+    from mobilebench.analysis.costs import within_budget
+    from mobilebench.cli.leaderboard import show
+    from mobilebench.system.layout import RESULTS
+
+    if source is None:
+        matrix, table, title, costs = _last_score()
+        folder: Path | None = RESULTS
+    else:
+        found = _from_files(source)
+        matrix, table, title, costs, folder = found.matrix, found.score(), found.name, found.costs, found.folder
+    models = None
+    if under_ms is not None:
+        if folder is None:
+            raise click.UsageError(f"--under-ms goes by a results folder's cost.csv, and {source} has none beside it")
+        models, measured = within_budget(folder, matrix.models, under_ms)
+        title = f"{title}: {len(models)} of {len(matrix.models)} models under {under_ms:g} ms"
+        if table.has_scores and dataset is None:
+            from mobilebench.cli.console import console
+
+            console.print(f"Latency of one image: {measured or f'see {folder}/cost.csv'}.", soft_wrap=True)
+    show(table, matrix, title, costs, dataset=dataset, models=models)
+
+
+def _last_score() -> tuple[Matrix, ScoreTable, str, tuple[CostRow, ...]]:
+    """Return the matrix and scores that the last `score` here wrote, their title and what their models cost."""
     from mobilebench.analysis.collect import raise_if_stale
-    from mobilebench.analysis.costs import costs_of, within_budget
+    from mobilebench.analysis.costs import costs_of
     from mobilebench.analysis.score_files import SETTING_OF, read_origin, recomputed
     from mobilebench.cli.console import console
-    from mobilebench.cli.leaderboard import show
     from mobilebench.config.suite import ScoreSettings
     from mobilebench.runs.records import read_results
     from mobilebench.system.files import read_csv
@@ -129,18 +195,44 @@ def leaderboard(dataset: str | None, under_ms: float | None) -> None:
     else:
         raise_if_stale(records, suite)
     title = f"{origin.experiment if origin else name}, protocol {protocol}"
-    models = None
-    if under_ms is not None:
-        models, measured = within_budget(RESULTS, matrix.models, under_ms)
-        title = f"{title}: {len(models)} of {len(matrix.models)} models under {under_ms:g} ms"
-        if table.has_scores and dataset is None:
-            console.print(f"Latency of one image: {measured or 'see results/cost.csv'}.", soft_wrap=True)
-    show(table, matrix, title, costs_of(RESULTS, records) or (), dataset=dataset, models=models)
+    return matrix, table, title, costs_of(RESULTS, records) or ()
 
 
 @click.command()
-def report() -> None:
-    """Write results/report.md with its figures and tables from the score's results and the runs."""
+@_SOURCE
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False),
+    help="Of files: the new or empty folder that the report is written to.",
+)  # fmt: skip
+def report(source: str | None, out: Path | None) -> None:
+    """Write results/report.md with its figures and tables from the score's results and the runs.
+
+    Or, to --out, the report on another results folder, on a CSV of cells, or on `published`: without learning curves
+    and links to runs, which a tracking server has.
+    """
+    from mobilebench.cli.console import console
+    from mobilebench.report import write_report
+
+    if source is None:
+        if out is not None:
+            raise click.UsageError("--out is for a report on files; without a source the report is written to results/")
+        _report_here()
+        return
+    from mobilebench.analysis.result_files import read_files
+    from mobilebench.report.collect import inputs_of_files
+
+    if out is None:
+        raise click.UsageError("a report on files is written to a folder of its own: name it with --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / "report.md").is_file():
+        raise click.UsageError(f"{out} is not empty and holds no report; give a new folder, or that of an earlier one")
+    if (out / "cells").is_dir() or (out / "accuracy.csv").exists():
+        raise click.UsageError(f"{out} is a project's results folder, with a report of its own; give another folder")
+    with console.status("writing the report"):
+        paths = write_report(out, inputs_of_files(read_files(source)))
+    console.print(f"{paths[0]} and {len(paths) - 1} figures and tables are written")
+
+
+def _report_here() -> None:
     from mobilebench.cli.console import console
     from mobilebench.cli.unknown import warn_of_unknown_networks
     from mobilebench.execution.suites import open_suite

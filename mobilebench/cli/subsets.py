@@ -1,4 +1,4 @@
-"""Commands on few datasets in place of all: rank the subsets of a matrix, predict new models from some of them."""
+"""How well few datasets stand in for all: rank the subsets of a matrix."""
 
 from __future__ import annotations
 
@@ -34,20 +34,3 @@ def subsets(source: str, lam: float, size: int, top: int, output: str | None) ->
         print_table(extra)
     if output:
         console.print(f"{write_text(output, grid.to_csv(every))} is written", soft_wrap=True)
-
-
-@click.command()
-@click.option("--matrix", "source", required=True, metavar="PATH", help="A results folder or CSV of the new models.")
-@click.option(
-    "--reference", "known", default="published", show_default=True, metavar="published|PATH",
-    help="The grid that has all datasets: the published matrix, a results folder or a CSV.",
-)  # fmt: skip
-@LAMBDA
-@json_option
-def predict(source: str, known: str, lam: float) -> None:
-    """Score new models from a few datasets, and predict their xScore over all of a reference grid's."""
-    from mobilebench.cli.console import print_table
-    from mobilebench.report.analysis import prediction_table
-    from mobilebench.studies.beyond_imagenet.context import load_matrix
-
-    print_table(prediction_table(load_matrix(source), load_matrix(known), lam=lam), part="models")

@@ -1,7 +1,8 @@
 """What each stage of dvc.yaml depends on, as files: DVC sees files, and only those parts of params.yaml it is told of.
 
-A setting that is left out, images of one's own, a network in another package: DVC could see none of them in
-params.yaml. These files hold their present state, so that a stage runs again exactly when something of its own changed.
+A setting that is left out, images of one's own, a network in another package, another version of this program: DVC
+could see none of them in params.yaml. These files hold their present state, so that a stage runs again exactly when
+something of its own changed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.datasets.packing.prepare import find, packing_identity
 from mobilebench.datasets.spec import same_source
 from mobilebench.errors import UserError
+from mobilebench.execution.stage_code import STAGE_CODE, code_of
 from mobilebench.models.fingerprint import code_digest
 from mobilebench.system.files import write_text
 from mobilebench.system.layout import PACKED
@@ -34,21 +36,29 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
     """
     recipes = {cell.name: suite.protocol.recipe_hash_for(cell.model, cell.dataset) for cell in suite.cells()}
     files: dict[str, Any] = {}
+    program = {stage: code_of(stage) for stage in STAGE_CODE}
     code = {model: digest for model in suite.models if (digest := code_digest(model))}
     for dataset in suite.datasets:
-        files[f"prepare/{dataset}"] = _packing(suite, dataset)
+        files[f"prepare/{dataset}"] = {**_packing(suite, dataset), "program": program["prepare"]}
         files[f"train/{dataset}"] = {
             "experiment": suite.experiment,
             "recipes": {cell.name: recipes[cell.name] for cell in suite.cells(dataset)},
             "code": code,
+            "program": program["train"],
         }
-    files["score"] = {"experiment": suite.experiment, "recipes": recipes, "score": asdict(suite.score)}
+    files["score"] = {
+        "experiment": suite.experiment,
+        "recipes": recipes,
+        "score": asdict(suite.score),
+        "program": program["score"],
+    }
     files["report"] = {
         "suite": suite.suite,
         "experiment": suite.experiment,
         "protocol": canonical(suite.protocol),
         "score": asdict(suite.score),
         "costs": _digest(folder.parent / "cost.csv"),  # `models profile` writes it, no stage does
+        "program": program["report"],
     }
     return [
         write_text(folder / f"{name}.json", json.dumps(value, indent=1, sort_keys=True) + "\n")

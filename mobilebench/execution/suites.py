@@ -9,6 +9,7 @@ from mobilebench.config.suite import PARAMS, load_suite, parse_suite, preset_tex
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from mobilebench.config.suite import Suite
@@ -31,10 +32,16 @@ def open_suite(path: Path = PARAMS, *, networks: bool = True) -> Suite:
 def check_names(suite: Suite, *, networks: bool = True) -> None:
     """Raise UserError, with near matches, for a dataset or (with `networks`) a model that the registries don't know."""
     overrides = suite.protocol.overrides
-    for model in {*suite.models, *(m for o in overrides for m in o.models or ())} if networks else ():
-        models.get(model)
+    if networks:
+        check_models({*suite.models, *(m for o in overrides for m in o.models or ())})
     for dataset in {*suite.datasets, *(d for o in overrides for d in o.datasets or ())} - set(suite.data_sources):
         datasets.get(dataset)
+
+
+def check_models(names: Iterable[str]) -> None:
+    """Raise UserError, with near matches, for a model that the registry doesn't know."""
+    for name in names:
+        models.get(name)
 
 
 def unknown_networks(suite: Suite) -> dict[str, str]:

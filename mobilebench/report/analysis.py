@@ -20,7 +20,6 @@ from mobilebench.scoring.subsets import (
     direct_scores,
     held_out_scores,
     nested_spearman,
-    predict_new,
     predicted_scores,
 )
 from mobilebench.scoring.uncertainty import dataset_bootstrap, interval, leave_one_dataset_out, places_of
@@ -234,30 +233,6 @@ def proxy_scores_table(matrix: Matrix, datasets: Sequence[str], *, lam: float) -
     )
     heads = ("model", "all datasets", "direct", "predicted", "all datasets, left out", "predicted, left out")
     return (Table("proxy_scores", caption, heads, rows),)
-
-
-def prediction_table(new: Matrix, reference: Matrix, *, lam: float) -> Table:
-    """Return the direct and the predicted score of new models that ran on some of the reference's datasets."""
-    found = predict_new(new, reference, lam=lam)
-    rows = tuple(
-        (
-            text(model), number(float(found.direct[i])), _with_error(float(found.predicted[i]), found.error),
-            text(", ".join(d for d, out in zip(found.datasets, found.outside[i], strict=True) if out) or "none"),
-        )
-        for i, model in enumerate(found.models)
-    )  # fmt: skip
-    caption = (
-        f"Direct: Eq. 1 to 3 on {', '.join(found.datasets)} with the reference's anchors. Predicted: the xScore over "
-        f"all {len(reference.datasets)} of its datasets, ± the RMSE of such predictions on its {len(reference.models)} "
-        "models left out one at a time. Only runs under the reference's protocol compare with it."
-    )
-    return Table("prediction", caption, ("model", "direct", "predicted", "outside the anchors on"), rows)
-
-
-def _with_error(value: float, error: float) -> Field:
-    if not np.isfinite(value):
-        return number(None)
-    return Field(f"{value:.3f} ±{error:.3f}" if np.isfinite(error) else f"{value:.3f} (error undefined)", value)
 
 
 def swaps_table(scores: ScoreTable) -> Table:

@@ -26,14 +26,16 @@ SHOWN = 12  # classes of a dataset, those found least often
 def class_tables(inputs: ReportInputs) -> tuple[list[Table], list[Picture]]:
     """Return a table of the classes found least often, and the best model's confusion matrix, for each dataset.
 
-    Datasets with a cell whose predictions are not here are left out. Of several labels there is no confusion matrix.
+    Datasets with a cell whose predictions are not here are left out; classes without a known name have their number. Of
+    several labels there is no confusion matrix.
     """
     tables, pictures = [], []
     for dataset in inputs.matrix.datasets:
         runs = _predictions(inputs, dataset)
-        names = inputs.classes.get(dataset)
-        if not runs or names is None:
+        if not runs:
             continue
+        count = next(iter(runs.values()))[0].classes
+        names = inputs.classes.get(dataset, tuple(f"class {number}" for number in range(count)))
         tables.append(_table(dataset, names, runs))
         best = _best(inputs, dataset)
         if runs[best][0].target in ONE_CLASS and len(names) <= MOST_CLASSES:

@@ -24,6 +24,7 @@ from mobilebench.system.layout import PACKED
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mobilebench.analysis.result_files import FileResults
     from mobilebench.config.suite import Suite
     from mobilebench.runs.records import Record
     from mobilebench.tracking import Tracker
@@ -60,6 +61,28 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         kept=kept.by_cell(records),
         classes=_classes(matrix.datasets),
         source=f"Runs of MLflow experiment {suite.experiment!r}.",
+    )
+
+
+def inputs_of_files(found: FileResults) -> ReportInputs:
+    """Return the inputs of a report on results read from files: no learning curves, no protocol's settings."""
+    elements = built_elements(found.matrix.models)
+    origin = found.origin
+    return ReportInputs(
+        matrix=found.matrix,
+        scores=found.score(),
+        suite="",
+        experiment=found.name,
+        protocol_hash=origin.protocol if origin else "",
+        protocol={},
+        dataset_digests={record.dataset: record.data_digest for record in found.records},
+        runs={key: RunRef(run_id) for key, run_id in found.run_ids.items()},
+        costs=found.costs or None,
+        elements=elements.flags if any(elements.flags.values()) else None,
+        element_notes=elements.notes,
+        element_remarks=elements.remarks,
+        kept=found.kept.by_cell(found.records),
+        source=f"Results of {found.name}, read from files and not checked against a tracking server.",
     )
 
 

@@ -297,7 +297,7 @@ def _curves(inputs: ReportInputs) -> Section:
 def _classes(inputs: ReportInputs) -> Section:
     tables, pictures = class_tables(inputs)
     if not tables:
-        raise UserError("no run here kept its predictions, or the packed datasets are not here to name their classes")
+        raise UserError("no dataset has the predictions of all its runs here")
     words = (
         "`mobilebench inspect MODEL DATASET` shows one run: every class, its confusion matrix, how far its "
         "probabilities can be trusted, and the mistakes it was surest of."

@@ -1,4 +1,4 @@
-"""How every figure looks, and one figure's three forms: PNG, SVG file, and SVG inlined in the page.
+"""How every figure looks, and one figure's four forms: PNG, PDF, SVG file, and SVG inlined in the page.
 
 Colours are Okabe and Ito's, distinct to colour-blind readers; what matters also differs by marker or label. Inlined
 figures take ink and data colours from the page's CSS variables, so that they follow light and dark.
@@ -67,6 +67,13 @@ class Picture:
         """Return the figure as PNG on white, 160 dots per inch."""
         out = io.BytesIO()
         self.figure.savefig(out, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+        return out.getvalue()
+
+    def pdf(self) -> bytes:
+        """Return the figure as PDF, for a paper; the same figure gives the same bytes."""
+        out = io.BytesIO()
+        with mpl.rc_context({**_RC, "pdf.fonttype": 42}):  # fonts that publishers take
+            self.figure.savefig(out, format="pdf", metadata={"CreationDate": None})
         return out.getvalue()
 
     def svg(self) -> str:

@@ -109,12 +109,17 @@ def to_latex(table: Table) -> str:
     """Return the table as a LaTeX float for the booktabs package."""
     spec = "".join(_tex_column(table, i) for i in range(len(table.columns)))
     head = " & ".join(_tex(name) for name in table.columns)
-    body = [" & ".join(_tex_cell(cell) for cell in row) + r" \\" for row in table.rows]
+    body = [to_latex_row(row) for row in table.rows]
     return "\n".join([
         r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{_tex(table.caption)}}}",
         rf"\label{{tab:{table.name}}}", rf"\begin{{tabular}}{{{spec}}}", r"\toprule", head + r" \\", r"\midrule",
         *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
     ])  # fmt: skip
+
+
+def to_latex_row(row: Iterable[Field]) -> str:
+    """Return one line of a LaTeX table."""
+    return " & ".join(_tex_cell(cell) for cell in row) + r" \\"
 
 
 def _md(cells: Iterable[str]) -> str:

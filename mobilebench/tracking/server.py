@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mobilebench.errors import TrackingError, UserError
+from mobilebench.system.extras import require
 from mobilebench.system.files import write_text
 from mobilebench.system.locks import LockedError, locked
 from mobilebench.tracking.address import DEFAULT_URI, artifact_root, first_contact, shown, sqlite_path
@@ -52,6 +53,7 @@ def ui_running(address: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     Raises ServerError, and TrackingError for a store whose file cannot be read.
     """
     path, root = sqlite_path(address), artifact_root(address)
+    require("mlflow")
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
     if path is None or root is None:
         store, folder = address, Path()

@@ -187,11 +187,11 @@ class Store:
 
 def test_of_two_protocols_without_a_suite_none_is_taken_silently(project: Path) -> None:
     with pytest.raises(UserError, match=r"aaa \(1 run\), bbb \(2 runs\).*experiment:mine@aaa"):
-        load_run_set("experiment:mine", Store())
+        load_run_set("experiment:mine", Store)
     with pytest.raises(UserError, match=r"aaa \(1 run\), bbb \(2 runs\); none of protocol ccc"):
-        load_run_set("experiment:mine@ccc", Store())
-    assert len(load_run_set("experiment:mine@bbb", Store()).cells) == 2
-    assert len(load_run_set("experiment:mine@aaa", Store()).cells) == 1
+        load_run_set("experiment:mine@ccc", Store)
+    assert len(load_run_set("experiment:mine@bbb", Store).cells) == 2
+    assert len(load_run_set("experiment:mine@aaa", Store).cells) == 1
 
 
 def test_a_protocol_of_params_yaml_that_has_no_run_is_no_answer_either(project: Path) -> None:
@@ -200,18 +200,18 @@ def test_a_protocol_of_params_yaml_that_has_no_run_is_no_answer_either(project: 
     suite = open_suite()
     assert suite.experiment == "mine"
     with pytest.raises(UserError, match=f"none of params.yaml's, {suite.protocol.hash}"):
-        load_run_set("experiment:mine", Store())
+        load_run_set("experiment:mine", Store)
     one = Store()
     ours = suite.protocol.recipe_hash_for("m", "d")
     one.runs = lambda name: [*finished("aaa", 1), *finished("bbb", 2, ours)]  # type: ignore[method-assign]
-    assert len(load_run_set("mine", one).cells) == 2
+    assert len(load_run_set("mine", lambda: one).cells) == 2
 
 
 def test_protocols_that_give_each_cell_one_recipe_are_one(project: Path) -> None:
     """As after an override for another network: the protocol has another hash, these cells are what they were."""
     both = Store()
     both.runs = lambda name: [*finished("aaa", 3, "r")[2:], *finished("bbb", 2, "r")]  # type: ignore[method-assign]
-    assert len(load_run_set("experiment:mine", both).cells) == 3
+    assert len(load_run_set("experiment:mine", lambda: both).cells) == 3
 
 
 def kept(right: np.ndarray) -> dict[tuple[str, str, int], Predictions]:
@@ -316,11 +316,11 @@ def test_a_protocol_names_the_whole_grid_that_was_scored(project: Path) -> None:
             return path
 
     with pytest.raises(UserError, match=f"experiment:mine@{min(hashes)}"):
-        load_run_set("experiment:mine", Renamed())
-    scored = load_run_set(f"experiment:mine@{hashes[1]}", Renamed())
+        load_run_set("experiment:mine", Renamed)
+    scored = load_run_set(f"experiment:mine@{hashes[1]}", Renamed)
     assert scored.cells == {Cell("m", "digits", 0): 0.1, Cell("n", "digits", 0): 0.3}
     assert scored.notes == ("mine: 1 of 3 cells have no finished run (all of o)",)
-    assert load_run_set(f"experiment:mine@{hashes[0]}", Renamed()).cells[Cell("n", "digits", 0)] == 0.2
+    assert load_run_set(f"experiment:mine@{hashes[0]}", Renamed).cells[Cell("n", "digits", 0)] == 0.2
 
 
 def test_models_that_only_one_side_has_are_named() -> None:

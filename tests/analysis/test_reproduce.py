@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from ruamel.yaml import YAML
 
 from mobilebench.analysis import reproduce
 from mobilebench.analysis.reproduce import NUMBERS, plan, suite_of
@@ -26,6 +25,7 @@ from mobilebench.execution.context import open_context
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.model_versions import best_of, model_name, register
+from mobilebench.execution.stage_code import STAGE_CODE
 from mobilebench.execution.suites import open_suite
 from mobilebench.models.registry import MODELS
 from mobilebench.runs.records import read_results
@@ -250,15 +250,11 @@ def test_code_that_is_not_there_is_never_the_same(trained: Trained, clean: None,
     assert code.here.endswith(f" without {path}")
 
 
-def test_the_code_that_makes_numbers_is_what_dvc_prepares_and_trains_by() -> None:
+def test_the_code_that_makes_numbers_is_there() -> None:
     """A path that exists nowhere never differs: a renamed module would drop out of both without a word."""
-    stages = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-    code = {
-        name: {path for path in stage.get("deps", ()) if path.startswith("mobilebench/")}
-        for name, stage in stages.items()
-    }
-    assert code["prepare"] | code["train"] == set(NUMBERS)
-    assert [path for path in set().union(*code.values()) if not (REPOSITORY / path).exists()] == []
+    code = {path for paths in STAGE_CODE.values() for path in paths}
+    assert [path for path in code if not (REPOSITORY / "mobilebench" / path).exists()] == []
+    assert [path for path in NUMBERS if not (REPOSITORY / path).exists()] == []
 
 
 def test_the_runs_suite_comes_back_as_params_of_an_experiment_of_its_own(trained: Trained) -> None:

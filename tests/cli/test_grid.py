@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mobilebench.cli import COMMANDS, main
-from mobilebench.config.suite import preset_text
+from mobilebench.config.suite import load_suite, parse_suite, preset_text
 from mobilebench.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -49,6 +50,55 @@ def test_init_lists_and_writes_suites(project: Path) -> None:
     assert "paper_v1" in call("init").output
     assert call("init", "proxy_4").exit_code == 0
     assert (project / "params.yaml").read_text() == preset_text("proxy_4")
+
+
+def test_init_makes_an_empty_folder_a_project_of_its_own(project: Path) -> None:
+    written = call("init", "demo").output
+    assert "Written for `dvc repro`: dvc.yaml, .gitignore, .dvcignore." in written
+    stages = subprocess.run(
+        [sys.executable, "-m", "dvc", "stage", "list"], check=True, capture_output=True, text=True, timeout=120
+    ).stdout
+    assert stages.split("\n")[0].startswith("inputs")
+    assert stages.count("train@") == 3
+    assert "mobilebench/" not in (project / "dvc.yaml").read_text()  # no path of a clone
+
+    (project / "dvc.yaml").write_text("stages: {}\n")
+    (project / ".gitignore").write_text("mine\n")
+    again = call("init", "proxy_4").output
+    assert "Written for" not in again
+    assert "dvc.yaml here is of another project" in again
+    assert (project / ".gitignore").read_text() == "mine\n"
+
+
+def test_init_in_a_git_repository_keeps_its_history(project: Path) -> None:
+    git("init")
+    assert "(`dvc init`)." in call("init", "demo").output
+    assert "no_scm" not in (project / ".dvc" / "config").read_text()
+    (project / "second").mkdir()
+    with contextlib.chdir(project / "second"):
+        call("init", "proxy_4")
+        assert (project / "second" / "dvc.yaml").exists()
+    assert not (project / "second" / ".dvc").exists()  # the DVC project around it is enough
+
+
+def test_init_writes_a_suite_of_other_models(project: Path) -> None:
+    assert call("init", "paper_v1", "--model", "starnet", "--model", "mobilevit").exit_code == 0
+    suite, whole = load_suite(), parse_suite(preset_text("paper_v1"), "paper_v1")
+    assert suite.models == ("starnet", "mobilevit")
+    assert suite.protocol == whole.protocol
+    text = (project / "params.yaml").read_text()
+    assert "# silent; the released code's value" in text
+    assert "eval_resize: null #" in text
+
+    assert call("init", "paper_v1", "--model", "starnet", "--force").exit_code == 0
+    alone = load_suite()
+    for dataset in whole.datasets:  # so that no cell is trained again
+        assert alone.protocol.recipe_hash_for("starnet", dataset) == whole.protocol.recipe_hash_for("starnet", dataset)
+    before = (project / "params.yaml").read_text()
+    unknown = call("init", "paper_v1", "--model", "mynet", "--force")
+    assert unknown.exit_code == 2
+    assert "no model is called 'mynet'" in unknown.output
+    assert (project / "params.yaml").read_text() == before
 
 
 def test_init_never_loses_settings_that_git_does_not_have(project: Path) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score
 
+from mobilebench.analysis.result_files import read_files
 from mobilebench.cli import main
 from mobilebench.config.suite import Cell
 from mobilebench.evaluation.predictions import load_predictions
 from mobilebench.runs.records import predictions_path, read_results, write_result
+from mobilebench.scoring import Matrix
 from mobilebench.system.layout import FETCHED, RESULTS
 
 if TYPE_CHECKING:
@@ -147,3 +151,53 @@ def test_the_report_names_the_classes(grid: Path) -> None:
     assert "Which classes are found" in page
     assert (RESULTS / "figures" / "confusion_toy_grades.png").exists()
     assert "toy_scenes: share of a class's test images that is found" in page
+
+
+def test_a_folder_of_results_is_scored_without_a_store_by_the_same_numbers(
+    grid: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("score")
+    ours, noise = values(), Matrix.from_csv(RESULTS).test_covariance
+    elsewhere = tmp_path_factory.mktemp("sent")
+    sent = shutil.copytree(RESULTS, elsewhere / "theirs")
+    monkeypatch.chdir(elsewhere)  # no params.yaml, no store
+    assert "not checked against a tracking server" in call("score", "theirs")
+    said = json.loads(call("score", "theirs", "--json"))
+    assert (said["source"], said["checked"]) == ("kinds (theirs)", False)
+    assert {(r["model"], r["dataset"]): (r["metric"], r["value"]) for r in said["cells"]} == ours
+    assert "toy_grades" in call("leaderboard", "theirs", "--dataset", "toy_grades")
+    assert not (elsewhere / "results").exists()
+
+    (sent / "accuracy.csv").write_text((sent / "accuracy.csv").read_text().replace("0.", "0.1", 1))
+    assert "was changed after" in call("score", "theirs", code=2)
+    for name in ("accuracy.csv", "noise.csv", "xscore.csv", "score.json"):
+        (sent / name).unlink()
+    from_cells = read_files("theirs")  # the result files and predictions alone
+    assert {
+        (m, d): (from_cells.matrix.metrics[j], from_cells.matrix.values[i, j, 0])
+        for i, m in enumerate(from_cells.matrix.models)
+        for j, d in enumerate(from_cells.matrix.datasets)
+    } == ours
+    assert noise is not None
+    theirs = from_cells.matrix.select(datasets=("toy_scenes", "toy_grades")).test_covariance
+    np.testing.assert_allclose(theirs, noise)
+    by_f1 = read_files("theirs", metric="macro_f1").matrix
+    kept = load_predictions(predictions_path(sent, Cell("starnet", "toy_grades", 0)))
+    expected = f1_score(kept.targets, kept.predicted, average="macro", zero_division=0)
+    at = by_f1.models.index("starnet"), by_f1.datasets.index("toy_grades"), 0
+    assert by_f1.values[at] == pytest.approx(expected)
+
+    assert call("compare", "theirs", "theirs").count("+0.0000") >= 2
+    call("report", "theirs", "--out", "page")
+    assert "confusion" in (elsewhere / "page" / "report.md").read_text().lower()
+    shutil.rmtree(sent / "predictions")
+    assert "needs the predictions of every run" in call("score", "theirs", "--metric", "macro_f1")
+
+
+def test_what_makes_no_matrix_is_refused_with_what_was_expected(grid: Path) -> None:
+    assert "expected accuracy.csv" in call("score", ".", code=2)
+    assert "there is no file" in call("score", "nowhere.csv", code=2)
+    assert "either --experiment" in call("score", "results", "--experiment", "kinds", code=2)
+    record = next(r for r in read_results(RESULTS) if r.dataset == "toy_grades")
+    write_result(RESULTS, replace(record, data_digest="0" * 64))
+    assert "of 2 states of toy_grades" in call("score", "results", code=2)

@@ -1,4 +1,4 @@
-"""`mobilebench subsets` and `predict` on the published matrix, and on results of one's own."""
+"""`mobilebench subsets` on the published matrix, and on results of one's own."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ from click.testing import CliRunner, Result
 from mobilebench.cli import subsets as commands
 from mobilebench.errors import UserError
 from mobilebench.scoring import Matrix
-from mobilebench.studies.beyond_imagenet import published as reference
 
 
 def run(command: object, *arguments: str) -> Result:
@@ -27,12 +26,3 @@ def test_too_few_models_are_refused(tmp_path: Path) -> None:
     small.to_csv(tmp_path / "accuracy.csv")
     with pytest.raises(UserError, match="4 or more models"):
         run(commands.subsets, "--matrix", str(tmp_path))
-
-
-def test_a_new_model_is_predicted_from_the_papers_four(tmp_path: Path) -> None:
-    cells = {("new_net", d, 0): value for d, value in zip(reference.PAPER_FOUR, (0.88, 0.78, 0.79, 0.70), strict=True)}
-    Matrix.from_cells(cells, {}).to_csv(tmp_path / "accuracy.csv")
-    output = run(commands.predict, "--matrix", str(tmp_path)).output
-    assert "new_net" in output
-    assert "dogs" in output.splitlines()[3]
-    assert "left out one at a time" in output

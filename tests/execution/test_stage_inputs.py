@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from mobilebench.config.data import OwnData
 from mobilebench.config.protocol import Override
 from mobilebench.datasets.packing.prepare import prepare
+from mobilebench.execution.stage_code import STAGE_CODE, code_of
 from mobilebench.execution.stage_inputs import write_inputs
 from mobilebench.execution.suites import open_suite
 
@@ -116,10 +117,35 @@ def test_dvc_tracks_no_key_that_params_may_leave_out() -> None:
     assert {f"results/inputs/{name}" for name in files} <= deps
 
 
+def test_a_project_of_its_own_has_the_stages_of_this_one() -> None:
+    packaged = REPOSITORY / "mobilebench" / "config" / "project"
+    assert (packaged / "dvc.yaml").read_text() == (REPOSITORY / "dvc.yaml").read_text()
+    assert (packaged / "dvc_config").read_text() == (REPOSITORY / ".dvc" / "config").read_text()
+    for name in ("gitignore", "dvcignore"):
+        ours = (packaged / name).read_text().splitlines()
+        assert set(ours) <= set((REPOSITORY / f".{name}").read_text().splitlines())
+
+
+def test_an_edit_of_the_program_is_seen_by_the_stages_that_use_it(tmp_path: Path) -> None:
+    root = tmp_path / "package"
+    shutil.copytree(REPOSITORY / "mobilebench", root, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def changed_by(path: str) -> set[str]:
+        before = {stage: code_of(stage, root) for stage in STAGE_CODE}
+        with (root / path).open("a") as file:
+            file.write("# edited\n")
+        return {stage for stage in STAGE_CODE if code_of(stage, root) != before[stage]}
+
+    assert changed_by("report/templates/report.html.j2") == {"report"}
+    assert changed_by("evaluation/metrics.py") == {"train", "score", "report"}
+    assert changed_by("datasets/added.py") == {"prepare"}
+    assert changed_by("cli/grid.py") == set()
+    assert changed_by("models/compiled.pyc") == set()
+
+
 def test_dvc_runs_the_first_stages_of_the_shortest_params(suite: Suite, project: Path) -> None:
     assert "score:" not in (project / "params.yaml").read_text()
     shutil.copy(REPOSITORY / "dvc.yaml", project)
-    shutil.copytree(REPOSITORY / "mobilebench", project / "mobilebench", ignore=shutil.ignore_patterns("__pycache__"))
     run = [str(Path(sys.executable).with_name("dvc"))]
     environment = os.environ | {
         "DVC_NO_ANALYTICS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

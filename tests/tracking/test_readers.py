@@ -38,7 +38,7 @@ def starnet() -> float | None:
 
 
 def compared() -> RunSet:
-    return load_run_set("experiment:tiny", Tracker())
+    return load_run_set("experiment:tiny", Tracker)
 
 
 def edited_and_undone() -> float:
