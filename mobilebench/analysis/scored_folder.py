@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mobilebench.analysis.costs import COSTS, costs_of
-from mobilebench.analysis.score_files import SCORE, SETTING_OF, read_origin, recomputed
-from mobilebench.config.suite import ScoreSettings
+from mobilebench.analysis.costs import COSTS
+from mobilebench.analysis.result_files import read_files
+from mobilebench.analysis.score_files import SCORE, read_origin
 from mobilebench.errors import UserError
 from mobilebench.models.cost.cost_file import read_costs
-from mobilebench.runs.records import read_results, result_path
+from mobilebench.runs.records import result_path
 from mobilebench.scoring.matrix import ACCURACY
 from mobilebench.system.files import read_csv
 
@@ -45,8 +45,8 @@ class ScoredFolder:
     """{(model, dataset, seed): the run behind the cell}."""
     records: tuple[Record, ...]
     """The result files of scored runs, as far as they are published too."""
-    costs: tuple[CostRow, ...] | None
-    """Costs of the models; None where they are unknown."""
+    costs: tuple[CostRow, ...]
+    """Costs of the models, as far as the files say."""
 
 
 def read_scored(folder: Path) -> ScoredFolder:
@@ -64,12 +64,8 @@ def read_scored(folder: Path) -> ScoredFolder:
         )
     if missing := [name for name in dict.fromkeys((ACCURACY, XSCORE, *origin.files)) if not (here / name).is_file()]:
         raise UserError(f"{here} has no {', '.join(missing)}, of which its {SCORE} speaks; {_AGAIN}")
-    if not 0 <= origin.lam <= 1 or origin.anchors not in SETTING_OF:
-        raise UserError(
-            f"{here / SCORE} has lambda {origin.lam:g} and anchors {origin.anchors!r}; expected 0 to 1, and one of "
-            f"{', '.join(SETTING_OF)}; {_AGAIN}"
-        )
-    matrix, table = recomputed(here, ScoreSettings(lam=origin.lam, anchors=SETTING_OF[origin.anchors]))
+    files = read_files(here)
+    matrix, table = files.matrix, files.score()
     if (table.lam, table.anchors_name) != (origin.lam, origin.anchors):
         raise UserError(
             f"{here / XSCORE} has lambda {table.lam:g} and {table.anchors_name} anchors, {SCORE} has lambda "
@@ -79,9 +75,9 @@ def read_scored(folder: Path) -> ScoredFolder:
     if set(origin.run_ids) != set(run_ids.values()):
         raise UserError(f"{here / SCORE} names other runs than {ACCURACY} does; {_AGAIN}")
     _raise_if_other_scores(here, table)
-    records = tuple(record for record in read_results(here) if record.run_id in set(origin.run_ids))
-    _raise_if_contradicted(here, records, matrix)
-    return ScoredFolder(here, origin, matrix, table, run_ids, records, _costs(here, records, matrix.models))
+    _raise_if_contradicted(here, files.records, matrix)
+    costs = files.costs or _profiled(here, matrix.models)
+    return ScoredFolder(here, origin, matrix, table, run_ids, files.records, costs)
 
 
 def _run_ids(folder: Path) -> dict[CellKey, str]:
@@ -135,10 +131,8 @@ def _raise_if_contradicted(folder: Path, records: Iterable[Record], matrix: Matr
             raise UserError(f"{path} was read on other data than {result_path(folder, first.cell)}; {_AGAIN}")
 
 
-def _costs(folder: Path, records: Iterable[Record], models: Iterable[str]) -> tuple[CostRow, ...] | None:
-    """Return the costs as the runs counted them, or those of cost.csv alone where no result file is published."""
-    counted = costs_of(folder, records)
-    if counted or not (folder / COSTS).exists():
-        return counted
+def _profiled(folder: Path, models: Iterable[str]) -> tuple[CostRow, ...]:
+    """Return the costs of cost.csv, which stand for the runs' own counts where no result file is published."""
     known = set(models)
-    return tuple(row for row in read_costs(folder / COSTS) if row.model in known) or None
+    rows = read_costs(folder / COSTS) if (folder / COSTS).exists() else ()
+    return tuple(row for row in rows if row.model in known)

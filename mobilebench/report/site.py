@@ -117,7 +117,7 @@ def _of_folder(folder: Path, taken: list[str]) -> SiteSuite:
         protocol_hash=origin.protocol,
         protocol={},
         runs={key: RunRef(run_id) for key, run_id in read.run_ids.items()},
-        costs=read.costs,
+        costs=read.costs or None,
         source=f"Measured: experiment {origin.experiment!r}, protocol {origin.protocol}, scored {origin.date}.",
     )
     return SiteSuite(
