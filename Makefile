@@ -5,10 +5,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 UV := $(BIN)/uv
 READY := .venv/ready
+DOCS := .venv-docs
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo check test fuzz coverage lint lock server ui
+.PHONY: setup demo check test fuzz coverage lint lock server ui docs
 
 setup: $(READY)
 
@@ -64,7 +65,21 @@ ui: $(READY)
 server: $(READY)
 	mobilebench server
 
+# The site of docs/, in build/docs: every link and every name of the references checked, nothing loaded from elsewhere.
+# A venv of its own, for it needs neither torch nor MLflow: the commands are imported without them.
+docs: $(DOCS)/ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
+	@echo "Open build/docs/index.html; its search needs a server: $(DOCS)/bin/python -m http.server --directory build/docs"
+
+$(DOCS)/ready: requirements-docs.lock
+	@test -n "$(PYTHON)" || { echo "mobilebench needs Python 3.11, 3.12 or 3.13 and found none"; exit 1; }
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	touch $@
+
 # Newest versions that pyproject.toml allows, for all platforms and Python versions at once; no addresses.
 lock: $(READY)
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --group dev --extra all --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock pyproject.toml
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --group docs --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --output-file requirements-docs.lock

@@ -66,7 +66,7 @@ SLOW = (
     "system/test_energy.py",
     "test_api.py",
     "test_fuzz.py",
-    "test_readme.py",
+    "test_docs.py",
     "tracking",
     "training",
 )

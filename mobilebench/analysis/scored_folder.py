@@ -55,6 +55,8 @@ def read_scored(folder: Path) -> ScoredFolder:
     Raises UserError where `mobilebench score` did not write its tables, where one was changed since, where the scores
     do not follow from the results, and where a result file says otherwise than the tables.
     """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; expected a results folder as `mobilebench score` leaves it")
     here = folder if (folder / SCORE).exists() else folder / "results"
     origin = read_origin(here)
     if origin is None:

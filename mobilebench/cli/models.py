@@ -31,11 +31,11 @@ def models() -> None:
 @models.command("list")
 @CLASSES
 @RESOLUTION
-@click.option("--markdown", is_flag=True, help="Print the README's table instead: 10 classes, 224 px.")
+@click.option("--markdown", is_flag=True, help="Print the table of docs/models.md instead: 10 classes, 224 px.")
 @json_option
 def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
     """Print every model with its parameters, its MACs and what it is."""
-    from mobilebench.cli import readme_table
+    from mobilebench.cli import docs_table
     from mobilebench.cli.console import console
     from mobilebench.models import MODELS
     from mobilebench.models import model_table as table
@@ -45,7 +45,7 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
     if markdown and answer():
         raise click.UsageError("--markdown and --json exclude each other")
     if markdown:
-        click.echo(readme_table.readme_table())
+        click.echo(docs_table.docs_table())
         return
     size = _resolution(resolution)
     with console.status("building the networks ..."):
@@ -65,7 +65,9 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
         console.print(f"Left out: {model_id}, which needs {MODELS[model_id].minimum} px or more.")
     console.print(_costs(lines, f"Networks with {classes} classes at {size} px"))
     console.print(_designs(lines))
-    console.print("Any network of timm is a model too, untrained: timm:<name>. How to add your own: see the README.")
+    console.print(
+        "Any network of timm is a model too, untrained: timm:<name>. docs/models.md says how to add your own."
+    )
 
 
 @models.command()
@@ -163,7 +165,7 @@ def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Tab
 
 
 def _costs(lines: Sequence[Line], title: str) -> Table:
-    from mobilebench.cli.readme_table import NUMBERS
+    from mobilebench.cli.docs_table import NUMBERS
     from mobilebench.models import model_table as table
 
     shown = _table(title, ["model"], NUMBERS)

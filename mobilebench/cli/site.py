@@ -10,7 +10,7 @@ from mobilebench.cli.json_answer import answer, json_option
 
 
 @click.command()
-@click.argument("folders", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path), default="site", show_default=True,
     help="The site's folder: new, empty, or an earlier site, which is replaced.",

@@ -1,4 +1,4 @@
-"""The figures of a table of models: what `mobilebench models list` and the README show of each."""
+"""The figures of a table of models: what `mobilebench models list` and docs/models.md show of each."""
 
 from __future__ import annotations
 

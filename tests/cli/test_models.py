@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mobilebench.cli import main, readme_table
+from mobilebench.cli import docs_table, main
 from mobilebench.models import MODELS, PAPER_MODELS
 from mobilebench.models import model_table as table
 from mobilebench.models import profile as profiling
@@ -151,16 +151,16 @@ def test_without_params_yaml_the_papers_models_at_224(call: Call) -> None:
     assert _resolution(None) == 224
 
 
-def test_the_table_in_the_readme_is_the_one_printed(call: Call, built_once: None) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    block = readme.split("<!-- models:begin -->")[1].split("<!-- models:end -->")[0]
+def test_the_table_in_the_docs_is_the_one_printed(call: Call, built_once: None) -> None:
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text("utf-8")
+    block = page.split("<!-- models:begin -->")[1].split("<!-- models:end -->")[0]
     assert block.strip() == call("list", "--markdown").output.strip()
 
 
-def test_the_readme_table_has_a_row_a_model(call: Call, built_once: None) -> None:
+def test_the_docs_table_has_a_row_a_model(call: Call, built_once: None) -> None:
     header, rule, *rows, blank, note = call("list", "--markdown").output.rstrip().split("\n")
     assert [row.split("|")[1].strip(" `") for row in rows] == list(MODELS)
     assert len({line.count("|") for line in (header, rule, *rows)}) == 1
     assert "| 2,236,682 | 300 |  | 2.31 / 253 | MobileNetV2 1.0 as published |" in rows[5]
     assert blank == ""
-    assert note == readme_table.NOTE
+    assert note == docs_table.NOTE

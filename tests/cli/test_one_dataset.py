@@ -20,7 +20,7 @@ from mobilebench.runs.records import predictions_path, read_results
 from mobilebench.scoring import Matrix, compute_scores
 from mobilebench.system.layout import RESULTS
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+DOCS = (Path(__file__).parents[2] / "docs/results.md").read_text()
 
 
 def call(*words: str, code: int = 0) -> str:
@@ -90,9 +90,9 @@ def test_one_dataset_from_the_score_to_the_fastest(trained: Path) -> None:
     assert "taken for tested" not in call("compare", "shufflenet", "starnet")  # noise.csv pairs them still
 
 
-def test_the_commands_of_the_readme(trained: Path) -> None:
+def test_the_commands_of_the_docs(trained: Path) -> None:
     """Those of its paragraph on one dataset, one after the other; what profiling measures is written by hand."""
-    paragraph = README.split("### One dataset of your own")[1].split("###")[0]
+    paragraph = DOCS.split("## One dataset")[1].split("\n## ")[0]
     commands = re.findall(r"^\$ mobilebench ([^#\n]*)", paragraph, re.MULTILINE)
     assert len(commands) == 4
     call("score")

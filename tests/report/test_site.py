@@ -199,6 +199,8 @@ def test_a_folder_that_is_no_score_or_was_changed_is_refused(tmp_path: Path) -> 
     (folder / "accuracy.csv").write_text((folder / "accuracy.csv").read_text().replace("0.9511", "0.9611"))
     with pytest.raises(UserError, match="was changed after `mobilebench score` wrote it"):
         site.suites_of([folder])
+    with pytest.raises(UserError, match=r"there is no folder .*absent; expected a results folder"):
+        site.suites_of([tmp_path / "absent"])
     with pytest.raises(UserError, match="nothing to show"):
         site.suites_of([], published=False)
 
@@ -258,24 +260,13 @@ def test_every_command_on_the_page_exists(published_site: Path) -> None:
     assert "for dataset in cifar10 imagenette cifar100 ham10k dogs miniplaces indoor67; do" in page
 
 
-def test_the_commands_of_the_docs_run(project: Path, store: Path) -> None:
-    """Those that make a site run; of the others the words are parsed by the program."""
-    for name in ("results", "lab_b"):
-        scored(project / name, name, paper.matrix())
-    commands = [line.split("#")[0].split()[2:] for line in re.findall(r"^\$ .*$", DOCS, re.MULTILINE)]
-    assert len(commands) >= 10
-    for words in commands:
-        if words[0] == "site":
-            call(*words)
-        else:
-            assert CliRunner().invoke(main, [words[0], *_group(words), "--help"]).exit_code == 0
-    assert Path("public/data/results.csv").exists()
-    for key in re.findall(r"`(\w+)`", re.findall(r"`data/NAME.json` \|(.*)\|", DOCS)[0])[1:]:
-        assert key in json.loads(Path("public/data/results.json").read_text())
-
-
-def _group(words: list[str]) -> list[str]:
-    return words[1:2] if words[0] in {"models", "data"} else []
+def test_the_json_has_the_keys_that_the_docs_name(published_site: Path) -> None:
+    """The commands of the page are carried out by tests/test_docs.py."""
+    document = json.loads((published_site / "data/my_b_lab_b.json").read_text())
+    named = re.findall(r"`(\w+)`", re.findall(r"`data/NAME.json` \|(.*)\|", DOCS)[0])
+    assert {"experiment", "protocol", "scored", "metrics", "costs"} == set(named) <= set(document)
+    columns = rows(published_site / "data/my_b_lab_b.csv")["starnet"]
+    assert {"value_dogs", "low_dogs", "high_dogs", "params", "macs", "latency_ms"} <= set(columns)
 
 
 @pytest.fixture

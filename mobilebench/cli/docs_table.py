@@ -1,4 +1,4 @@
-"""The README's table of the packaged models: our counts, and what Table 1 of Beyond ImageNet prints."""
+"""The table of the packaged models in docs/models.md: our counts, and what Table 1 of Beyond ImageNet prints."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NOTE = (
 )
 
 
-def readme_table() -> str:
-    """Return the Markdown table of all packaged models that stands in the README between its models markers."""
+def docs_table() -> str:
+    """Return the Markdown table of all packaged models that stands in docs/models.md between its markers."""
     lines = model_table.lines(models.MODELS, CLASSES, RESOLUTION, printed_costs())
     rows = [(f"`{line.spec.id}`", *model_table.numbers(line), model_table.design(line.spec)) for line in lines]
     rule = ("---", *("---:" for _ in NUMBERS), "---")
