@@ -21,7 +21,7 @@ from mobilebench.runs.score_check import check, name_cells, undecided_note
 from mobilebench.scoring import Matrix
 from mobilebench.system.files import read_text
 from mobilebench.system.git import git
-from mobilebench.system.provenance import SUITE
+from mobilebench.system.provenance import SUITE, is_own_repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -295,11 +295,19 @@ def _of_runs(name: str, found: Sequence[Details]) -> RunSet:
         parts["data"][cell] = {f"{cell.dataset} digest": record.data_digest}
         if "dvc_data" in run.tags:
             parts["data"][cell][f"{cell.dataset} dvc"] = run.tags["dvc_data"]
-        parts["code"][cell] = {key: run.tags[key] for key in CODE if key in run.tags}
+        parts["code"][cell] = {key: run.tags[key] for key in CODE if key in run.tags} | _project(run.tags)
     return RunSet(
         name, cells, sizes, metrics, parts["settings"], parts["data"], parts["code"],
         records={run.record.cell: run.record for run in found},
     )  # fmt: skip
+
+
+def _project(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the commit of the folder that a run was started in, where it is not the program's own repository."""
+    names = [f"project_{key}" for key in ("commit", "dirty")]
+    if tags.get("project_commit") in {None, "unknown", tags.get("git_commit")}:
+        return {}
+    return {name: tags[name] for name in names if name in tags}
 
 
 def _of_files(source: str) -> RunSet:
@@ -334,7 +342,8 @@ def _of_revision(name: str) -> RunSet:
         path.write_text(table, encoding="utf-8")
         matrix = Matrix.from_csv(path)
     cells, sizes, metrics = _cells_of(matrix)
-    code = {"git_commit": commit, "git_dirty": "false"}
+    kind = "git" if is_own_repository() else "project"
+    code = {f"{kind}_commit": commit, f"{kind}_dirty": "false"}
     suite, title = _suite_at(commit), f"{name} (commit {commit[:12]})"
     settings = {} if suite is None else _settings(suite, cells)
     absent = "" if suite is None else _absent(title, list(suite.cells()), cells.keys())
@@ -359,7 +368,9 @@ def _settings(suite: Suite, cells: Iterable[Cell]) -> dict[Cell, dict[str, str]]
     """Return the settings of cells as a suite says them."""
     protocol = suite.protocol
     recipes = {(c.model, c.dataset): protocol.recipe_for(c.model, c.dataset) for c in cells}
-    flat = {key: {k: str(v) for k, v in flatten(asdict(recipe)).items()} for key, recipe in recipes.items()}
+    # As a run's parameters are: through JSON, which has lists and no tuples, to text.
+    plain = {key: flatten(json.loads(json.dumps(asdict(recipe)))) for key, recipe in recipes.items()}
+    flat = {key: {k: str(v) for k, v in settings.items()} for key, settings in plain.items()}
     return {cell: flat[cell.model, cell.dataset] for cell in cells}
 
 

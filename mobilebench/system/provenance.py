@@ -78,6 +78,11 @@ def dvc_digest(path: str) -> str | None:
         return None
 
 
+def is_own_repository() -> bool:
+    """Return whether the present folder is in the repository that this program runs from."""
+    return is_checkout() and git("rev-parse", "--show-toplevel") == git("rev-parse", "--show-toplevel", folder=OWN)
+
+
 def write_files(folder: Path, suite: Mapping[str, Any]) -> None:
     """Write into `folder` what does not fit a tag.
 
@@ -87,7 +92,7 @@ def write_files(folder: Path, suite: Mapping[str, Any]) -> None:
     (folder / SUITE).write_text(json.dumps(suite, indent=1) + "\n", encoding="utf-8")
     (folder / MACHINE).write_text(json.dumps(machine(), indent=1) + "\n", encoding="utf-8")
     patches = {PATCH: _uncommitted(OWN) if is_checkout() else None}
-    if git("rev-parse", "--show-toplevel") != git("rev-parse", "--show-toplevel", folder=OWN):
+    if not is_own_repository():
         patches[PROJECT_PATCH] = _uncommitted(Path.cwd())
     for name, patch in patches.items():
         if patch:

@@ -1,0 +1,140 @@
+"""What mobilebench is used for, from an empty folder to the end, by the commands as a person types them.
+
+`dvc repro`; the runs in MLflow's UI, in a real browser; `mobilebench score --experiment paper-v1`; the versions of a
+model compared across runs and git revisions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "200", "BROWSER": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b.c", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b.c",
+}  # fmt: skip
+
+
+def sh(command: str) -> str:
+    """Run one line of a terminal in the current folder and return what it prints, its lines joined."""
+    done = subprocess.run(command.split(), env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return " ".join(done.stdout.split())
+
+
+def shrink() -> None:
+    """Cut the paper's suite to two small datasets that need no download, two epochs, 32 px: minutes become seconds."""
+    path = Path("params.yaml")
+    text = re.sub(r"datasets: \[.*", "datasets: [toy_shapes, toy_textures]", path.read_text("utf-8"), count=1)
+    changes = {
+        "epochs: 100": "epochs: 2", "warmup_epochs: 5": "warmup_epochs: 0", "resolution: 224": "resolution: 32",
+        "short_side: 256": "short_side: 32", "acceleration: auto": 'acceleration: "off"',
+    }  # fmt: skip
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    path.write_text(text, "utf-8")
+
+
+@contextlib.contextmanager
+def ui() -> Iterator[str]:
+    """`mobilebench ui` on a free port; yields the address that it prints."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["mobilebench", "ui", "--port", str(port)]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = ""
+            while not (found := re.search(r"(http://\S+)", line)):
+                line = process.stdout.readline()
+                assert line, "mobilebench ui ended without an address"
+            yield found[1]
+        finally:
+            process.terminate()
+
+
+def shown(address: str, folder: Path) -> str:
+    """Return the page as a browser builds it."""
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}",
+               "--virtual-time-budget=20000", "--window-size=1600,1200", "--dump-dom", address]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def keep(message: str) -> None:
+    """Commit the project with its scores, as docs/results.md says for comparing revisions."""
+    for command in ("git add .", "git add -f results/accuracy.csv results/xscore.csv results/score.json"):
+        sh(command)
+    subprocess.run(["git", "commit", "-qm", message], env=ENVIRONMENT, check=True)
+
+
+@pytest.mark.slow
+def test_the_four_usages(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    sh("git init -q")
+    sh("mobilebench init paper_v1 --model shufflenet --model starnet")
+    shrink()
+
+    assert "4 figures" not in sh("dvc repro")
+    assert Path("results/report.html").exists()
+    again = sh("dvc repro")
+    assert again.count("didn't change, skipping") == 6
+
+    scored = sh("mobilebench score --experiment paper-v1")
+    assert "paper-v1, protocol" in scored
+    accuracy = pd.read_csv("results/accuracy.csv")
+    assert len(accuracy) == 4
+    assert set(accuracy["dataset"]) == {"toy_shapes", "toy_textures"}
+
+    if CHROMIUM is not None:
+        with ui() as address:
+            page = shown(address, tmp_path_factory.mktemp("browser"))
+            assert "paper-v1" in page
+            for model in ("shufflenet", "starnet"):
+                assert f"{model}.toy_shapes.0" in page
+
+    sh("mobilebench register toy_shapes")
+    keep("the paper's settings")
+    path = Path("params.yaml")
+    path.write_text(path.read_text("utf-8").replace("label_smoothing: 0.05", "label_smoothing: 0.3"), "utf-8")
+    sh("dvc repro")
+    sh("mobilebench register toy_shapes")
+    keep("more smoothing")
+    after = pd.read_csv("results/accuracy.csv")
+    assert set(after["run_id"]).isdisjoint(accuracy["run_id"])
+
+    def value(frame: pd.DataFrame) -> float:
+        return float(frame[(frame["model"] == "starnet") & (frame["dataset"] == "toy_shapes")]["value"].iloc[0])
+
+    pairs = {
+        "mobilebench.starnet.toy_shapes/1 mobilebench.starnet.toy_shapes/2": 1,
+        "git:HEAD~1 git:HEAD": 4,
+        "HEAD~1 experiment:paper-v1": 4,
+    }
+    for pair, cells in pairs.items():
+        said = sh(f"mobilebench compare {pair}")
+        assert f"protocol: label_smoothing 0.05 to 0.3 ({cells} cells)" in said
+        assert said.count("protocol: ") == 1  # that alone
+        if cells == 1:
+            differences = json.loads(sh(f"mobilebench compare {pair} --json"))["differences"]
+            assert differences[0]["a"] == pytest.approx(value(accuracy))
+            assert differences[0]["b"] == pytest.approx(value(after))
+    revisions = sh("mobilebench compare git:HEAD~1 git:HEAD")
+    assert "project_commit" in revisions
+    assert "git_commit" not in revisions  # that is the program's
