@@ -46,7 +46,7 @@ FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 FIRST = {"do", "then", "else"}  # words of the shell before a command
 READERS = {  # what they print is in files or in the store: carried out here
     *("clean", "compare", "inspect", "leaderboard", "report", "reproduce", "score", "status", "study", "subsets"),
-    *("data audit", "data list", "init", "models check", "models list", "place", "register"),
+    *("data audit", "data list", "init", "models check", "models list", "place", "register", "site"),
 }
 # What the small grid has in place of the demo's and the paper's names, and of words in capitals.
 HERE = {"demo": "tiny", "paper-v1": "tiny", "digits": "blobs", "my_parts": "blobs", "mobilenet": "shufflenet"}
@@ -55,6 +55,8 @@ SHOWN = {
     "SEED": "0",
     "SUITE": "demo",
     "FOLDER": "source",
+    "lab_b": "results",
+    "THEIR_RESULTS": "results",
     "COMMAND": "status",
     "A": "tiny",
     "B": "tiny",

@@ -58,6 +58,7 @@ WORKS = {
     ("compare", "published", "mine.csv"): "B - A",
     ("study", "claims", "beyond_imagenet"): "Spearman",
     ("subsets", "--json"): '"subsets"',
+    ("site",): "11 models x 7 datasets",
     ("data", "list"): "toy_shapes",
     ("init", "demo"): "params.yaml is now the suite demo",
     ("status",): "0 of 33 cells are finished",

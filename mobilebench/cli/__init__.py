@@ -32,6 +32,7 @@ COMMANDS = {
     "score": _Entry("mobilebench.cli.score:score", "Build the accuracy matrix from MLflow and compute xScore."),
     "leaderboard": _Entry("mobilebench.cli.score:leaderboard", "Print the leaderboard of the last score again."),
     "report": _Entry("mobilebench.cli.score:report", "Write the report from the score's results."),
+    "site": _Entry("mobilebench.cli.site:site", "Write a static site of leaderboards."),
     "sensitivity": _Entry("mobilebench.cli.sensitivity:sensitivity", "Probe how much the protocol decides."),
     "inspect": _Entry("mobilebench.cli.inspect:inspect", "Show what one cell got right and wrong."),
     "compare": _Entry("mobilebench.cli.runs:compare", "Compare models, experiments, runs or git revisions."),

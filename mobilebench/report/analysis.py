@@ -9,6 +9,7 @@ import numpy as np
 
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import get_metric
+from mobilebench.report.notes import result_notes, score_notes
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.effects import element_effects, lambda_swaps, pareto_front
 from mobilebench.scoring.measures import title
@@ -65,8 +66,11 @@ def claims_table(context: Context) -> Table:
     return Table("claims", caption, ("claim", "verdict", "evidence", "rule"), tuple(rows))
 
 
-def datasets_table(matrix: Matrix, scores: ScoreTable) -> Table:
-    """Return how each score depends on which datasets are in the suite; needs three or more of them."""
+def datasets_table(matrix: Matrix, scores: ScoreTable, notes: Mapping[str, str]) -> Table:
+    """Return how each score depends on which datasets are in the suite; needs three or more of them.
+
+    notes: what each model's score rests on, as `notes.score_notes` says.
+    """
     anchors = None if scores.anchors_name == "grid" else scores.anchors
     left = leave_one_dataset_out(matrix, lam=scores.lam, anchors=anchors)
     ranks = places_of(left)
@@ -76,7 +80,7 @@ def datasets_table(matrix: Matrix, scores: ScoreTable) -> Table:
         i = matrix.models.index(row.model)
         worst = matrix.datasets[int(np.abs(left[:, i] - row.score).argmax())] if row.rank else "n/a"
         rows.append((
-            text(row.model), number(row.score), between(left[:, i].min(), left[:, i].max()),
+            text(row.model), number(row.score, note=notes[row.model]), between(left[:, i].min(), left[:, i].max()),
             between(ranks[:, i].min(), ranks[:, i].max(), 0), text(worst), between(float(low[i]), float(high[i])),
         ))  # fmt: skip
     caption = (
@@ -250,6 +254,8 @@ class Merit:
     """{model: the same, turned where a lower value is better}."""
     digits: int
     """Digits behind the point."""
+    notes: Mapping[str, str]
+    """{model: what the value rests on}."""
 
 
 def merit(inputs: ReportInputs) -> Merit | None:
@@ -257,14 +263,15 @@ def merit(inputs: ReportInputs) -> Merit | None:
     matrix, scores = inputs.matrix, inputs.scores
     if scores.has_scores:
         found = {row.model: row.score for row in scores.rows if row.rank is not None}
-        return Merit("xScore", found, found, 3)
+        return Merit("xScore", found, found, 3, score_notes(scores, matrix))
     if len(matrix.datasets) > 1:
         return None
     metric = get_metric(matrix.metrics[0])
     values = {m: float(v) for m, v in zip(matrix.models, matrix.mean[:, 0], strict=True) if np.isfinite(v)}
     shown = {name: value * (100 if metric.percent else 1) for name, value in values.items()}
     upward = {name: value * float(matrix.signs[0]) for name, value in shown.items()}
-    return Merit(f"test {title(metric)}", shown, upward, 2 if metric.percent else 4)
+    notes = {model: note for (model, _), note in result_notes(inputs).items()}
+    return Merit(f"test {title(metric)}", shown, upward, 2 if metric.percent else 4, notes)
 
 
 def cost_table(inputs: ReportInputs, costs: tuple[CostRow, ...]) -> Table:
@@ -282,10 +289,13 @@ def cost_table(inputs: ReportInputs, costs: tuple[CostRow, ...]) -> Table:
     rows = []
     for k, row in enumerate(known):
         latency = (
-            number(row.latency_ms, 1, strong=bool(fronts[2][k])) if row.latency_ms else Field("not measured", np.nan)
+            number(row.latency_ms, 1, strong=bool(fronts[2][k]), note=row.latency_note)
+            if row.latency_ms
+            else Field("not measured", np.nan)
         )
         rows.append((
-            text(row.model), *([number(what.shown.get(row.model), what.digits)] if what else []),
+            text(row.model),
+            *([number(what.shown.get(row.model), what.digits, note=what.notes.get(row.model, ""))] if what else []),
             _millions(row.params, row.params_range, 2, strong=bool(fronts[0][k])),
             _millions(row.macs, row.macs_range, 0, strong=bool(fronts[1][k])), latency,
         ))  # fmt: skip

@@ -11,6 +11,7 @@ from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.report.inspect import MOST_CLASSES, draw_confusion
 from mobilebench.report.table import Field, Table, text
 from mobilebench.scoring.measures import signs
+from mobilebench.system.words import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def class_tables(inputs: ReportInputs) -> tuple[list[Table], list[Picture]]:
         best = _best(inputs, dataset)
         if runs[best][0].target in ONE_CLASS and len(names) <= MOST_CLASSES:
             counts = np.sum([confusion(run) for run in runs[best]], axis=0)
-            what = f"{best} on {dataset}, {_count(len(runs[best]), 'run')} of {len(runs[best][0])} test images"
+            what = f"{best} on {dataset}, {counted(len(runs[best]), 'run')} of {len(runs[best][0])} test images"
             pictures.append(draw_confusion(f"confusion_{dataset}", what, counts, names))
     return tables, pictures
 
@@ -80,7 +81,7 @@ def _table(dataset: str, names: tuple[str, ...], runs: dict[str, list[Prediction
             (
                 text(names[number]),
                 Field(str(images[number]), images[number]),
-                _share(recall[:, number].mean()),
+                _share(recall[:, number].mean(), note=f"n = {counted(images[number], 'test image')} in each run"),
                 *(
                     _share(recall[m, number], models[m] if recall[high, number] > recall[low, number] else "")
                     for m in (high, low)
@@ -90,14 +91,10 @@ def _table(dataset: str, names: tuple[str, ...], runs: dict[str, list[Prediction
     some = f"the {len(order)} of {len(there)} classes found least often" if len(order) < len(there) else "every class"
     caption = (
         f"{dataset}: share of a class's test images that is found (recall, %), {some}; mean over "
-        f"{_count(len(models), 'model')} and their runs, and the two models that it is highest and lowest for."
+        f"{counted(len(models), 'model')} and their runs, and the two models that it is highest and lowest for."
     )
     return Table(f"classes_{dataset}", caption, ("class", "images", "mean", "highest", "lowest"), tuple(rows))
 
 
-def _share(value: float, model: str = "") -> Field:
-    return Field(f"{100 * value:.1f}{f' {model}' if model else ''}", float(value))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
+def _share(value: float, model: str = "", note: str = "") -> Field:
+    return Field(f"{100 * value:.1f}{f' {model}' if model else ''}", float(value), note=note)

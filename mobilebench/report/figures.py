@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.evaluation.metrics import get_metric
+from mobilebench.report.notes import ranking_note, result_notes, score_notes
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, Picture, canvas, styled
 from mobilebench.scoring.measures import dataset_heads, heading, short, title
+from mobilebench.system.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import matplotlib as mpl
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
@@ -33,39 +38,47 @@ def spread(scores: ScoreTable) -> str:
 def leaderboard(inputs: ReportInputs) -> Picture:
     """Return every model's xScore with its interval, best on top."""
     rows = [row for row in inputs.scores.rows if row.rank]
+    notes = score_notes(inputs.scores, inputs.matrix)
     figure, (axes,) = canvas(WIDTH, 0.9 + 0.27 * len(rows))
     places = np.arange(len(rows))
     for place, row in zip(places, rows, strict=True):
         axes.plot([row.low, row.high], [place, place], color=BLUE, linewidth=2.2, solid_capstyle="round")
-        axes.plot(row.score, place, "o", color=INK, markersize=5)
+    (points,) = axes.plot([row.score for row in rows], places, "o", color=INK, markersize=5)
     axes.set_yticks(places, [row.model for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(f"xScore (λ = {inputs.scores.lam:g}, {inputs.scores.anchors_name} anchors)")
     axes.grid(visible=False, axis="y")
-    return Picture("leaderboard", f"xScore of {len(rows)} models. {spread(inputs.scores)}", figure)
+    caption = f"xScore of {counted(len(rows), 'model')}. {spread(inputs.scores)}"
+    return Picture("leaderboard", caption, figure, ((points, tuple(notes[row.model] for row in rows)),))
 
 
 @styled()
-def ranking(found: Ranking) -> Picture:
-    """Return every model's result on one dataset with its interval, best on top; those that may be the best in blue."""
+def ranking(found: Ranking, notes: Mapping[tuple[str, str], str]) -> Picture:
+    """Return every model's result on one dataset with its interval, best on top; those that may be the best in blue.
+
+    notes: what each (model, dataset) rests on, as `notes.result_notes` says.
+    """
     metric = get_metric(found.metric)
     scale = 100 if metric.percent else 1
     figure, (axes,) = canvas(WIDTH, 0.9 + 0.27 * len(found.rows))
+    noted: list[tuple[Artist, tuple[str, ...]]] = []
     for place, row in enumerate(found.rows):
         colour = BLUE if row.may_be_best else MUTED
         if np.isfinite(row.low):
             axes.plot([row.low * scale, row.high * scale], [place, place], color=colour, linewidth=2.2,
                       solid_capstyle="round")  # fmt: skip
-        axes.plot(
+        (point,) = axes.plot(
             row.value * scale, place, "o", color=INK, markersize=5, markerfacecolor=INK if row.may_be_best else "none"
         )
+        noted.append((point, (ranking_note(row, notes[row.model, found.dataset]),)))
     axes.set_yticks(range(len(found.rows)), [row.model for row in found.rows])
     axes.invert_yaxis()
     axes.set_xlabel(f"test {metric.title} on {found.dataset}{' (%)' if metric.percent else ''}")
     axes.grid(visible=False, axis="y")
     told = "Blue and filled: not told apart from the best. " if found.source else ""
-    caption = f"{metric.title} of {len(found.rows)} models on {found.dataset}, best on top. {told}{found.intervals}"
-    return Picture(f"ranking_{found.dataset}", caption, figure)
+    models = counted(len(found.rows), "model")
+    caption = f"{metric.title} of {models} on {found.dataset}, best on top. {told}{found.intervals}"
+    return Picture(f"ranking_{found.dataset}", caption, figure, tuple(noted))
 
 
 @styled()
@@ -74,14 +87,17 @@ def heat_map(inputs: ReportInputs) -> Picture:
     scores, matrix = inputs.scores, inputs.matrix
     order = [matrix.models.index(row.model) for row in scores.rows]
     shade, values = scores.xscore.normalised[order], matrix.mean[order]
-    metrics = [get_metric(name) for name in matrix.metrics]
+    metrics, notes = [get_metric(name) for name in matrix.metrics], result_notes(inputs)
+    noted: list[tuple[Artist, tuple[str, ...]]] = []
     figure, (axes,) = canvas(WIDTH, 1.2 + 0.27 * len(order))
     mesh = axes.pcolormesh(np.clip(shade, 0, 1), cmap="cividis", vmin=0, vmax=1, edgecolors="none")
     for (i, j), value in np.ndenumerate(values):
         words = "absent" if np.isnan(value) else short(metrics[j], float(value))
-        axes.text(
+        drawn = axes.text(
             j + 0.5, i + 0.5, words, ha="center", va="center", fontsize=8, color=_on(mesh.cmap, float(shade[i, j]))
         )
+        if note := notes.get((matrix.models[order[i]], matrix.datasets[j])):
+            noted.append((drawn, (note,)))
     axes.set_xticks(
         np.arange(len(matrix.datasets)) + 0.5, dataset_heads(matrix.datasets, matrix.metrics), rotation=25, ha="right",
         rotation_mode="anchor",
@@ -98,7 +114,7 @@ def heat_map(inputs: ReportInputs) -> Picture:
         f"Test results ({heading(matrix.metrics)}), one row a model by xScore; the colour is Eq. 1, bright is best. "
         + runs_line(inputs)
     )
-    return Picture("heat_map", caption, figure)
+    return Picture("heat_map", caption, figure, tuple(noted))
 
 
 @styled()
@@ -108,8 +124,9 @@ def figure_1(inputs: ReportInputs, dataset: str) -> Picture:
     label, column = axis(inputs, dataset)
     y = np.array([column[inputs.matrix.models.index(row.model)] for row in rows])
     x = np.arange(len(rows), dtype=float)
+    notes = both_notes(inputs, dataset)
     figure, (axes,) = canvas(WIDTH, 3.4)
-    axes.plot(x, y, "o", color=INK, markersize=5)
+    (points,) = axes.plot(x, y, "o", color=INK, markersize=5)
     _line(axes, x, y)
     axes.set_xticks(
         x, [f"{row.model}\n{row.score:.2f}" for row in rows], rotation=60, ha="right", rotation_mode="anchor"
@@ -117,7 +134,7 @@ def figure_1(inputs: ReportInputs, dataset: str) -> Picture:
     axes.set_ylabel(label)
     axes.set_xlabel("models, xScore rising")
     caption = f"Figure 1 of the paper: {dataset} results of {len(rows)} models sorted by xScore. " + runs_line(inputs)
-    return Picture("figure_1", caption, figure)
+    return Picture("figure_1", caption, figure, ((points, tuple(notes[row.model] for row in rows)),))
 
 
 @styled()
@@ -147,6 +164,13 @@ def axis(inputs: ReportInputs, dataset: str) -> tuple[str, NDArray[np.float64]]:
     at = inputs.matrix.datasets.index(dataset)
     metric = get_metric(inputs.matrix.metrics[at])
     return f"test {title(metric)} on {dataset}", inputs.matrix.mean[:, at] * (100 if metric.percent else 1)
+
+
+def both_notes(inputs: ReportInputs, dataset: str) -> dict[str, str]:
+    """Return {model: what its result on one dataset and its xScore rest on}."""
+    results = result_notes(inputs)
+    scores = score_notes(inputs.scores, inputs.matrix)
+    return {model: f"{results[model, dataset]}\n{scores[model]}" for model in scores if (model, dataset) in results}
 
 
 def runs_line(inputs: ReportInputs) -> str:

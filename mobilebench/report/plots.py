@@ -11,22 +11,25 @@ from matplotlib.ticker import MaxNLocator
 
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.analysis import cost_columns, merit
-from mobilebench.report.figures import WIDTH, axis, runs_line
+from mobilebench.report.figures import WIDTH, axis, both_notes, runs_line
 from mobilebench.report.label_placement import apart, label_points
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, ORANGE, Picture, canvas, styled
 from mobilebench.scoring.effects import element_effects, lambda_sweep, pareto_front
 from mobilebench.scoring.proxy import proxy_fit
 from mobilebench.scoring.subsets import all_subsets, chance
+from mobilebench.system.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     from mobilebench.models.cost.cost_file import CostRow
     from mobilebench.report.inputs import Curve, ReportInputs
     from mobilebench.scoring import Matrix, ScoreTable
+    from mobilebench.scoring.subsets import Subset
 
     Floats = NDArray[np.float64]
 
@@ -48,7 +51,7 @@ def proxy_scatter(inputs: ReportInputs, dataset: str) -> Picture:
     middle, half = line.slope * upward + line.intercept, line.band(found.upward, upward)
     axes.fill_between(at, middle - half, middle + half, color=LINE, alpha=0.6, linewidth=0)
     axes.plot(at, middle, color=BLUE, linewidth=1.4)
-    axes.plot(x, found.score, "o", color=INK, markersize=4.5)
+    (points,) = axes.plot(x, found.score, "o", color=INK, markersize=4.5)
     label_points(axes, x, found.score, found.models)
     axes.set_xlabel(label)
     axes.set_ylabel("xScore")
@@ -57,7 +60,9 @@ def proxy_scatter(inputs: ReportInputs, dataset: str) -> Picture:
         f"r = {line.r:.2f} [{line.r_low:.2f}, {line.r_high:.2f}], "
         f"Spearman {line.rho:.2f} [{line.rho_low:.2f}, {line.rho_high:.2f}]; line and 95% band by least squares. "
     )
-    return Picture("proxy_scatter", caption + runs_line(inputs), figure)
+    notes = both_notes(inputs, dataset)
+    noted = ((points, tuple(notes[name] for name in found.models)),)
+    return Picture("proxy_scatter", caption + runs_line(inputs), figure, noted)
 
 
 @styled()
@@ -65,11 +70,13 @@ def subset_plot(matrix: Matrix, lam: float, marked: Sequence[str], label: str) -
     """Return every subset's rank agreement with the datasets it leaves out; `label` names the marked subset."""
     figure, (axes,) = canvas(WIDTH, 3.2)
     count = len(matrix.datasets)
+    noted: list[tuple[Artist, tuple[str, ...]]] = []
     sizes = [k for k in range(2, count) if math.comb(count, k) <= MANY]
     for size in sizes:
         found = all_subsets(matrix, size, lam=lam)
         y = np.array([s.spearman for s in found])
-        axes.plot(size + _beeswarm(y), y, "o", color=MUTED, markersize=3.2, alpha=0.55, markeredgewidth=0)
+        (dots,) = axes.plot(size + _beeswarm(y), y, "o", color=MUTED, markersize=3.2, alpha=0.55, markeredgewidth=0)
+        noted.append((dots, tuple(_subset_note(s) for s in found if np.isfinite(s.spearman))))
         axes.plot([size - 0.3, size + 0.3], [np.median(y)] * 2, color=BLUE, linewidth=2)
         if noise := chance(matrix, size, lam=lam, nested=False):
             axes.plot([size - 0.4, size + 0.4], [noise.best.spearman] * 2, color=INK, linewidth=1, linestyle="--")
@@ -85,7 +92,11 @@ def subset_plot(matrix: Matrix, lam: float, marked: Sequence[str], label: str) -
         f"Each dot is one subset of datasets, n = {len(matrix.models)} models; bars are medians of a size. Dashed: "
         "what the best subset of that size reaches on noise in 5 % of grids; a best one below it says nothing."
     )
-    return Picture("subsets", caption, figure)
+    return Picture("subsets", caption, figure, tuple(noted))
+
+
+def _subset_note(subset: Subset) -> str:
+    return f"{', '.join(subset.datasets)}: Spearman {subset.spearman:.3f} with the score of the others"
 
 
 @styled()
@@ -105,7 +116,9 @@ def lambda_plot(scores: ScoreTable) -> Picture:
     axes.set_xlim(0, 1)
     axes.set_xlabel("λ (dashed: the one used)")
     axes.set_ylabel("xScore")
-    return Picture("lambda", f"xScore of {len(known)} models as lambda moves; crossings are changes of rank.", figure)
+    return Picture(
+        "lambda", f"xScore of {counted(len(known), 'model')} as lambda moves; crossings are changes of rank.", figure
+    )
 
 
 @styled()
@@ -120,15 +133,24 @@ def pareto_plot(inputs: ReportInputs, costs: Sequence[CostRow]) -> Picture:
     panels = [("params (M)", params / 1e6), ("MACs (M), log scale", macs / 1e6)]
     if np.isfinite(latency).any():
         panels.append(("latency (ms), log scale", latency))
+    noted: list[tuple[Artist, tuple[str, ...]]] = []
     figure, axes = canvas(WIDTH, 2.9 * len(panels), len(panels))
     for panel, (label, values) in zip(axes, panels, strict=True):
         panel.set_xlabel(label)
         if "log" in label:
             panel.set_xscale("log")
             _plain_ticks(panel, values)
-        _pareto_panel(panel, values, (score, upward), [row.model for row in known], what.title)
-    caption = f"Cost against {what.title}, n = {len(known)} models; filled orange: nothing is both cheaper and better. "
-    return Picture("pareto", caption + runs_line(inputs), figure)
+        names = [row.model for row in known]
+        words = [
+            f"{what.notes[name]}\n{label.partition(',')[0]}: {value:,.2f}"
+            for name, value in zip(names, values, strict=True)
+        ]
+        noted += _pareto_panel(panel, values, (score, upward), (names, words), what.title)
+    caption = (
+        f"Cost against {what.title}, n = {counted(len(known), 'model')}; filled orange: nothing is both cheaper and "
+        "better. "
+    )
+    return Picture("pareto", caption + runs_line(inputs), figure, tuple(noted))
 
 
 @styled()
@@ -193,20 +215,30 @@ def _read(curve: Curve) -> str:
 
 
 def _curve_count(curves: Sequence[Curve]) -> str:
-    return f"{len(curves)} runs; grey: models beyond the best three."
+    return f"{counted(len(curves), 'run')}; grey: models beyond the best three."
 
 
-def _pareto_panel(axes: Axes, cost: Floats, of: tuple[Floats, Floats], names: Sequence[str], label: str) -> None:
-    """Draw one cost; `of` is how good each model is as shown, and turned so that the higher is the better."""
-    score, upward = of
+def _pareto_panel(
+    axes: Axes, cost: Floats, of: tuple[Floats, Floats], called: tuple[Sequence[str], Sequence[str]], label: str
+) -> list[tuple[Artist, tuple[str, ...]]]:
+    """Draw one cost and return its points with their notes.
+
+    of: how good each model is as shown, and turned so that the higher is the better; called: its name and its note.
+    """
+    (score, upward), (names, notes) = of, called
     front = pareto_front(cost, upward)
-    axes.plot(cost[~front], score[~front], "o", color=MUTED, markersize=4.5, markerfacecolor="none")
+    (others,) = axes.plot(cost[~front], score[~front], "o", color=MUTED, markersize=4.5, markerfacecolor="none")
     order = np.argsort(cost[front])
     axes.step(cost[front][order], score[front][order], where="post", color=ORANGE, linewidth=1, alpha=0.5)
-    axes.plot(cost[front], score[front], "o", color=ORANGE, markersize=5.5)
+    (best,) = axes.plot(cost[front], score[front], "o", color=ORANGE, markersize=5.5)
     known = np.isfinite(cost)
     label_points(axes, cost[known], score[known], [n for n, k in zip(names, known, strict=True) if k])
     axes.set_ylabel(label)
+    return [
+        (points, tuple(note for note, drawn in zip(notes, of_points & known, strict=True) if drawn))
+        for points, of_points in ((best, front), (others, ~front))
+        if (of_points & known).any()
+    ]
 
 
 def _plain_ticks(axes: Axes, values: Floats) -> None:

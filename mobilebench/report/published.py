@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mobilebench.report.inputs import ReportInputs
 from mobilebench.report.table import Table, number, text
 from mobilebench.scoring import compute_scores
+from mobilebench.system.words import counted
 
 if TYPE_CHECKING:
     from mobilebench.studies.study import AuditTable, PublishedStudy
@@ -33,7 +34,7 @@ def disagreements_table(study: PublishedStudy) -> Table:
     """Return every disagreement with what it follows from."""
     found = study.disagreements()
     rows = tuple((text(f.where), text(f.printed), text(f.found), text(f.basis)) for f in found)
-    caption = f"{len(found)} disagreements. {study.audit_note}"
+    caption = f"{counted(len(found), 'disagreement')}. {study.audit_note}"
     return Table("audit", caption, ("where", "printed", "found", "follows from"), rows)
 
 

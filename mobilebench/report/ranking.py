@@ -6,29 +6,34 @@ import math
 from typing import TYPE_CHECKING
 
 from mobilebench.evaluation.metrics import get_metric
+from mobilebench.report.notes import ranking_note
 from mobilebench.report.table import Field, Table, number
 from mobilebench.scoring.measures import short, title
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mobilebench.evaluation.metrics import Metric
     from mobilebench.models.cost.cost_file import CostRow
     from mobilebench.scoring.ranking import Ranking
 
 
-def ranking_table(ranking: Ranking, costs: Sequence[CostRow]) -> Table:
-    """Return the models of a dataset, best first; bold are those that cannot be told apart from the best."""
+def ranking_table(ranking: Ranking, costs: Sequence[CostRow], notes: Mapping[tuple[str, str], str]) -> Table:
+    """Return the models of a dataset, best first; bold are those that cannot be told apart from the best.
+
+    notes: what each (model, dataset) rests on, as `notes.result_notes` says.
+    """
     metric = get_metric(ranking.metric)
     cost = {row.model: row for row in costs}
     latency = any(row.latency_ms for row in costs)
     rows = []
     for row in ranking.rows:
         known = cost.get(row.model)
+        note = ranking_note(row, notes[row.model, ranking.dataset])
         rows.append((
-            number(row.rank, 0),
+            number(row.rank, 0, note=note),
             Field(row.model, row.model, strong=row.may_be_best and ranking.source is not None),
-            Field(metric.show(row.value), row.value),
+            Field(metric.show(row.value), row.value, note=note),
             _between(metric, row.low, row.high),
             number(row.runs, 0),
             _signed(metric, row.behind),
@@ -37,19 +42,25 @@ def ranking_table(ranking: Ranking, costs: Sequence[CostRow]) -> Table:
             number(row.p_best) if not row.p_best < 0.001 else Field("<0.001", row.p_best),
             number(known.params / 1e6 if known else None, 2),
             number(known.macs / 1e6 if known else None, 1),
-            *([number(known.latency_ms if known else None, 1)] if latency else []),
+            *([_latency(known)] if latency else []),
         ))  # fmt: skip
-    notes = sorted({row.latency_note for row in costs if row.latency_ms and row.latency_note})
+    measured_on = sorted({row.latency_note for row in costs if row.latency_ms and row.latency_note})
     caption = (
         f"{ranking.dataset}, {ranking.n_test:,} test images. Bold: not told apart from the best (p of the best, "
         f"corrected for all models, is {1 - ranking.level:.2f} or more). {ranking.intervals} {ranking.order} "
-        f"MACs are multiply-adds.{' Latency: ' + '; '.join(notes) + '.' if notes else ''}"
+        f"MACs are multiply-adds.{' Latency: ' + '; '.join(measured_on) + '.' if measured_on else ''}"
     )
     columns = (
         "rank", "model", title(metric), "interval", "runs", "minus the best", "its interval", "P(> next)",
         "p of the best", "params (M)", "MACs (M)", *(["latency (ms)"] if latency else []),
     )  # fmt: skip
     return Table(f"ranking_{ranking.dataset}", caption, columns, tuple(rows))
+
+
+def _latency(cost: CostRow | None) -> Field:
+    if cost is None:
+        return number(None)
+    return number(cost.latency_ms, 1, note=cost.latency_note if cost.latency_ms else "")
 
 
 def _signed(metric: Metric, value: float) -> Field:

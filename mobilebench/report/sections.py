@@ -14,6 +14,7 @@ from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report import analysis, figures, plots
 from mobilebench.report.analysis import between
 from mobilebench.report.classes import class_tables
+from mobilebench.report.notes import result_notes, score_notes
 from mobilebench.report.ranking import ranking_table
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.measures import dataset_heads, heading
@@ -23,6 +24,7 @@ from mobilebench.scoring.uncertainty import without_test_noise
 from mobilebench.scoring.xscore import ROUNDING
 from mobilebench.studies.beyond_imagenet.context import Context
 from mobilebench.studies.beyond_imagenet.published import PAPER_FOUR
+from mobilebench.system.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -100,7 +102,8 @@ def _leaderboard(inputs: ReportInputs) -> Section:
         scores.above_next_name,
         "runs per cell",
     )
-    table = Table("leaderboard", caption, columns, tuple(_score_cells(row) for row in scores.rows))
+    notes = score_notes(scores, inputs.matrix)
+    table = Table("leaderboard", caption, columns, tuple(_score_cells(row, notes[row.model]) for row in scores.rows))
     return Section("leaderboard", "Leaderboard", _score_notes(inputs), (figures.leaderboard(inputs),), (table,))
 
 
@@ -114,14 +117,14 @@ def _rankings(inputs: ReportInputs) -> Section:
     matrix = inputs.matrix
     measured = [name for name, counts in zip(matrix.datasets, matrix.counts.T, strict=True) if counts.any()]
     rankings = [rank_models(matrix, name) for name in measured]
-    several = len(rankings) > 1
+    several, notes = len(rankings) > 1, result_notes(inputs)
     verdicts = [f"{ranking.dataset}: {ranking.verdict}" if several else ranking.verdict for ranking in rankings]
     return Section(
         "leaderboard",
         "Which model is best",
         (*verdicts, *_score_notes(inputs)),
-        tuple(figures.ranking(ranking) for ranking in rankings),
-        tuple(ranking_table(ranking, inputs.costs or ()) for ranking in rankings),
+        tuple(figures.ranking(ranking, notes) for ranking in rankings),
+        tuple(ranking_table(ranking, inputs.costs or (), notes) for ranking in rankings),
     )
 
 
@@ -135,17 +138,17 @@ def _above_words(scores: ScoreTable) -> str:
     return f"{name}: how often it does, given this one kind of noise; no probability that it truly does. "
 
 
-def _score_cells(row: ScoreRow) -> tuple[Field, ...]:
+def _score_cells(row: ScoreRow, note: str) -> tuple[Field, ...]:
     marks = (f" (outside the anchors on {', '.join(row.outside)})" if row.outside else "") + (
         f" (absent: {', '.join(row.absent)})" if row.absent else ""
     )
     return (
-        number(row.rank, 0),
+        number(row.rank, 0, note=note),
         text(row.model + marks),
-        number(row.score),
+        number(row.score, note=note),
         between(row.low, row.high),
-        number(row.g),
-        number(row.v),
+        number(row.g, note=note),
+        number(row.v, note=note),
         between(row.rank_low, row.rank_high, digits=0),
         number(row.above_next, 2),
         Field("single run", 1.0) if row.seeds == 1 else number(row.seeds, 0),
@@ -170,8 +173,8 @@ def _matrix(inputs: ReportInputs) -> Section:
     if len(inputs.matrix.datasets) == 1:
         raise UserError("of one dataset the first table holds every result")
     matrix, order = inputs.matrix, [inputs.matrix.models.index(row.model) for row in inputs.scores.rows]
-    mean = matrix.mean
-    best = np.max(np.where(np.isnan(mean), -np.inf, matrix.upward), axis=0)
+    best = np.max(np.where(np.isnan(matrix.mean), -np.inf, matrix.upward), axis=0)
+    notes, columns = result_notes(inputs), range(len(best))
     caption = (
         f"Test results ({heading(matrix.metrics)}), best of each dataset bold. {figures.runs_line(inputs)} "
         f"{_spread_words(inputs)}"
@@ -179,7 +182,7 @@ def _matrix(inputs: ReportInputs) -> Section:
     rows = tuple(
         (
             text(matrix.models[i]),
-            *(_value(inputs, i, j, strong=bool(matrix.upward[i, j] >= best[j] - ROUNDING)) for j in range(len(best))),
+            *(value_cell(matrix, i, j, notes, strong=bool(matrix.upward[i, j] >= best[j] - ROUNDING)) for j in columns),
         )
         for i in order
     )
@@ -197,8 +200,9 @@ def _spread_words(inputs: ReportInputs) -> str:
     return "Where the noise over test images is unknown there is no ±."
 
 
-def _value(inputs: ReportInputs, i: int, j: int, *, strong: bool) -> Field:
-    matrix, metric = inputs.matrix, get_metric(inputs.matrix.metrics[j])
+def value_cell(matrix: Matrix, i: int, j: int, notes: Mapping[tuple[str, str], str], *, strong: bool) -> Field:
+    """Return the result of model i on dataset j, with its spread and, of `result_notes`, what it rests on."""
+    metric = get_metric(matrix.metrics[j])
     values = matrix.values[i, j]
     values = values[~np.isnan(values)]
     if not values.size:
@@ -208,7 +212,8 @@ def _value(inputs: ReportInputs, i: int, j: int, *, strong: bool) -> Field:
         half = float(values.std(ddof=1))
     elif matrix.counts.max() == 1:
         half = 1.96 * _test_sd(matrix, i, j)
-    return Field(metric.show(mean) + (f" ±{metric.show(half)}" if math.isfinite(half) else ""), mean, strong=strong)
+    shown = metric.show(mean) + (f" ±{metric.show(half)}" if math.isfinite(half) else "")
+    return Field(shown, mean, strong=strong, note=notes.get((matrix.models[i], matrix.datasets[j]), ""))
 
 
 def _test_sd(matrix: Matrix, i: int, j: int) -> float:
@@ -223,7 +228,7 @@ def _test_sd(matrix: Matrix, i: int, j: int) -> float:
 
 def _datasets(inputs: ReportInputs) -> Section:
     words = "Intervals above hold the suite of datasets fixed. Here the datasets themselves are the sample."
-    table = analysis.datasets_table(inputs.matrix, inputs.scores)
+    table = analysis.datasets_table(inputs.matrix, inputs.scores, score_notes(inputs.scores, inputs.matrix))
     return Section("datasets", "What hangs on the choice of datasets", (words,), (), (table,))
 
 
@@ -353,7 +358,9 @@ def _run_cells(inputs: ReportInputs, key: tuple[str, str, int]) -> tuple[Field, 
     matrix, run = inputs.matrix, inputs.runs[key]
     column = matrix.datasets.index(dataset)
     value = float(matrix.values[matrix.models.index(model), column, matrix.seeds.index(seed)])
-    shown = Field(get_metric(matrix.metrics[column]).show(value), value)
+    n = int(matrix.n_test[column])
+    note = f"{model} on {dataset}, single run, seed {seed}" + (f"\nn = {counted(n, 'test image')}" if n else "")
+    shown = Field(get_metric(matrix.metrics[column]).show(value), value, note=note)
     return text(model), text(dataset), number(seed, 0), shown, text(run.run_id, run.url)
 
 

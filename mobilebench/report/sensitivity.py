@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 import numpy as np
 
 from mobilebench.report import sensitivity_figures as figures
 from mobilebench.report import table as grid
+from mobilebench.report.page import render
 from mobilebench.report.sections import Section
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.system.files import write_bytes, write_text
@@ -27,7 +27,7 @@ def write_sensitivity(out_dir: str | Path, found: Findings) -> tuple[Path, ...]:
     pictures = [picture for section in sections for picture in section.pictures]
     tables = [table for section in sections for table in section.tables]
     return (
-        write_text(out / "report.md", _render(found, sections)),
+        write_text(out / "report.md", render("sensitivity.md.j2", found=found, sections=sections)),
         *(write_bytes(out / "figures" / f"{p.name}.png", p.png()) for p in pictures),
         *(write_text(out / "figures" / f"{p.name}.svg", p.svg()) for p in pictures),
         *(write_text(out / "tables" / f"{t.name}.csv", grid.to_csv(t)) for t in tables),
@@ -41,18 +41,6 @@ def build(found: Findings) -> tuple[Section, ...]:
         sections.append(_importances(found))
     sections += [_ranking(found), _failed(found), _limits(found)]
     return tuple(section for section in sections if section.words or section.tables or section.pictures)
-
-
-def _render(found: Findings, sections: tuple[Section, ...]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mobilebench.report"),
-        autoescape=False,  # noqa: S701 - Markdown of our own numbers and ids, not a page
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["markdown_table"] = grid.to_markdown
-    return environment.get_template("sensitivity.md.j2").render(found=found, sections=sections)
 
 
 def _probed(found: Findings) -> Section:

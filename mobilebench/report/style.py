@@ -7,6 +7,7 @@ figures take ink and data colours from the page's CSS variables, so that they fo
 from __future__ import annotations
 
 import functools
+import html
 import io
 import re
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 INK, MUTED, LINE = "#1b1c21", "#5f6270", "#d6d8e0"
@@ -31,6 +33,8 @@ _VARIABLES = {
     GREEN: "--green",
     PINK: "--pink",
 }
+_MARK = re.compile(r'<use [^>]*?x="([^"]*)" y="([^"]*)"[^>]*/>')
+_GROUP = re.compile(r"<g[ >]|</g>")
 _RC: dict[Any, Any] = {
     "font.size": 9.0, "axes.titlesize": 9.5, "axes.labelsize": 9.0, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
     "legend.fontsize": 8.5, "font.family": "DejaVu Sans", "svg.fonttype": "none", "axes.spines.top": False,
@@ -48,8 +52,12 @@ class Picture:
     name: str
     caption: str
     figure: Figure
+    notes: tuple[tuple[Artist, tuple[str, ...]], ...] = ()
+    """What the page shows to who points at a drawn text, or at the markers of a line, each with its own note."""
 
     def __post_init__(self) -> None:
+        for k, (artist, _) in enumerate(self.notes):
+            artist.set_gid(f"noted{k}")
         # The layout is solved once, not again for every form.
         with mpl.rc_context(_RC):
             self.figure.draw_without_rendering()
@@ -80,9 +88,12 @@ class Picture:
         for colour, variable in _VARIABLES.items():
             drawn = drawn.replace(colour, f"var({variable})")
         drawn = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1system-ui, sans-serif", drawn)
+        for k, (_, notes) in enumerate(self.notes):
+            drawn = _with_notes(drawn, f'<g id="{self.name}-noted{k}">', notes)
         label = self.caption.replace("&", "and").replace('"', "'").replace("<", "below").replace(">", "above")
+        role = "group" if self.notes else "img"  # what is inside an image is not there for who cannot see it
         return re.sub(
-            r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg role="img" aria-label="{label}" \1>', drawn, count=1
+            r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg role="{role}" aria-label="{label}" \1>', drawn, count=1
         )
 
     def _repr_svg_(self) -> str:
@@ -95,6 +106,37 @@ class Picture:
         with mpl.rc_context({**_RC, "svg.hashsalt": self.name}):
             self.figure.savefig(out, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
         return out.getvalue()
+
+
+def _with_notes(svg: str, opening: str, notes: tuple[str, ...]) -> str:
+    """Return an SVG with a title in the group that opens so, or on each of its markers where it has markers."""
+    begin = svg.index(opening) + len(opening)
+    end = _end_of_group(svg, begin)
+    inner = svg[begin:end]
+    titles = [f"<title>{html.escape(note, quote=False)}</title>" for note in notes]
+    marks = list(_MARK.finditer(inner))
+    if marks:
+        assert len(marks) == len(titles), "each marker has its note, and matplotlib draws none for an undefined point"
+        of_mark = iter(titles)
+        # A marker is small: the clear circle around it is what a finger or a pointer finds.
+        inner = _MARK.sub(
+            lambda mark: f'<g class="noted">{next(of_mark)}<circle cx="{mark[1]}" cy="{mark[2]}" r="7"/>{mark[0]}</g>',
+            inner,
+        )
+    else:
+        (title,) = titles
+        inner = f'<g class="noted">{title}{inner}</g>'
+    return svg[:begin] + inner + svg[end:]
+
+
+def _end_of_group(svg: str, begin: int) -> int:
+    """Return where the group ends whose content begins there."""
+    depth = 1
+    for tag in _GROUP.finditer(svg, begin):
+        depth += -1 if tag[0] == "</g>" else 1
+        if not depth:
+            return tag.start()
+    raise ValueError("a group of the SVG does not end")
 
 
 def styled() -> _GeneratorContextManager[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,21 @@ _LATEX = {
 }  # fmt: skip
 
 
+CODE = re.compile(r"`([^`\n]+)`")  # as Markdown has it, in captions, sentences and cells
+
+
 @dataclass(frozen=True)
 class Field:
-    """One field: `text` for people, `value` for sorting and CSV, `href` if it links, `strong` if it is marked."""
+    """One field: `text` for people, `value` for sorting and CSV, `href` if it links, `strong` if it is marked.
+
+    `note` is what a page shows to who points at it: what a number rests on.
+    """
 
     text: str
     value: float | str | None = None
     href: str | None = None
     strong: bool = False
+    note: str = ""
 
     @property
     def raw(self) -> float | str:
@@ -58,16 +66,21 @@ class Table:
         """Whether some cell is a sentence or more; on a phone such a table is shown row by row."""
         return any(len(cell.text) > 60 for row in self.rows for cell in row)
 
+    @property
+    def key(self) -> int:
+        """The column that says what a row is of; on a narrow screen it stays in sight."""
+        return self.columns.index("model") if "model" in self.columns else 0
+
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""
         return f"{to_markdown(self)}\n\n{self.caption}"
 
 
-def number(value: float | None, digits: int = 3, *, strong: bool = False) -> Field:
+def number(value: float | None, digits: int = 3, *, strong: bool = False, note: str = "") -> Field:
     """Return a number cell; an undefined value reads "n/a"."""
     if value is None or not math.isfinite(value):
-        return Field("n/a", math.nan, strong=strong)
-    return Field(f"{value:.{digits}f}", float(value), strong=strong)
+        return Field("n/a", math.nan, strong=strong, note=note)
+    return Field(f"{value:.{digits}f}", float(value), strong=strong, note=note)
 
 
 def text(value: str, href: str | None = None) -> Field:
@@ -124,7 +137,8 @@ def _tex_column(table: Table, i: int) -> str:
 
 
 def _tex(words: str) -> str:
-    return "".join(_LATEX.get(c, c) for c in words)
+    escaped = "".join(_LATEX.get(c, c) for c in words)
+    return CODE.sub(r"\\texttt{\1}", escaped)
 
 
 def _tex_cell(cell: Field) -> str:

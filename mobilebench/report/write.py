@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
-
 from mobilebench.report import table as grid
 from mobilebench.report.dvc_outputs import write_metrics, write_plots
+from mobilebench.report.page import render
 from mobilebench.report.sections import build, proxy_dataset
 from mobilebench.system.files import write_bytes, write_text
 
@@ -27,8 +26,8 @@ def write_report(out_dir: str | Path, inputs: ReportInputs) -> tuple[Path, ...]:
     out = Path(out_dir)
     sections = build(inputs)
     written = (
-        write_text(out / "report.md", _render("report.md.j2", inputs, sections)),
-        write_text(out / "report.html", _render("report.html.j2", inputs, sections)),
+        write_text(out / "report.md", render("report.md.j2", inputs=inputs, sections=sections)),
+        write_text(out / "report.html", render("report.html.j2", ("tables.js",), inputs=inputs, sections=sections)),
         write_metrics(out / "metrics.json", inputs),
         *write_plots(out / "plots", inputs, proxy_dataset(inputs)),
         *_figures(out / "figures", sections),
@@ -57,15 +56,3 @@ def _tables(folder: Path, sections: tuple[Section, ...]) -> list[Path]:
     return [write_text(folder / f"{t.name}.csv", grid.to_csv(t)) for t in tables] + [
         write_text(folder / f"{t.name}.tex", grid.to_latex(t)) for t in tables
     ]
-
-
-def _render(template: str, inputs: ReportInputs, sections: tuple[Section, ...]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mobilebench.report"),
-        autoescape=jinja2.select_autoescape(("html", "html.j2")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["markdown_table"] = grid.to_markdown
-    return environment.get_template(template).render(inputs=inputs, sections=sections)

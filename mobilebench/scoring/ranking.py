@@ -41,7 +41,7 @@ from mobilebench.scoring.uncertainty import Noise, least_noise, order_probabilit
 from mobilebench.scoring.xscore import ROUNDING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -122,16 +122,19 @@ class Ranking:
         sure = f"{100 * self.level:.0f} %"
         over = "on these test images, " if self.source == "seeds" else ""
         over += "paired over the test images, " if self.paired else ""
-        how = f"{over}multiple comparisons with the best (Hsu 1981), corrected for all {count} models"
+        every, others = ("both", "the other one") if count == 2 else (f"all {count}", f"all {count - 1} others")
+        how = f"{over}multiple comparisons with the best (Hsu 1981), corrected for {every} models"
         which = (
             f"truly best of the {count} models" if "seeds" in self.source else f"best of these {count} trained networks"
         )
-        if len(group) == 1:
-            return (
-                f"{best} is told apart from all {count - 1} others: with {sure} confidence it is the {which} ({how})."
+        if count == 2:
+            which = (
+                "truly better of the two models" if "seeds" in self.source else "better of these two trained networks"
             )
+        if len(group) == 1:
+            return f"{best} is told apart from {others}: with {sure} confidence it is the {which} ({how})."
         if len(group) == count:
-            return f"Cannot be told apart from the best, with {sure} confidence: all {count} models ({how})."
+            return f"Cannot be told apart from the best, with {sure} confidence: {every} models ({how})."
         among = f"With {sure} confidence the {which} is among these {len(group)} ({how})."
         return f"Cannot be told apart from the best: {', '.join(group)}. {among}"
 
@@ -140,14 +143,7 @@ class Ranking:
         """Say what the intervals cover."""
         if self.source is None:
             return "No interval: nothing is known of the noise."
-        images = f"test images ({'paired' if self.paired else 'binomial, models taken for tested apart'})"
-        training = "training runs (their noise pooled over all models)"
-        over = {"test": images, "seeds": training, "seeds+test": f"{images} and {training}"}[self.source]
-        rest = {
-            "test": "; what another training run gives is not in them",
-            "seeds": "; other test images are not in them",
-        }
-        covered = f"{100 * self.level:.0f} %, over {over}{rest.get(self.source, '')}"
+        covered = f"{100 * self.level:.0f} %, over {_covered(self.source, paired=self.paired)}"
         return f"Intervals: {covered}; each is for one model or one pair."
 
     @property
@@ -160,6 +156,40 @@ class Ranking:
         )  # fmt: skip
         chosen = ", where the models are pulled together as far as noise spreads them" if len(self.rows) > 2 else ""
         return f"P(> next): the probability of being {whose}{chosen}."
+
+
+@dataclass(frozen=True)
+class ValueIntervals:
+    """The interval of each model's value on one dataset, as `RankingRow` has them."""
+
+    ends: Mapping[str, tuple[float, float]]
+    """{model: (low, high)} of the models that have a run there, in the metric's own unit; NaN without known noise."""
+    over: str
+    """What they cover, in words; "" where no noise is known."""
+    level: float
+    """Confidence level."""
+
+
+def value_intervals(matrix: Matrix, dataset: str, *, level: float = 0.95) -> ValueIntervals:
+    """Return the intervals of the values alone, which takes no draws.
+
+    Raises UserError for an unknown dataset and for one without a run.
+    """
+    noise = _noise(matrix, dataset, None)
+    over = "" if noise.source is None else _covered(noise.source, paired=noise.paired)
+    return ValueIntervals({model: noise.interval(i, level) for i, model in enumerate(noise.models)}, over, level)
+
+
+def _covered(source: Source, *, paired: bool) -> str:
+    """Say what intervals of this noise cover, and what they do not."""
+    images = f"test images ({'paired' if paired else 'binomial, models taken for tested apart'})"
+    training = "training runs (their noise pooled over all models)"
+    over = {"test": images, "seeds": training, "seeds+test": f"{images} and {training}"}[source]
+    rest = {
+        "test": "; what another training run gives is not covered",
+        "seeds": "; other test images are not covered",
+    }
+    return over + rest.get(source, "")
 
 
 def rank_models(

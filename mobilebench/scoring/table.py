@@ -27,6 +27,7 @@ from mobilebench.scoring.uncertainty import (
 )
 from mobilebench.scoring.xscore import Anchors, XScore, anchors_from_matrix, xscore
 from mobilebench.system.files import write_csv
+from mobilebench.system.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -286,15 +287,18 @@ def _notes(matrix: Matrix, result: XScore) -> tuple[str, ...]:
         notes.append(f"No scale on {', '.join(flat)}: all models have the same value there, so no xScore exists.")
     if absent:
         effect = (
-            f"{unscored} of {len(matrix.models)} models have none at all on some dataset and are not scored; grid "
-            "anchors may still move."
+            f"{unscored} of {counted(len(matrix.models), 'model')} {'has' if unscored == 1 else 'have'} none at all on "
+            f"some dataset and {'is' if unscored == 1 else 'are'} not scored; grid anchors may still move."
             if unscored
             else "Means there are over fewer seeds."
         )
-        notes.append(f"{absent} of {matrix.values.size} cells have no run. {effect}")
+        notes.append(f"{absent} of {matrix.values.size} cells {'has' if absent == 1 else 'have'} no run. {effect}")
     if runs.size and runs.min() == 1:
         single = int((runs == 1).sum())
-        notes.append(f"{single} of {runs.size} values are from a single run: what another seed would give is unknown.")
+        who = (
+            "The one value is" if runs.size == 1 else f"{single} of {runs.size} values {'is' if single == 1 else 'are'}"
+        )
+        notes.append(f"{who} from a single run: what another seed would give is unknown.")
     return tuple(notes)
 
 

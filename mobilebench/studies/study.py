@@ -140,3 +140,5 @@ class PublishedStudy:
     """What a reader of the disagreements must know."""
     audit_tables: Callable[[], tuple[AuditTable, ...]]
     """Further tables of the audit."""
+    suite: str = ""
+    """The packaged suite that trains under its protocol; "" where there is none."""

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from mobilebench.cli import COMMANDS, main
-from mobilebench.cli.json_answer import plain_value
 from mobilebench.config.suite import preset_text
 from mobilebench.runs.records import read_results
+from mobilebench.system.json_values import plain_value
 from mobilebench.system.layout import RESULTS
 
 

@@ -197,3 +197,17 @@ def test_models_that_say_the_same_are_tied() -> None:
         assert [row.rank for row in found.rows] == [1, 1, 1]
         assert found.best_group == ("a", "b", "c")
         assert found.rows[1].behind == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((0.9, 0.5), "m0 is told apart from the other one: with 95 % confidence it is the better of these two trained"),
+        ((0.9, 0.9), "Cannot be told apart from the best, with 95 % confidence: both models ("),
+        ((0.9, 0.5, 0.4), "m0 is told apart from all 2 others: with 95 % confidence it is the best of these 3 trained"),
+        ((0.9, 0.9, 0.9), "Cannot be told apart from the best, with 95 % confidence: all 3 models ("),
+    ],
+)
+def test_the_verdict_counts_models_as_people_do(values: tuple[float, ...], said: str) -> None:
+    matrix = Matrix.from_cells({(f"m{i}", "x", 0): value for i, value in enumerate(values)}, {"x": 1000})
+    assert rank_models(matrix, "x").verdict.startswith(said)

@@ -47,4 +47,4 @@ def test_an_incomplete_grid_counts_cells_of_all_seeds() -> None:
     assert f"{few}may still move." in notes(top1)
     top1 = np.linspace(0.1, 0.9, 12).reshape(3, 2, 2)
     top1[0, 0, 0] = np.nan
-    assert "1 of 12 cells have no run. Means there are over fewer seeds." in notes(top1)
+    assert "1 of 12 cells has no run. Means there are over fewer seeds." in notes(top1)

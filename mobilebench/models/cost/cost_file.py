@@ -72,4 +72,5 @@ def read_costs(path: str | Path) -> tuple[CostRow, ...]:
 def _latency_note(row: Mapping[Hashable, str]) -> str:
     """Say what a latency was measured on, from the columns that `mobilebench models profile` writes."""
     named = {"latency_runs": "median of {} runs", "threads": "{} threads", "cpu": "{}", "resolution": "{} px, batch 1"}
-    return ", ".join(form.format(row[name]) for name, form in named.items() if row.get(name))
+    said = (form.format(row[name]) for name, form in named.items() if row.get(name))
+    return ", ".join("1 thread" if words == "1 threads" else words for words in said)

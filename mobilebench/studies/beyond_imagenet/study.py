@@ -56,4 +56,5 @@ STUDY = PublishedStudy(
         "All accuracies of the paper are single runs. The released code may differ from what was run for the tables."
     ),
     audit_tables=_what_if,
+    suite="paper_v1",
 )

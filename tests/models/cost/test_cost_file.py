@@ -17,3 +17,10 @@ def test_costs_are_read_back_from_a_csv(tmp_path: Path) -> None:
     path.write_text("model,params,macs\na,2.5M,20\n")
     with pytest.raises(UserError, match="whole numbers"):
         read_costs(path)
+
+
+@pytest.mark.parametrize(("threads", "said"), [("1", "1 thread"), ("4", "4 threads")])
+def test_what_a_latency_was_measured_on_counts_threads_as_people_do(tmp_path: Path, threads: str, said: str) -> None:
+    (tmp_path / "cost.csv").write_text(f"model,params,macs,latency_ms,threads,cpu\na,1,1,2.5,{threads},x86\n")
+    (row,) = read_costs(tmp_path / "cost.csv")
+    assert row.latency_note == f"{said}, x86"

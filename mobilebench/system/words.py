@@ -1,0 +1,8 @@
+"""Words around numbers."""
+
+from __future__ import annotations
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, in the singular for one: `1 model`, `1,340 images`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
