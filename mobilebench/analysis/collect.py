@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import numpy as np
 from mobilebench.analysis.identities import identities_here
 from mobilebench.analysis.kept import KeptPredictions, metrics_of, values_of
 from mobilebench.analysis.origins import Origin, origins
-from mobilebench.analysis.score_files import SCORE, ScoreOrigin, noted
+from mobilebench.analysis.score_files import SCORE, ScoreOrigin, noted, read_origin
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import suite_of_experiment
@@ -194,5 +195,9 @@ def write_scores(scored: ScoredExperiment, results: Path) -> tuple[Path, ...]:
         run_ids=tuple(runs.values()),
         files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tables},
     )
+    with suppress(UserError):  # the same score again leaves the same file: DVC has nothing to do
+        before = read_origin(results)
+        if before is not None and replace(origin, date=before.date) == before:
+            origin = before
     write_text(results / SCORE, json.dumps(asdict(origin), indent=1) + "\n")
     return tables
