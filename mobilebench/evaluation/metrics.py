@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 GROUP = "mobilebench.metrics"
 BINS = 15  # of the expected calibration error, as Guo et al. 2017
 _ALL = frozenset(TARGETS)
-_ROUNDING = 1e-9  # by which a sum of floats may leave a metric's bounds
+_ROUNDING = 1e-9  # by which a sum of floats may leave a metric's bounds; `Metric.within` brings it back
 _ID = re.compile(r"[a-z0-9_]+")
 
 
@@ -99,7 +99,7 @@ class Metric:
         return "jackknife" if self.per_image is None else "mean"
 
     def value(self, predictions: Predictions) -> float:
-        """Return the metric of predictions.
+        """Return the metric of predictions, within its bounds: what rounding put beyond them is brought back.
 
         Raises MetricError for a target it is not for, where it is undefined, and for a value outside of its bounds:
         never NaN. Raises ImportError where scikit-learn is needed and not installed.
@@ -114,7 +114,20 @@ class Metric:
         except Exception as error:  # whatever the function of another package raises
             raise MetricError(f"{self.id} cannot be had of these {len(predictions)} predictions: {error}") from error
         self._check(value, predictions)
-        return value
+        return float(self.within(value))
+
+    def outside(self, values: Floats | float) -> NDArray[np.bool_]:
+        """Return where values are no possible results: beyond the bounds by more than rounding, or infinite.
+
+        NaN is an absent one.
+        """
+        low, high = self.bounds
+        given = np.asarray(values, dtype=np.float64)
+        return np.asarray((given < low - _ROUNDING) | (given > high + _ROUNDING) | np.isinf(given))
+
+    def within(self, values: Floats | float) -> Floats:
+        """Return values that are not `outside` within the exact bounds; 1.0000000000000002 is a fraction of 1."""
+        return np.asarray(np.clip(values, *self.bounds))
 
     def _check_target(self, predictions: Predictions) -> None:
         if predictions.target not in self.targets:
@@ -126,8 +139,8 @@ class Metric:
     def _check(self, value: float, predictions: Predictions) -> None:
         if not math.isfinite(value):
             raise MetricError(f"{self.id} is undefined for these {len(predictions)} predictions: {self._why()}")
-        low, high = self.bounds
-        if not low - _ROUNDING <= value <= high + _ROUNDING:
+        if self.outside(value):
+            low, high = self.bounds
             raise MetricError(f"{self.id} gives {value:g}, outside of its bounds {low:g} to {high:g}: mend the metric")
 
     def pseudo_values(self, predictions: Predictions) -> Floats:

@@ -133,8 +133,9 @@ def _value(version: Version, split: str) -> float | None:
         value = float(tags[f"{split}_{metric.id}"])
     except (KeyError, ValueError):
         return None
-    low, high = metric.bounds
-    return (value if metric.higher_is_better else -value) if low <= value <= high else None
+    if math.isnan(value) or metric.outside(value):
+        return None
+    return value if metric.higher_is_better else -value
 
 
 def best_of(versions: Iterable[Version], split: str) -> Version:

@@ -206,7 +206,8 @@ def _outside(name: str, value: float) -> str:
     if metric is None or name == "nll":  # an undefined loss is a divergence, which is said in other words
         return ""
     low, high = metric.bounds
-    return "" if low <= value <= high else f"test_{name} {value}; expected a number in [{low:g}, {high:g}]"
+    is_sound = not math.isnan(value) and not metric.outside(value)
+    return "" if is_sound else f"test_{name} {value}; expected a number in [{low:g}, {high:g}]"
 
 
 def _mixed(records: Sequence[Record]) -> list[Problem]:

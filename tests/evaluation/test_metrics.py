@@ -329,6 +329,15 @@ def test_a_value_outside_of_its_bounds_is_refused() -> None:
         percent.value(GRADES)
 
 
+def test_what_rounding_puts_beyond_a_bound_is_brought_back() -> None:
+    truth = np.repeat([[0], [1]], [2, 9], axis=0)  # of these scikit-learn sums a precision of 1.0000000000000002
+    perfect = predictions("multi_label", truth, truth - 0.5 + np.arange(11)[:, None] / 1000)
+    assert sk.average_precision_score(perfect.targets, perfect.logits) > 1
+    assert METRICS["map"].value(perfect) == 1
+    below = Metric("signed", "Signed", (-1, 1), lambda p: -1 - 1e-12)
+    assert below.value(GRADES) == -1
+
+
 def test_a_function_that_raises_is_undefined_with_its_reason() -> None:
     def only_one_class(p: Predictions) -> float:
         return float(sk.roc_auc_score(p.targets[:0], p.targets[:0]))

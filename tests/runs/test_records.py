@@ -202,6 +202,12 @@ def test_a_kappa_below_zero_is_a_value() -> None:
     assert kinds([replace(graded, metrics={"top1": 0.2}), *FULL[1:]]) == {"m.a.0": "damaged"}
 
 
+def test_a_value_beyond_a_bound_by_rounding_was_not_tampered_with() -> None:
+    perfect = record(GRID[0], metric="map", metrics={"map": 1.0000000000000002, "top1": 1.0})
+    assert not check([perfect, *FULL[1:]], RECIPES).problems
+    assert kinds([replace(perfect, metrics={"map": 1.001}), *FULL[1:]]) == {"m.a.0": "damaged"}
+
+
 def test_records_as_a_frame_keep_whole_numbers_where_some_are_absent() -> None:
     frame = to_frame([*FULL, record(GRID[0], status="RUNNING", metrics={}, n_test=None)])
     assert frame["n_test"].dtype == "Int64"
