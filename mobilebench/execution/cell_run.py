@@ -244,6 +244,7 @@ class CellRun(TrainingRun):
         if trainer.recipe.best_val is not None:
             metrics["kept_epoch"] = float(kept)
         tags |= device_tags(trainer.device) | {"decisions": "; ".join(trainer.decisions)}
+        tags["metric"] = self._metric().id  # what was read, which another call may have begun to read by another
         return Finish(
             step=trainer.epoch, metrics=metrics, tags=tags | {"energy_source": meter_of(trainer.device).source}
         )

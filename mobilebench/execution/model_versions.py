@@ -92,13 +92,12 @@ def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Vers
             "protocol_hash": record.protocol_hash,
             "data_digest": record.data_digest,
             "metric": record.metric,
-            f"test_{record.metric}": repr(record.value),
             "n_test": str(record.n_test),
-            **(
-                {f"val_{record.metric}": repr(val)}
-                if (val := record.val_metrics.get(record.metric)) is not None
-                else {}
-            ),
+            **{
+                f"{split}_{record.metric}": repr(read[record.metric])
+                for split, read in (("test", record.metrics), ("val", record.val_metrics))
+                if record.metric in read
+            },
         },
     )
 

@@ -177,8 +177,10 @@ def _of_one_identity(cell: Cell, finished: list[Record], wanted: Identity | None
 
 
 def _sound(cell: Cell, record: Record) -> Record | Problem:
-    if record.value is None or not record.n_test:
-        problem = f"test_{record.metric} {record.value}, n_test {record.n_test}; expected a number of each"
+    # Which metric it recorded does not matter: any other one comes from its predictions.
+    if not record.metrics or not record.n_test:
+        read = ", ".join(f"test_{name}" for name in record.metrics) or "no metric of test"
+        problem = f"{read} and n_test {record.n_test}; expected a metric and the number of test images"
     else:
         problem = next(filter(None, (_outside(name, value) for name, value in record.metrics.items())), "")
     if problem:
