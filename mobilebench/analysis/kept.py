@@ -5,6 +5,7 @@ They are this project's files, or the tracking store's, fetched once.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import TrackingError, UserError
-from mobilebench.evaluation.metrics import get_metric, metric_of
+from mobilebench.evaluation.metrics import get_metric, is_packaged, metric_of
 from mobilebench.evaluation.predictions import PredictionsError, load_predictions
 from mobilebench.runs.records import PREDICTIONS, predictions_path
-from mobilebench.runs.score_check import RecordsError
+from mobilebench.runs.score_check import RecordsError, name_cells
 from mobilebench.scoring.measures import TOP1
 from mobilebench.system.files import write_bytes
 from mobilebench.system.layout import FETCHED, PACKED
@@ -39,6 +40,7 @@ class KeptPredictions:
         self._read = lru_cache(maxsize=16)(load_predictions)  # one dataset's are used several times in a row
         self.problems: list[str] = []
         """What went wrong with those that could not be had, in words."""
+        self._edited: dict[str, list[Cell]] = {}
 
     def of(self, record: Record, split: str = "test") -> Predictions | None:
         """Return a run's predictions of a split; None where it kept none, or they cannot be had (see `problems`)."""
@@ -79,16 +81,39 @@ class KeptPredictions:
     def value(self, record: Record, metric: Metric) -> float:
         """Return a metric of a finished run: as its run recorded it, else of the predictions that it kept.
 
-        Raises UserError where neither can be had, saying why, and MetricError where it is undefined.
+        A metric from outside is computed anew where the run kept predictions, because its code may have changed since,
+        and its noise is computed by the present code; `notes` then names the runs that recorded another value. Raises
+        UserError where neither can be had, saying why, and MetricError where it is undefined.
         """
-        if metric.id in record.metrics:
-            return record.metrics[metric.id]
+        recorded = record.metrics.get(metric.id)
+        if recorded is not None and is_packaged(metric):
+            return recorded
         predictions = self.of(record)
+        if predictions is None and recorded is not None:
+            return recorded
         if predictions is None:
             why = self.problems[-1] if record.predictions and self.problems else "it kept no predictions"
-            recorded = ", ".join(record.metrics) or "nothing"
-            raise UserError(f"run {record.run_id} has no {metric.id}: it recorded {recorded}, and {why}")
-        return metric.value(predictions)
+            others = ", ".join(record.metrics) or "nothing"
+            raise UserError(f"run {record.run_id} has no {metric.id}: it recorded {others}, and {why}")
+        value = metric.value(predictions)
+        if recorded is not None and not _is_same(recorded, value, metric):
+            self._edited.setdefault(metric.id, []).append(record.cell)
+        return value
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Plain sentences on values that are not those which their runs recorded."""
+        return tuple(
+            f"{name} of {len(cells)} runs ({name_cells(cells)}) is not what they recorded: the metric is from an "
+            "installed package, and its code has changed since. Shown is what it gives now for the kept predictions"
+            for name, cells in self._edited.items()
+        )
+
+
+def _is_same(recorded: float, value: float, metric: Metric) -> bool:
+    """Return whether a recorded value is that of the kept predictions, whose logits are rounded to 16 bits."""
+    rounding = 1e-9 if metric.needs == "labels" else 1e-3
+    return math.isclose(recorded, value, rel_tol=rounding, abs_tol=rounding)
 
 
 def metrics_of(records: Iterable[Record], asked: str | None, cells: Iterable[Cell]) -> dict[str, Metric]:

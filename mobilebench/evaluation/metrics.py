@@ -126,8 +126,8 @@ class Metric:
         return np.asarray((given < low - _ROUNDING) | (given > high + _ROUNDING) | np.isinf(given))
 
     def within(self, values: Floats | float) -> Floats:
-        """Return values that are not `outside` within the exact bounds; 1.0000000000000002 is a fraction of 1."""
-        return np.asarray(np.clip(values, *self.bounds))
+        """Return values with those beyond a bound by rounding on it (1.0000000000000002 is 1); others as they are."""
+        return np.asarray(np.where(self.outside(values), values, np.clip(values, *self.bounds)))
 
     def _check_target(self, predictions: Predictions) -> None:
         if predictions.target not in self.targets:
@@ -415,6 +415,11 @@ def get_metric(name: str) -> Metric:
     if not isinstance(found, Metric) or found.id != name:
         raise MetricError(f"the entry point {name!r} ({point.value}) is {found!r}; expected a Metric of that id")
     return found
+
+
+def is_packaged(metric: Metric) -> bool:
+    """Return whether a metric is one of mobilebench's own, whose code a version of mobilebench fixes."""
+    return METRICS.get(metric.id) is metric
 
 
 def metrics_for(target: Target) -> tuple[Metric, ...]:

@@ -5,21 +5,29 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from dataclasses import replace
+from importlib.metadata import EntryPoint
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from mlflow.tracking import MlflowClient
 from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score
 
 from mobilebench.analysis.result_files import read_files
 from mobilebench.cli import main
 from mobilebench.config.suite import Cell
+from mobilebench.datasets.packing.packed import read_meta
+from mobilebench.evaluation import metrics
+from mobilebench.evaluation.metrics import Metric
 from mobilebench.evaluation.predictions import load_predictions
 from mobilebench.runs.records import predictions_path, read_results, write_result
 from mobilebench.scoring import Matrix
-from mobilebench.system.layout import FETCHED, RESULTS
+from mobilebench.system.layout import FETCHED, PACKED, RESULTS
+from mobilebench.tracking import uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +103,36 @@ def test_any_other_metric_comes_from_the_same_predictions_without_training(grid:
     call("score", "--metric", "nll")
     assert {metric for metric, _ in values().values()} == {"nll"}
     assert {record.cell: record.run_id for record in read_results(RESULTS)} == before
+
+
+@pytest.fixture
+def missed(monkeypatch: pytest.MonkeyPatch) -> Metric:
+    """A metric that an installed package offers: the share of images that were missed."""
+    metric = Metric(
+        "missed", "Missed", (0, 1), lambda p: float((p.predicted != p.targets).mean()), higher_is_better=False
+    )
+    offered = ModuleType("offered_metrics")
+    vars(offered)["MISSED"] = metric
+    monkeypatch.setitem(sys.modules, "offered_metrics", offered)
+    point = EntryPoint("missed", "offered_metrics:MISSED", metrics.GROUP)
+    monkeypatch.setattr(metrics, "_installed", lambda: {"missed": point})
+    return metric
+
+
+def named(dataset: str, metric: str) -> None:
+    """Let a packed dataset name its metric, as `data prepare` does after a change of `metric:`."""
+    folder = PACKED / dataset
+    (folder / "meta.json").write_text(replace(read_meta(folder), metric=metric).to_json())
+
+
+def test_an_edited_metric_of_ones_own_is_read_anew_and_said(grid: Path, missed: Metric) -> None:
+    for record in read_results(RESULTS):
+        MlflowClient(uri()).log_metric(record.run_id, "final_test_missed", 0.9871)
+    named("toy_grades", "missed")
+    said = " ".join(call("score").split())
+    kept = load_predictions(predictions_path(RESULTS, Cell("starnet", "toy_grades", 0)))
+    assert values()["starnet", "toy_grades"] == ("missed", pytest.approx(missed.value(kept)))
+    assert "missed of 2 runs (shufflenet.toy_grades.0, starnet.toy_grades.0) is not what they recorded" in said
 
 
 def test_a_metric_that_is_not_for_a_dataset_is_refused_by_name(grid: Path) -> None:
