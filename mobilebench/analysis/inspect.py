@@ -12,7 +12,7 @@ from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.config.suite import select_cells
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.errors import UserError
-from mobilebench.evaluation.metrics import BINS, confidence_bins
+from mobilebench.evaluation.metrics import BINS, confidence_bins, default_metric
 from mobilebench.evaluation.predictions import PredictionsError
 from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.runs.records import read_result, result_path
@@ -83,6 +83,13 @@ class Inspected:
     predictions: Predictions
     classes: tuple[str, ...]
     packed: Packed | None
+
+    @property
+    def own_metrics(self) -> tuple[str, ...]:
+        """Ids of the metrics that its data is read by: as it is packed here, and as it was when the run ended."""
+        meta = None if self.packed is None else self.packed.meta
+        now = () if meta is None else (meta.metric or default_metric(meta.target).id,)
+        return tuple(dict.fromkeys((*now, self.record.metric)))
 
 
 def confusion(predictions: Predictions) -> Ints:

@@ -204,7 +204,7 @@ def _sound(cell: Cell, record: Record) -> Record | Problem:
 
 def _outside(name: str, value: float) -> str:
     """Return in words that a value cannot be one of its metric; "" where it can, or the metric is not known here."""
-    metric = METRICS.get(name)
+    metric = METRICS.get(name)  # the bounds of one from outside may be others since: what is scored is checked by those
     if metric is None or name == "nll":  # an undefined loss is a divergence, which is said in other words
         return ""
     low, high = metric.bounds

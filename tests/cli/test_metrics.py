@@ -135,6 +135,30 @@ def test_an_edited_metric_of_ones_own_is_read_anew_and_said(grid: Path, missed: 
     assert "missed of 2 runs (shufflenet.toy_grades.0, starnet.toy_grades.0) is not what they recorded" in said
 
 
+def test_status_shows_a_dataset_by_one_metric_and_names_another(grid: Path, missed: Metric) -> None:
+    def shown() -> dict[str, tuple[str, str]]:
+        cells = json.loads(call("status", "--json"))["cells"]
+        return {cell["model"]: (cell["label"], cell["detail"]) for cell in cells if cell["dataset"] == "toy_grades"}
+
+    first, second = (r for r in read_results(RESULTS) if r.dataset == "toy_grades")
+    named("toy_grades", "macro_f1")  # which both recorded
+    assert shown()[first.model] == (f"{100 * first.metrics['macro_f1']:.1f} %", "")
+    named("toy_grades", "missed")
+    write_result(RESULTS, replace(second, metric="missed", metrics=second.metrics | {"missed": 0.25}))
+    assert shown()[second.model] == ("0.250", "")
+    label, why = shown()[first.model]
+    assert label == f"{first.metrics['qwk']:.3f} (qwk)"
+    assert "did not record missed" in why
+
+
+def test_a_cell_is_looked_into_by_the_metric_of_its_dataset(grid: Path, missed: Metric) -> None:
+    named("toy_grades", "missed")
+    kept = load_predictions(predictions_path(RESULTS, Cell("starnet", "toy_grades", 0)))
+    rows = json.loads(call("inspect", "starnet", "toy_grades", "--json"))["metrics"]
+    assert (rows[0]["metric"], rows[0]["value"]) == ("Missed", pytest.approx(missed.value(kept)))
+    assert [row["metric"] for row in rows].count("Quadratic weighted kappa") == 1
+
+
 def test_a_metric_that_is_not_for_a_dataset_is_refused_by_name(grid: Path) -> None:
     output = " ".join(call("score", "--metric", "top1", code=2).split())
     assert "2 cells have no value to be scored" in output
