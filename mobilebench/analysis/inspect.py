@@ -204,7 +204,7 @@ def _inspected(record: Record, split: str, kept: KeptPredictions) -> Inspected:
     if predictions is None:
         raise PredictionsError(
             f"run {record.run_id} ({record.cell.name}) has no predictions on {split}: "
-            f"{'; '.join(kept.problems) or _why_none(record, split)}"
+            f"{kept.why(record, split) or _why_none(record, split)}"
         )
     packed = _packed(record)
     names = packed.meta.classes if packed is not None else tuple(str(number) for number in range(predictions.classes))

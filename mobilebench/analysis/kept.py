@@ -6,6 +6,7 @@ They are this project's files, or the tracking store's, fetched once.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,40 +39,58 @@ class KeptPredictions:
         """results: this project's results folder, None to look in the store alone; tracker: None to fetch nothing."""
         self._tracker, self._results, self._cache = tracker, results, cache
         self._read = lru_cache(maxsize=16)(load_predictions)  # one dataset's are used several times in a row
-        self.problems: list[str] = []
-        """What went wrong with those that could not be had, in words."""
+        self._lost: dict[tuple[Cell, str], str] = {}
         self._edited: dict[str, list[Cell]] = {}
 
     def of(self, record: Record, split: str = "test") -> Predictions | None:
-        """Return a run's predictions of a split; None where it kept none, or they cannot be had (see `problems`)."""
+        """Return a run's predictions of a split; None where it kept none, or they cannot be had (see `why`)."""
         digest = record.predictions.get(split)
         if digest is None:
             return None
         fetched = self._cache / f"{digest}.npz"
         here = [predictions_path(self._results, record.cell, split)] if self._results is not None else []
+        reasons = []
         for path in (*here, fetched):
             if path.exists():
                 try:
                     return self._read(path, digest)
                 except PredictionsError as error:
-                    self.problems.append(str(error))
-        return self._fetch(record, split, digest, fetched)
+                    reasons.append(str(error))
+        if self._tracker is not None:
+            try:
+                return self._fetch(self._tracker, record, split, fetched)
+            except (TrackingError, PredictionsError, OSError) as error:
+                reasons.append(str(error))
+        self._lost[record.cell, split] = "; ".join(reasons)
+        return None
 
-    def _fetch(self, record: Record, split: str, digest: str, place: Path) -> Predictions | None:
-        if self._tracker is None:
-            return None
-        try:
-            with TemporaryDirectory() as folder:
-                found = self._tracker.artifact(record.run_id, f"{PREDICTIONS}/{split}.npz", Path(folder))
-                if found is None:
-                    self.problems.append(f"run {record.run_id} ({record.cell.name}) lacks its predictions in the store")
-                    return None
-                predictions = load_predictions(found, digest)
+    def _fetch(self, tracker: Tracker, record: Record, split: str, place: Path) -> Predictions:
+        with TemporaryDirectory() as folder:
+            found = tracker.artifact(record.run_id, f"{PREDICTIONS}/{split}.npz", Path(folder))
+            if found is None:
+                raise PredictionsError(f"run {record.run_id} lacks its predictions in {tracker.store}")
+            predictions = load_predictions(found, record.predictions[split])
+            with suppress(OSError):  # only speed is lost
                 write_bytes(place, found.read_bytes())
-        except (TrackingError, PredictionsError, OSError) as error:
-            self.problems.append(str(error))
-            return None
         return predictions
+
+    def why(self, record: Record, split: str = "test") -> str:
+        """Return why predictions that were asked for could not be had, in words; "" where they are just not here."""
+        return self._lost.get((record.cell, split), "")
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Plain sentences on the predictions that could not be had, the runs of a dataset together, with what to do."""
+        lost: dict[str, dict[Cell, str]] = {}
+        for (cell, _), reason in self._lost.items():
+            if reason:
+                lost.setdefault(cell.dataset, {})[cell] = reason
+        return tuple(
+            f"the predictions of {len(reasons)} runs on {dataset} ({name_cells(reasons)}) cannot be had: "
+            f"{next(iter(reasons.values()))}. `mobilebench train {dataset}` brings back those that a journal in this "
+            "folder or the tracking store has, and with --redo makes them again"
+            for dataset, reasons in lost.items()
+        )
 
     def by_cell(self, records: Iterable[Record]) -> Callable[[tuple[str, str, int]], Predictions | None]:
         """Return a function of (model, dataset, seed): the predictions of these records' cells."""
@@ -92,7 +111,8 @@ class KeptPredictions:
         if predictions is None and recorded is not None:
             return recorded
         if predictions is None:
-            why = self.problems[-1] if record.predictions and self.problems else "it kept no predictions"
+            is_lost = "its predictions are not here" if record.predictions else "it kept no predictions"
+            why = self.why(record) or is_lost
             others = ", ".join(record.metrics) or "nothing"
             raise UserError(f"run {record.run_id} has no {metric.id}: it recorded {others}, and {why}")
         value = metric.value(predictions)

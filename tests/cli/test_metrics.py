@@ -203,7 +203,34 @@ def test_two_runs_are_compared_image_by_image(grid: Path) -> None:
         (row,) = csv.DictReader(file)
     assert (row["metric"], row["interval_over"]) == ("qwk", "test")
     assert float(row["low"]) < float(row["difference"]) < float(row["high"])
+    assert not list(FETCHED.glob("*.npz"))  # those of this folder are read
+    with_ours = (RESULTS / "compare" / "differences.csv").read_text()
+    shutil.rmtree(RESULTS / "predictions")
+    call("compare", runs["shufflenet"], runs["starnet"])
+    assert (RESULTS / "compare" / "differences.csv").read_text() == with_ours
     assert len(list(FETCHED.glob("*.npz"))) == 2  # fetched from the store, once
+
+
+def test_runs_read_by_several_metrics_are_compared_by_the_datasets_or_by_the_one_asked_for(grid: Path) -> None:
+    """As an experiment has them after a change of `metric:`, which trains nothing again."""
+    first, second = (r for r in read_results(RESULTS) if r.dataset == "toy_grades")
+    MlflowClient(uri()).set_tag(second.run_id, "metric", "macro_f1")
+
+    def compared(*options: str) -> dict[str, str]:
+        call("compare", first.run_id, second.run_id, *options)
+        with (RESULTS / "compare" / "differences.csv").open() as file:
+            (row,) = csv.DictReader(file)
+        return row
+
+    assert compared()["metric"] == "qwk"  # the packed data's
+    call("compare", "kinds", "kinds")
+    by_f1 = compared("--metric", "macro_f1")
+    assert float(by_f1["b"]) == pytest.approx(second.metrics["macro_f1"])
+    shutil.rmtree(PACKED / "toy_grades")
+    assert "by macro_f1 and by qwk; say which is meant with --metric" in call("compare", "kinds", "kinds", code=2)
+    assert "--metric names one for both" in call("compare", first.run_id, second.run_id, code=2)
+    assert compared("--metric", "macro_f1") == by_f1
+    assert "run `mobilebench score --metric qwk`" in call("compare", "starnet", "shufflenet", "--metric", "qwk", code=2)
 
 
 def test_the_report_names_the_classes(grid: Path) -> None:
