@@ -99,7 +99,14 @@ def score_experiment(
     taken = {record.run_id for record in checked.records}
     made_with = origins(run.tags for run in runs if run.record.run_id in taken)
     return ScoredExperiment(
-        experiment, grid.protocol, checked, matrix, noted(table), made_with, tuple(unbuilt), kept.notes
+        experiment,
+        grid.protocol,
+        checked,
+        matrix,
+        noted(table),
+        made_with,
+        tuple(unbuilt),
+        (*kept.notes, *kept.problems),
     )
 
 

@@ -80,13 +80,16 @@ class KeptPredictions:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Plain sentences on the predictions that could not be had, the runs of a dataset together, with what to do."""
+        """Plain sentences on the predictions that could not be had, the runs of a dataset together, with what to do.
+
+        What needs those of all runs of a dataset asks for no more after the first that cannot be had.
+        """
         lost: dict[str, dict[Cell, str]] = {}
         for (cell, _), reason in self._lost.items():
             if reason:
                 lost.setdefault(cell.dataset, {})[cell] = reason
         return tuple(
-            f"the predictions of {len(reasons)} runs on {dataset} ({name_cells(reasons)}) cannot be had: "
+            f"predictions of runs on {dataset} cannot be had ({name_cells(reasons)}, and maybe others): "
             f"{next(iter(reasons.values()))}. `mobilebench train {dataset}` brings back those that a journal in this "
             "folder or the tracking store has, and with --redo makes them again"
             for dataset, reasons in lost.items()

@@ -159,6 +159,22 @@ def test_a_cell_is_looked_into_by_the_metric_of_its_dataset(grid: Path, missed: 
     assert [row["metric"] for row in rows].count("Quadratic weighted kappa") == 1
 
 
+def test_score_says_which_predictions_cannot_be_had_and_what_brings_them_back(grid: Path) -> None:
+    call("score")
+    noise = (RESULTS / "noise.csv").read_text()
+    shutil.rmtree(RESULTS / "predictions" / "toy_grades")
+    for file in grid.glob("mlartifacts/**/predictions/test.npz"):
+        if "toy_grades" in (file.parents[1] / "model.json").read_text():
+            file.unlink()
+    said = " ".join(call("score").split())
+    assert "predictions of runs on toy_grades cannot be had (shufflenet.toy_grades.0, and maybe others): run " in said
+    assert "`mobilebench train toy_grades` brings back" in said
+    assert (RESULTS / "noise.csv").read_text() != noise
+    call("train", "toy_grades")
+    assert "cannot be had" not in call("score")
+    assert (RESULTS / "noise.csv").read_text() == noise
+
+
 def test_a_metric_that_is_not_for_a_dataset_is_refused_by_name(grid: Path) -> None:
     output = " ".join(call("score", "--metric", "top1", code=2).split())
     assert "2 cells have no value to be scored" in output
