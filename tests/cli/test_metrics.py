@@ -198,6 +198,39 @@ def test_a_cell_is_looked_into(grid: Path) -> None:
     assert {path.name for path in (grid / "elsewhere").iterdir()} == {"metrics.csv", "classes.csv", "mistakes.png"}
 
 
+def test_no_inspection_is_written_over_another(grid: Path) -> None:
+    (run_id,) = [r.run_id for r in read_results(RESULTS) if (r.model, r.dataset) == ("starnet", "toy_grades")]
+    call("inspect", "starnet", "toy_grades")
+    tested = (RESULTS / "inspect" / "starnet.toy_grades.0" / "metrics.csv").read_text()
+    call("inspect", "starnet", "toy_grades", "--split", "val")
+    call("inspect", run_id, "--split", "val")
+    call("inspect", run_id)
+    assert {path.name for path in (RESULTS / "inspect").iterdir()} == {
+        f"starnet.toy_grades.0{rest}" for rest in ("", ".val", f".{run_id}", f".{run_id}.val")
+    }
+    assert (RESULTS / "inspect" / "starnet.toy_grades.0" / "metrics.csv").read_text() == tested
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["starnet.toy_grades.0"], ["starnet/toy_grades"], ["starnet/toy_grades/0"], ["starnet.toy_grades", "--seed", "0"]],
+)
+def test_a_cell_is_named_in_one_word(grid: Path, words: list[str]) -> None:
+    assert json.loads(call("inspect", *words, "--json"))["dataset"] == "toy_grades"
+
+
+def test_what_is_no_cell_is_said_with_what_is(grid: Path) -> None:
+    assert "`mobilebench inspect starnet DATASET`, of toy_scenes, toy_grades" in call("inspect", "starnet", code=2)
+    assert "did you mean starnet.toy_grades.0" in call("inspect", "starnet.toy_grade.0", code=2)
+
+
+def test_a_run_is_looked_into_by_the_predictions_of_this_folder(grid: Path) -> None:
+    (run_id,) = [r.run_id for r in read_results(RESULTS) if (r.model, r.dataset) == ("starnet", "toy_grades")]
+    for file in grid.glob("mlartifacts/**/predictions/*.npz"):
+        file.unlink()
+    assert "Quadratic weighted kappa" in call("inspect", run_id)
+
+
 def test_what_there_is_nothing_to_look_at_is_said_with_the_reason(grid: Path) -> None:
     (record,) = [r for r in read_results(RESULTS) if (r.model, r.dataset) == ("starnet", "toy_grades")]
     predictions_path(RESULTS, record.cell).unlink()
