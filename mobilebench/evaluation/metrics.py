@@ -437,6 +437,30 @@ def metric_of(name: str, target: Target) -> Metric:
     return get_metric(name) if name else default_metric(target)
 
 
+def raise_if_undefined(metric: Metric, target: Target, targets: NDArray[np.generic], classes: int) -> None:
+    """Raise MetricError where images of these labels ([N], or [N, C] of several) have no sound value of a metric.
+
+    A packaged metric must have one of perfect predictions: a kappa of images of one grade is 0 for all others. One from
+    outside may be undefined for perfect predictions alone, so it is asked of those that are all wrong, too. Raises
+    ImportError where scikit-learn is needed and not installed.
+    """
+    from mobilebench.evaluation.predictions import Predictions
+
+    ids = np.arange(len(targets)).astype(np.str_)
+    if target in ONE_CLASS:
+        right = np.eye(classes, dtype=np.float32)[targets.astype(np.int64)]
+        answers = [right, np.roll(right, 1, axis=1)]
+    else:
+        right = 2 * targets.astype(np.float32) - 1
+        answers = [right, -right]
+    try:
+        metric.value(Predictions.of_logits(target, targets, answers[0], ids))
+    except MetricError:
+        if is_packaged(metric):
+            raise
+        metric.value(Predictions.of_logits(target, targets, answers[1], ids))
+
+
 def readings(predictions: Predictions, wanted: Iterable[Metric] | None = None) -> dict[str, float]:
     """Return {id: value} of these metrics, or of every packaged one for the target; undefined ones are left out.
 
