@@ -175,6 +175,18 @@ def test_score_says_which_predictions_cannot_be_had_and_what_brings_them_back(gr
     assert (RESULTS / "noise.csv").read_text() == noise
 
 
+def test_sync_gives_a_store_the_predictions_that_it_lost(grid: Path) -> None:
+    call("sync")  # this folder is a copy
+    kept = sorted(grid.glob("mlartifacts/**/predictions/*.npz"))
+    before = {path: path.read_bytes() for path in kept}
+    assert len(before) == 8  # val and test of four cells
+    for path in kept[:3]:
+        path.unlink()
+    assert call("sync").startswith("2 runs delivered")
+    assert {path: path.read_bytes() for path in kept} == before
+    assert call("sync").startswith("0 runs delivered")
+
+
 def test_a_metric_that_is_not_for_a_dataset_is_refused_by_name(grid: Path) -> None:
     output = " ".join(call("score", "--metric", "top1", code=2).split())
     assert "2 cells have no value to be scored" in output
