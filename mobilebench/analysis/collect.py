@@ -53,6 +53,8 @@ class ScoredExperiment:
     """What the scored runs were made with, most frequent first."""
     unbuilt: tuple[str, ...] = ()
     """Models that cannot be built here: whether their runs are of the present code is not known."""
+    notes: tuple[str, ...] = ()
+    """Plain sentences on values and predictions that a reader must see."""
 
 
 def score_experiment(
@@ -97,7 +99,16 @@ def score_experiment(
     table = compute_scores(matrix, lam=lam, anchors=paper_anchors() if anchors == "paper" else None)
     taken = {record.run_id for record in checked.records}
     made_with = origins(run.tags for run in runs if run.record.run_id in taken)
-    return ScoredExperiment(experiment, grid.protocol, checked, matrix, noted(table), made_with, tuple(unbuilt))
+    return ScoredExperiment(
+        experiment,
+        grid.protocol,
+        checked,
+        matrix,
+        noted(table),
+        made_with,
+        tuple(unbuilt),
+        (*kept.notes, *kept.problems),
+    )
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,8 @@ def _score_experiment(
         console.print(f"[yellow]{note}[/yellow]", soft_wrap=True)
     if differences := mixture(scored.made_with):
         console.print(f"[yellow]{differences}[/yellow]", soft_wrap=True)
+    for line in scored.notes:
+        console.print(f"[yellow]note[/yellow] {line}", soft_wrap=True)
     paths = write_scores(scored, RESULTS)
     costs = costs_of(RESULTS, scored.checked.records) or ()
     answer(problems=[asdict(problem) for problem in scored.checked.problems], written=paths)
