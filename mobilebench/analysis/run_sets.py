@@ -42,6 +42,7 @@ CODE = (
     "code_version",
     "network",
     "network_package",
+    "selection_metric",
     "python",
     "torch",
     "torchvision",

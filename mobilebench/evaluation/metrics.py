@@ -417,6 +417,17 @@ def get_metric(name: str) -> Metric:
     return found
 
 
+def origin_of(name: str) -> tuple[str, str] | None:
+    """Return where a metric from outside is from, as (`module:attribute`, `name==version` of its package, "" unknown).
+
+    None for a packaged one. Raises MetricError as `get_metric` does for an unknown one.
+    """
+    if is_packaged(get_metric(name)):
+        return None
+    point = _installed()[name]
+    return point.value, f"{point.dist.name}=={point.dist.version}" if point.dist else ""
+
+
 def is_packaged(metric: Metric) -> bool:
     """Return whether a metric is one of mobilebench's own, whose code a version of mobilebench fixes."""
     return METRICS.get(metric.id) is metric

@@ -23,7 +23,7 @@ from mobilebench.execution.model_file import MODEL, WEIGHTS, describe
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
-from mobilebench.models.fingerprint import fingerprint
+from mobilebench.models.fingerprint import fingerprint, metric_fingerprint
 from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.records import PREDICTIONS, PREDICTIONS_TAG, result_path, write_result
@@ -224,8 +224,10 @@ class CellRun(TrainingRun):
     def _check_unchanged(self, model: torch.nn.Module) -> None:
         """Raise UserError where code or data are no longer those the cell's identity was made of."""
         network, data = fingerprint(self.cell.model, model), self.context.packed.meta.data_digest
+        chooser = metric_fingerprint(self.recipe.best_val.metric) if self.recipe.best_val else ""
         same = {
             f"the code of {self.cell.model}": network == self.identity.network,
+            "the code of the metric that chooses the epoch": chooser == self.identity.selection_metric,
             f"the packed data of {self.cell.dataset}": data == self.identity.data,
         }
         changed = [what for what, is_same in same.items() if not is_same]

@@ -108,6 +108,17 @@ def test_a_network_from_outside_is_seen(suite: Suite, monkeypatch: pytest.Monkey
     assert changes(outside, before) == {"train/blobs.json"}
 
 
+def test_an_edited_metric_from_outside_is_seen_where_it_decides(
+    suite: Suite, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = grids.write(project, val=0.25, selection="{best_val: {metric: nll}}")
+    read = replace(suite, score=replace(suite.score, metric="nll"))
+    before = written(chosen), written(read)
+    monkeypatch.setattr("mobilebench.execution.stage_inputs.metric_fingerprint", lambda name: f"code of {name}")
+    assert changes(chosen, before[0]) == {"train/blobs.json"}
+    assert changes(read, before[1]) == {"score.json"}
+
+
 def test_dvc_tracks_no_key_that_params_may_leave_out() -> None:
     """DVC fails at a stage, perhaps after hours, when a key it tracks is not there."""
     pipeline = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())
