@@ -140,11 +140,11 @@ def test_a_project_of_its_own_has_the_stages_of_this_one() -> None:
 def test_dvc_reads_this_repository_and_finds_its_stages_alone() -> None:
     """DVC reads every dvc.yaml below the folder, and fails at the first that it does not understand."""
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "stage", "list", "--all"], cwd=REPOSITORY, capture_output=True, text=True, check=False,
-        timeout=120,
+        [sys.executable, "-m", "dvc", "stage", "list", "--all"], cwd=REPOSITORY, capture_output=True, text=True,
+        check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()][0] == "inputs"
+    assert done.stdout.startswith("inputs ")
     assert "dvc.yaml:" not in done.stdout  # of a folder below
 
 
