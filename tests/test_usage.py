@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,7 @@ def test_the_four_usages(project: Path, tmp_path_factory: pytest.TempPathFactory
         with ui() as address:
             page = shown(address, tmp_path_factory.mktemp("browser"))
             assert "paper-v1" in page
+            assert f"mobilebench {version('mobilebench')}" in page  # the column Source
             for model in ("shufflenet", "starnet"):
                 assert f"{model}.toy_shapes.0" in page
 
