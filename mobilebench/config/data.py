@@ -1,4 +1,4 @@
-"""What an entry of `data_sources` in params.yaml says: where a user's own images are, or which part of a set to take."""
+"""An entry of `data_sources` in params.yaml: where a user's own images are, or which part of another set to take."""
 
 from __future__ import annotations
 
@@ -139,7 +139,11 @@ class DerivedData:
     @property
     def amount(self) -> str:
         """What is taken, as it is written: `train_fraction 0.1`."""
-        return next(f"{key} {value}" for key in ("train_fraction", "per_class", "max_train") if (value := getattr(self, key)) is not None)
+        return next(
+            f"{key} {value}"
+            for key in ("train_fraction", "per_class", "max_train")
+            if (value := getattr(self, key)) is not None
+        )
 
 
 def _kind(entry: Any) -> str:

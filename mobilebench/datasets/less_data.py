@@ -33,11 +33,17 @@ class _Unit(NamedTuple):
 
 
 def draw(
-    labels: Sequence[ClassLabel], names: Sequence[str], groups: Sequence[str], settings: DerivedData
+    labels: Sequence[ClassLabel],
+    names: Sequence[str],
+    groups: Sequence[str],
+    settings: DerivedData,
+    classes: Sequence[str],
 ) -> list[int]:
     """Return the positions, ascending, of the train images that a derived dataset has.
 
-    labels, names, groups: of each train image of the parent; a group of "" is none. `train_fraction` and `max_train`
+    labels, names, groups: of each train image of the parent; a group of "" is none. classes: the classes' names.
+
+    `train_fraction` and `max_train`
     begin with an image of every class and then give each class its share, in the sequence of the Webster (Sainte-Laguë)
     method: unlike largest remainders, it never gives a class fewer images when more are drawn. A group counts for its
     most frequent class; where images have several classes, it counts for the rarest of them, as an image does. Groups
@@ -51,6 +57,7 @@ def draw(
     units = _units(labels, names, groups, settings.seed)
     sizes = _counted(labels)
     if settings.per_class is not None:
+        _check_per_class(sizes, settings.per_class, classes)
         wanted = {number: min(settings.per_class, images) for number, images in sizes.items()}
         return _images(units, _at_least(units, wanted, sizes))
     first = _at_least(units, {number: 1 for number in sizes if number != NONE}, sizes)
@@ -61,8 +68,8 @@ def draw(
     least = len(_images(units, first))
     if least > settings.max_train:
         raise DataError(
-            f"max_train is {settings.max_train}, and one image or whole group of every class are {least} images already:"
-            " allowed is that or more"
+            f"max_train is {settings.max_train}, but one image or whole group of every class are {least} images; give"
+            " that or more"
         )
     return _images(units, _at_most(units, first, rest, settings.max_train))
 
@@ -82,7 +89,9 @@ def _units(labels: Sequence[ClassLabel], names: Sequence[str], groups: Sequence[
         kind, name, number = unit
         return hashlib.sha256(f"{seed}\t{kind}\t{name}".encode()).digest(), number
 
-    return [_Unit(tuple(members[unit]), _counted(labels[i] for i in members[unit])) for unit in sorted(members, key=place)]
+    return [
+        _Unit(tuple(members[unit]), _counted(labels[i] for i in members[unit])) for unit in sorted(members, key=place)
+    ]
 
 
 def _counted(labels: Iterable[ClassLabel]) -> Counter[int]:
@@ -155,3 +164,12 @@ def _at_most(units: Sequence[_Unit], first: Sequence[int], rest: Sequence[int], 
             break
         taken.append(unit)
     return taken
+
+
+def _check_per_class(sizes: Mapping[int, int], wanted: int, classes: Sequence[str]) -> None:
+    short = [f"{name} {sizes.get(number, 0)}" for number, name in enumerate(classes) if sizes.get(number, 0) < wanted]
+    if short:
+        raise DataError(
+            f"per_class is {wanted}, and {len(short)} of {len(classes)} classes have fewer train images:"
+            f" {', '.join(short[:5])}{', ...' if len(short) > 5 else ''}. Give a smaller number, or train_fraction"
+        )
