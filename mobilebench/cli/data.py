@@ -185,6 +185,7 @@ def prepare(
     from mobilebench.config.recipe import DataPolicy
     from mobilebench.config.suite import PARAMS
     from mobilebench.datasets.acquire.source_lock import read_lock
+    from mobilebench.datasets.packing.packed import read_meta
     from mobilebench.datasets.packing.prepare import prepare as pack
     from mobilebench.execution.suites import open_suite
     from mobilebench.system.layout import PACKED, RAW, SOURCES_LOCK
@@ -203,6 +204,8 @@ def prepare(
         lock=SOURCES_LOCK,
     )
     console.print(f"{folder} is ready")
+    if drawn := read_meta(folder).provenance.get("drawn"):
+        console.print(f"It has {drawn}", soft_wrap=True, markup=False)
     if read_lock(SOURCES_LOCK) != before:
         console.print(f"{SOURCES_LOCK} now holds the sha256 of its files: commit it")
 

@@ -40,7 +40,7 @@ def spec_of(dataset_id: str, settings: DerivedData, parent: DatasetSpec) -> Data
     return replace(
         parent,
         id=dataset_id,
-        title=f"{parent.title}, train cut to {settings.amount} (seed {settings.seed})",
+        title=f"{parent.title}; fewer train images ({settings.amount}, seed {settings.seed})",
         counts={},
         raw=parent.raw_name,
         split_digest="",
