@@ -43,10 +43,8 @@ def check_names(suite: Suite, *, networks: bool = True) -> None:
 
 def _check_derived(suite: Suite) -> None:
     """Raise UserError where a derived dataset has no parent, or another `data` in the protocol than its parent has."""
-    for dataset in suite.data_sources:
-        parent = parent_of(dataset, suite.data_sources)
-        if parent is None:
-            continue
+    parents = {name: parent for name in suite.data_sources if (parent := parent_of(name, suite.data_sources))}
+    for dataset, parent in parents.items():
         own, its = (asdict(suite.protocol.recipe_for("", name).data) for name in (dataset, parent))
         different = [f"{key} is {own[key]}, of {parent} {its[key]}" for key in own if own[key] != its[key]]
         if different:

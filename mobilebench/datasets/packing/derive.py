@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.datasets.labels import class_numbers, row_labels
-from mobilebench.datasets.less_data import draw
+from mobilebench.datasets.less_data import draw, share
 from mobilebench.datasets.packing.pack import colours, moments
 from mobilebench.datasets.packing.packed import (
     INDEX,
@@ -92,6 +92,7 @@ def _said(parent: Packed, settings: DerivedData, train: Int64s, some: Int64s) ->
         said += ", groups whole"
     if settings.per_class is not None:
         return said
+    wanted = settings.max_train or share(settings.train_fraction or 0, len(train))
     whole, part = (
         Counter(number for label in row_labels(parent.labels[rows]) for number in class_numbers(label))
         for rows in (train, some)
@@ -99,7 +100,7 @@ def _said(parent: Packed, settings: DerivedData, train: Int64s, some: Int64s) ->
     kept = [
         parent.meta.classes[number]
         for number in sorted(part)
-        if part[number] == 1 and whole[number] * len(some) < len(train)
+        if part[number] == 1 and whole[number] * wanted < len(train)
     ]
     if kept:
         said += f"; of {len(kept)} classes one image, more than their share: {', '.join(kept[:5])}"
