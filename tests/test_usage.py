@@ -85,7 +85,6 @@ def keep(message: str) -> None:
     subprocess.run(["git", "commit", "-qm", message], env=ENVIRONMENT, check=True)
 
 
-@pytest.mark.slow
 def test_the_four_usages(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     sh("git init -q")
     sh("mobilebench init paper_v1 --model shufflenet --model starnet")
@@ -98,6 +97,7 @@ def test_the_four_usages(project: Path, tmp_path_factory: pytest.TempPathFactory
 
     scored = sh("mobilebench score --experiment paper-v1")
     assert "paper-v1, protocol" in scored
+    assert "score" not in sh("dvc status")  # the same again changed no file
     accuracy = pd.read_csv("results/accuracy.csv")
     assert len(accuracy) == 4
     assert set(accuracy["dataset"]) == {"toy_shapes", "toy_textures"}

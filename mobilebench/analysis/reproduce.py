@@ -252,8 +252,12 @@ def _network(run: Details, tracker: Tracker) -> list[Check]:
         meta, suite = read_meta(PACKED / record.dataset), suite_of(tracker, record.run_id)
     except UserError:  # no such data, no kept suite, or no such model here
         return []
-    here = wanted(suite, record.cell, meta).network
-    return [_equal(f"network {record.model}", record.network or "unknown", here)]
+    here = wanted(suite, record.cell, meta)
+    checks = [_equal(f"network {record.model}", record.network or "unknown", here.network)]
+    if here.selection_metric:
+        then = record.selection_metric or "unknown"
+        checks.append(_equal("metric that chooses the epoch", then, here.selection_metric))
+    return checks
 
 
 def _equal(name: str, then: str, here: str) -> Check:

@@ -19,11 +19,12 @@ from mobilebench.datasets.packing.prepare import find, packing_identity
 from mobilebench.datasets.spec import same_source
 from mobilebench.errors import UserError
 from mobilebench.execution.stage_code import STAGE_CODE, code_of
-from mobilebench.models.fingerprint import code_digest
+from mobilebench.models.fingerprint import code_digest, metric_fingerprint
 from mobilebench.system.files import write_text
 from mobilebench.system.layout import PACKED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from mobilebench.config.suite import Suite
@@ -44,6 +45,7 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
             "experiment": suite.experiment,
             "recipes": {cell.name: recipes[cell.name] for cell in suite.cells(dataset)},
             "code": code,
+            **_choosers(suite, dataset),
             "program": program["train"],
         }
     files["score"] = {
@@ -52,6 +54,8 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
         "score": asdict(suite.score),
         "program": program["score"],
     }
+    if code := _code_of((suite.score.metric, *(find(name, suite.data_sources).metric for name in suite.datasets))):
+        files["score"]["metrics"] = code
     files["report"] = {
         "suite": suite.suite,
         "experiment": suite.experiment,
@@ -64,6 +68,18 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
         write_text(folder / f"{name}.json", json.dumps(value, indent=1, sort_keys=True) + "\n")
         for name, value in files.items()
     ]
+
+
+def _choosers(suite: Suite, dataset: str) -> dict[str, Any]:
+    """Return the code of metrics from outside that choose an epoch of the dataset's cells; nothing where none does."""
+    rules = [suite.protocol.recipe_for(model, dataset).best_val for model in suite.models]
+    code = _code_of(rule.metric for rule in rules if rule is not None)
+    return {"selection_metrics": code} if code else {}
+
+
+def _code_of(names: Iterable[str | None]) -> dict[str, str]:
+    """Return {id: fingerprint} of those metrics that are from outside."""
+    return {name: code for name in sorted({name for name in names if name}) if (code := metric_fingerprint(name))}
 
 
 def _digest(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mobilebench.config.parsing import digest
 from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell
-from mobilebench.models.fingerprint import UNBUILT, known_fingerprint
+from mobilebench.models.fingerprint import UNBUILT, known_fingerprint, metric_fingerprint
 from mobilebench.system.layout import NETWORKS
 from mobilebench.training import VERSION
 
@@ -38,12 +38,18 @@ class Identity:
     """`models.fingerprint` of its network as built; "" in a run of a version that took none."""
     numerics: int = VERSION
     """Version of the numbers of the training code."""
+    selection_metric: str = ""
+    """`models.fingerprint.metric_fingerprint` of the metric that chooses the epoch; "" where it is a packaged one, or
+    none is chosen."""
 
     @property
     def digest(self) -> str:
         """Twelve hex digits: the identity, as runs are tagged and folders named with it."""
         cell = self.cell
-        return digest([cell.model, cell.dataset, cell.seed, self.recipe, self.data, self.network, self.numerics])
+        parts = [cell.model, cell.dataset, cell.seed, self.recipe, self.data, self.network, self.numerics]
+        if self.selection_metric:  # all other identities stay as they were before it was a part
+            parts.append(self.selection_metric)
+        return digest(parts)
 
     @property
     def name(self) -> str:
@@ -56,7 +62,10 @@ class Identity:
             return ["its network cannot be built here; `mobilebench models check` says why"]
         if not other.recipe or not other.network:
             return ["made by an earlier version of mobilebench"]
-        parts = {"recipe": "recipe", "data": "data", "network": "network's code", "numerics": "numerics version"}
+        parts = {
+            "recipe": "recipe", "data": "data", "network": "network's code", "numerics": "numerics version",
+            "selection_metric": "code of the metric that chooses the epoch",
+        }  # fmt: skip
         return [words for part, words in parts.items() if getattr(self, part) != getattr(other, part)]
 
 
@@ -68,15 +77,17 @@ def wanted(suite: Suite, cell: Cell, meta: Meta, root: Path = Path()) -> Identit
     """
     recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
     network = known_fingerprint(cell.model, len(meta.classes), recipe.model_options, root / NETWORKS)
-    return Identity(cell, recipe_hash(recipe), meta.data_digest, network)
+    chooser = metric_fingerprint(recipe.best_val.metric) if recipe.best_val else ""
+    return Identity(cell, recipe_hash(recipe), meta.data_digest, network, selection_metric=chooser)
 
 
 def from_tags(tags: Mapping[str, str]) -> Identity:
     """Return the identity that a run's tags tell of. Raises KeyError or ValueError where they don't."""
     cell = Cell(tags["model"], tags["dataset"], int(tags["seed"]))
     return Identity(
-        cell, tags.get("recipe_hash", ""), tags["data_digest"], tags.get("network", ""), int(tags["code_version"])
-    )
+        cell, tags.get("recipe_hash", ""), tags["data_digest"], tags.get("network", ""), int(tags["code_version"]),
+        tags.get("selection_metric", ""),
+    )  # fmt: skip
 
 
 def digest_of_tags(tags: Mapping[str, str]) -> str:
