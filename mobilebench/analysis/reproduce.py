@@ -18,6 +18,7 @@ from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.execution.stage_code import STAGE_CODE
 from mobilebench.execution.suites import check_names
+from mobilebench.models.names import TIMM, TORCHVISION, split
 from mobilebench.runs.identity import wanted
 from mobilebench.system.files import read_text
 from mobilebench.system.git import git
@@ -173,7 +174,7 @@ def _own_images(run: Details, tracker: Tracker) -> tuple[str, list[str]]:
 def _own_network(run: Details) -> list[str]:
     """Return the step that a network of another package needs. A registry may have a stranger's of the same name."""
     model = run.record.model
-    if model in models.MODELS or model.startswith(models.TIMM):
+    if split(model).network in models.MODELS or model.startswith((TIMM, TORCHVISION)):
         return []
     package = run.tags.get("network_package") or _offering(model)
     what = f"the package {package}" if package else "the package"
@@ -246,8 +247,9 @@ def _network(run: Details, tracker: Tracker) -> list[Check]:
         meta, suite = read_meta(PACKED / record.dataset), suite_of(tracker, record.run_id)
     except UserError:  # no such data, no kept suite, or no such model here
         return []
-    here = wanted(suite, record.cell, meta).network
-    return [_equal(f"network {record.model}", record.network or "unknown", here)]
+    here = wanted(suite, record.cell, meta)
+    weights = [_equal("pretrained weights", record.weights, here.weights)] if record.weights or here.weights else []
+    return [_equal(f"network {record.model}", record.network or "unknown", here.network), *weights]
 
 
 def _equal(name: str, then: str, here: str) -> Check:

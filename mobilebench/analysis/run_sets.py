@@ -40,6 +40,7 @@ CODE = (
     "git_dirty",
     "code_version",
     "network",
+    "weights",
     "network_package",
     "python",
     "torch",

@@ -44,6 +44,8 @@ def start_event(context: RunContext, identity: Identity) -> Start:
         "target": packed.meta.target,
         "metric": metric_of(packed.meta.metric, packed.meta.target).id,
     }
+    if identity.weights:
+        tags["weights"] = identity.weights
     spec = models.get(cell.model)
     if spec.zoo == "entry_point":  # `reproduce` names it: nothing else tells where the network is from
         tags["network_package"] = spec.package

@@ -14,6 +14,7 @@ from mobilebench.config.parsing import digest
 from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell
 from mobilebench.models.fingerprint import UNBUILT, known_fingerprint
+from mobilebench.models.weights.files import UNFETCHED, weights_digest
 from mobilebench.system.layout import NETWORKS
 from mobilebench.training import VERSION
 
@@ -38,45 +39,66 @@ class Identity:
     """`models.fingerprint` of its network as built; "" in a run of a version that took none."""
     numerics: int = VERSION
     """Version of the numbers of the training code."""
+    weights: str = ""
+    """sha256 of the pretrained weights it starts from; "" where it starts from scratch."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its network can be built and its weights are here: otherwise no run can be held against it."""
+        return self.network != UNBUILT and self.weights != UNFETCHED
 
     @property
     def digest(self) -> str:
         """Twelve hex digits: the identity, as runs are tagged and folders named with it."""
         cell = self.cell
-        return digest([cell.model, cell.dataset, cell.seed, self.recipe, self.data, self.network, self.numerics])
+        parts = [cell.model, cell.dataset, cell.seed, self.recipe, self.data, self.network, self.numerics]
+        return digest([*parts, self.weights] if self.weights else parts)
 
     @property
     def name(self) -> str:
         """The cell's name with the digest: the name of the folder of its journal."""
         return f"{self.cell.name}-{self.digest}"
 
+    @property
+    def unknown(self) -> str:
+        """Why it is not known, in words, and what says more."""
+        if self.network == UNBUILT:
+            return f"its network cannot be built here; `mobilebench models check {self.cell.model}` says why"
+        return "its pretrained weights are not here; `mobilebench models fetch` gets them, or says what to do"
+
     def differences(self, other: Identity) -> list[str]:
         """Return in words what an identity of the same cell has different."""
-        if self.network == UNBUILT:
-            return ["its network cannot be built here; `mobilebench models check` says why"]
+        if not self.is_known:
+            return [self.unknown]
         if not other.recipe or not other.network:
             return ["made by an earlier version of mobilebench"]
-        parts = {"recipe": "recipe", "data": "data", "network": "network's code", "numerics": "numerics version"}
+        parts = {
+            "recipe": "recipe", "data": "data", "network": "network's code", "numerics": "numerics version",
+            "weights": "pretrained weights",
+        }  # fmt: skip
         return [words for part, words in parts.items() if getattr(self, part) != getattr(other, part)]
 
 
 def wanted(suite: Suite, cell: Cell, meta: Meta, root: Path = Path()) -> Identity:
     """Return the identity that a cell of the suite has now, with the packed data that `meta` is of.
 
+    Weights that are not here have no digest but a word for that: the cell fails with the reason when it is trained.
     Where the project folder `root` does not know the fingerprint of the network as its code is now, the network is
     built, which imports torch.
     """
     recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
     network = known_fingerprint(cell.model, len(meta.classes), recipe.model_options, root / NETWORKS)
-    return Identity(cell, recipe_hash(recipe), meta.data_digest, network)
+    weights = weights_digest(cell.model, root) if recipe.pretrained else ""
+    return Identity(cell, recipe_hash(recipe), meta.data_digest, network, weights=weights)
 
 
 def from_tags(tags: Mapping[str, str]) -> Identity:
     """Return the identity that a run's tags tell of. Raises KeyError or ValueError where they don't."""
     cell = Cell(tags["model"], tags["dataset"], int(tags["seed"]))
     return Identity(
-        cell, tags.get("recipe_hash", ""), tags["data_digest"], tags.get("network", ""), int(tags["code_version"])
-    )
+        cell, tags.get("recipe_hash", ""), tags["data_digest"], tags.get("network", ""), int(tags["code_version"]),
+        tags.get("weights", ""),
+    )  # fmt: skip
 
 
 def digest_of_tags(tags: Mapping[str, str]) -> str:
