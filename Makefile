@@ -9,7 +9,7 @@ DOCS := .venv-docs
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo check test fuzz coverage lint lock server ui docs
+.PHONY: setup demo check test fuzz coverage lint lock wheel server ui docs
 
 setup: $(READY)
 
@@ -57,6 +57,10 @@ lint: $(READY)
 	ruff check --fix .
 	ruff format .
 	mypy
+
+# The wheel and the source archive, in dist/.
+wheel: $(READY)
+	$(BIN)/python -m hatchling build
 
 ui: $(READY)
 	mobilebench ui

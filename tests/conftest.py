@@ -67,6 +67,8 @@ SLOW = (
     "test_api.py",
     "test_fuzz.py",
     "test_docs.py",
+    "test_light_install.py",
+    "test_usage.py",
     "tracking",
     "training",
 )

@@ -6,8 +6,10 @@ import json
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 import mobilebench
@@ -85,6 +87,24 @@ def called(commands: dict[tuple[str, ...], str], folder: Path) -> list[tuple[tup
     done = light(f"calls = {list(commands)}\n{CALLS}", folder)
     assert done.returncode == 0, done.stderr
     return [(words, *answer) for words, answer in zip(commands, json.loads(done.stdout), strict=True)]
+
+
+def test_the_wheel_has_the_files_of_the_package_and_no_other(tmp_path: Path) -> None:
+    root = Path(mobilebench.__file__).parents[1]
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "mobilebench"], cwd=root, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if listed.returncode:
+        pytest.skip("no git here that could say which files there are")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=root, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert packed == {name for name in listed.stdout.split("\n") if (root / name).is_file()}
 
 
 def test_what_needs_results_alone_works(tmp_path: Path) -> None:

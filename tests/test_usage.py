@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,6 @@ def keep(message: str) -> None:
     subprocess.run(["git", "commit", "-qm", message], env=ENVIRONMENT, check=True)
 
 
-@pytest.mark.slow
 def test_the_four_usages(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     sh("git init -q")
     sh("mobilebench init paper_v1 --model shufflenet --model starnet")
@@ -98,6 +98,7 @@ def test_the_four_usages(project: Path, tmp_path_factory: pytest.TempPathFactory
 
     scored = sh("mobilebench score --experiment paper-v1")
     assert "paper-v1, protocol" in scored
+    assert "score" not in sh("dvc status")  # the same again changed no file
     accuracy = pd.read_csv("results/accuracy.csv")
     assert len(accuracy) == 4
     assert set(accuracy["dataset"]) == {"toy_shapes", "toy_textures"}
@@ -106,6 +107,7 @@ def test_the_four_usages(project: Path, tmp_path_factory: pytest.TempPathFactory
         with ui() as address:
             page = shown(address, tmp_path_factory.mktemp("browser"))
             assert "paper-v1" in page
+            assert f"mobilebench {version('mobilebench')}" in page  # the column Source
             for model in ("shufflenet", "starnet"):
                 assert f"{model}.toy_shapes.0" in page
 

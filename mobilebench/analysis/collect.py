@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import numpy as np
 from mobilebench.analysis.identities import identities_here
 from mobilebench.analysis.kept import KeptPredictions, metrics_of, values_of
 from mobilebench.analysis.origins import Origin, origins
-from mobilebench.analysis.score_files import SCORE, ScoreOrigin, noted
+from mobilebench.analysis.score_files import SCORE, ScoreOrigin, noted, read_origin
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import suite_of_experiment
@@ -52,6 +53,8 @@ class ScoredExperiment:
     """What the scored runs were made with, most frequent first."""
     unbuilt: tuple[str, ...] = ()
     """Models that cannot be built here: whether their runs are of the present code is not known."""
+    notes: tuple[str, ...] = ()
+    """Plain sentences on values and predictions that a reader must see."""
 
 
 def score_experiment(
@@ -96,7 +99,16 @@ def score_experiment(
     table = compute_scores(matrix, lam=lam, anchors=paper_anchors() if anchors == "paper" else None)
     taken = {record.run_id for record in checked.records}
     made_with = origins(run.tags for run in runs if run.record.run_id in taken)
-    return ScoredExperiment(experiment, grid.protocol, checked, matrix, noted(table), made_with, tuple(unbuilt))
+    return ScoredExperiment(
+        experiment,
+        grid.protocol,
+        checked,
+        matrix,
+        noted(table),
+        made_with,
+        tuple(unbuilt),
+        (*kept.notes, *kept.problems),
+    )
 
 
 @dataclass(frozen=True)
@@ -194,5 +206,9 @@ def write_scores(scored: ScoredExperiment, results: Path) -> tuple[Path, ...]:
         run_ids=tuple(runs.values()),
         files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tables},
     )
+    with suppress(UserError):  # the same score again leaves the same file: DVC has nothing to do
+        before = read_origin(results)
+        if before is not None and replace(origin, date=before.date) == before:
+            origin = before
     write_text(results / SCORE, json.dumps(asdict(origin), indent=1) + "\n")
     return tables

@@ -301,7 +301,10 @@ def _check_splits(a: Matrix, b: Matrix, datasets: tuple[str, ...]) -> None:
     for name in datasets:
         one, other = (m.metrics[m.datasets.index(name)] for m in (a, b))
         if one != other:
-            raise UserError(f"{name} is measured by {one} in A and by {other} in B: two metrics cannot be compared")
+            raise UserError(
+                f"{name} is measured by {one} in A and by {other} in B: two metrics cannot be compared; --metric "
+                "names one for both"
+            )
         first, second = (int(m.n_test[m.datasets.index(name)]) for m in (a, b))
         if first and second and first != second:
             raise UserError(

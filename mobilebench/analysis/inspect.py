@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,17 @@ from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.config.suite import select_cells
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.errors import UserError
-from mobilebench.evaluation.metrics import BINS, confidence_bins
+from mobilebench.evaluation.metrics import BINS, confidence_bins, default_metric
 from mobilebench.evaluation.predictions import PredictionsError
 from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.runs.records import read_result, result_path
 from mobilebench.system.layout import PACKED, RESULTS
+from mobilebench.system.names import did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mobilebench.config.suite import Suite
+    from mobilebench.config.suite import Cell, Suite
     from mobilebench.datasets.packing.packed import Packed
     from mobilebench.evaluation.predictions import Predictions
     from mobilebench.runs.records import Record
@@ -83,6 +85,13 @@ class Inspected:
     predictions: Predictions
     classes: tuple[str, ...]
     packed: Packed | None
+
+    @property
+    def own_metrics(self) -> tuple[str, ...]:
+        """Ids of the metrics that its data is read by: as it is packed here, and as it was when the run ended."""
+        meta = None if self.packed is None else self.packed.meta
+        now = () if meta is None else (meta.metric or default_metric(meta.target).id,)
+        return tuple(dict.fromkeys((*now, self.record.metric)))
 
 
 def confusion(predictions: Predictions) -> Ints:
@@ -174,22 +183,65 @@ def reliability(predictions: Predictions) -> Reliability:
     )
 
 
-def open_cell(suite: Suite, model: str, dataset: str, seed: int | None, split: str) -> Inspected:
-    """Return a finished cell of this project, of the suite's first seed where none is asked for.
+def run_meant(what: str) -> str | None:
+    """Return the id of the MLflow run that a name stands for (32 hex digits, `run:` before them or not), else None."""
+    match = re.fullmatch(r"(?:run:)?([0-9a-f]{32})", what)
+    return match[1] if match else None
 
-    Raises UserError for a cell outside the suite or without a result, PredictionsError where its predictions are not
-    here.
+
+def cell_meant(suite: Suite, what: str, dataset: str | None, seed: int | None) -> Cell:
+    """Return the cell that a person names: a model and a dataset, or in one word, with dots or slashes between.
+
+    It is of the suite's first seed where none is said. Raises UserError naming what there is.
     """
-    cell = select_cells(suite, dataset, (model,), () if seed is None else (seed,))[0]
+    if dataset is not None:
+        return select_cells(suite, dataset, (what,), () if seed is None else (seed,))[0]
+    for cell in suite.cells():
+        with_seed = {cell.name, f"{cell.model}/{cell.dataset}/{cell.seed}"}
+        without = {cell.name.rpartition(".")[0], f"{cell.model}/{cell.dataset}"}
+        if what in (with_seed | without if seed in {None, cell.seed} else set()):
+            return cell
+    if what in suite.models:
+        raise UserError(
+            f"{what} is a model, and a cell is one on a dataset: write `mobilebench inspect {what} DATASET`, of "
+            f"{', '.join(suite.datasets)}"
+        )
+    names = [cell.name for cell in suite.cells()]
+    hint = did_you_mean(what, [*suite.models, *names])
+    raise UserError(
+        f"{what!r} is no MLflow run (32 hex digits) and no cell or model of params.yaml{f'; {hint}' if hint else '.'} "
+        f"Cells are written as {names[0]}, or as a model and a dataset"
+    )
+
+
+def folder_name(cell: Inspected, run_id: str | None) -> str:
+    """Return the name of the folder that an inspection is written to: no two things share one.
+
+    run_id: of the run that was asked for by its id, which may be another than the cell's in this project.
+    """
+    parts = (cell.record.cell.name, run_id or "", "" if cell.split == "test" else cell.split)
+    return ".".join(part for part in parts if part)
+
+
+def open_cell(cell: Cell, split: str) -> Inspected:
+    """Return a finished cell of this project.
+
+    Raises UserError for a cell without a result, PredictionsError where its predictions are not here.
+    """
     record = read_result(result_path(RESULTS, cell))
     if record is None:
-        raise UserError(f"{cell.name} has no result here; run `mobilebench train {dataset} --model {model}` first")
+        raise UserError(
+            f"{cell.name} has no result here; run `mobilebench train {cell.dataset} --model {cell.model}` first"
+        )
     return _inspected(record, split, KeptPredictions(None, RESULTS))
 
 
 def open_run(tracker: Tracker, run_id: str, split: str) -> Inspected:
-    """Return a run with the predictions that the tracking server has. Raises TrackingError or PredictionsError."""
-    return _inspected(tracker.run(run_id).record, split, KeptPredictions(tracker, None))
+    """Return a run with its predictions, which are this folder's where it has them, else the tracking store's.
+
+    Raises TrackingError or PredictionsError.
+    """
+    return _inspected(tracker.run(run_id).record, split, KeptPredictions(tracker, RESULTS))
 
 
 def _inspected(record: Record, split: str, kept: KeptPredictions) -> Inspected:
@@ -197,7 +249,7 @@ def _inspected(record: Record, split: str, kept: KeptPredictions) -> Inspected:
     if predictions is None:
         raise PredictionsError(
             f"run {record.run_id} ({record.cell.name}) has no predictions on {split}: "
-            f"{'; '.join(kept.problems) or _why_none(record, split)}"
+            f"{kept.why(record, split) or _why_none(record, split)}"
         )
     packed = _packed(record)
     names = packed.meta.classes if packed is not None else tuple(str(number) for number in range(predictions.classes))

@@ -144,7 +144,7 @@ def compare_models(suite: Suite, results: Path, a: str, b: str, dataset: str | N
         found[name] = exact or difference_of(matrix, name, a, b)
     return ModelPair(
         a, b, suite.experiment, found, frozenset(paired), tuple(_notes(found, paired)),
-        tuple(dict.fromkeys(kept.problems)),
+        kept.problems,
     )  # fmt: skip
 
 

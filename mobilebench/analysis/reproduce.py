@@ -248,8 +248,13 @@ def _network(run: Details, tracker: Tracker) -> list[Check]:
     except UserError:  # no such data, no kept suite, or no such model here
         return []
     here = wanted(suite, record.cell, meta)
-    weights = [_equal("pretrained weights", record.weights, here.weights)] if record.weights or here.weights else []
-    return [_equal(f"network {record.model}", record.network or "unknown", here.network), *weights]
+    checks = [_equal(f"network {record.model}", record.network or "unknown", here.network)]
+    if record.weights or here.weights:
+        checks.append(_equal("pretrained weights", record.weights or "none", here.weights or "none"))
+    if here.selection_metric:
+        then = record.selection_metric or "unknown"
+        checks.append(_equal("metric that chooses the epoch", then, here.selection_metric))
+    return checks
 
 
 def _equal(name: str, then: str, here: str) -> Check:

@@ -141,7 +141,7 @@ def _of_records(path: Path, records: tuple[Record, ...], metric: str | None) -> 
     matrix = with_predictions(matrix, kept.by_cell(records))
     protocols = sorted({record.protocol_hash for record in records})
     several = f"The runs are of {len(protocols)} protocols: {', '.join(protocols)}." if len(protocols) > 1 else ""
-    notes = tuple(note for note in (UNCHECKED, several) if note)
+    notes = tuple(note for note in (UNCHECKED, several, *kept.notes) if note)
     return FileResults(str(path), matrix, ScoreSettings(), path, None, records, costs_of(path, records) or (), notes)
 
 

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from mobilebench.analysis.identities import identities_here
+from mobilebench.analysis.kept import KeptPredictions, metrics_of, values_of
 from mobilebench.analysis.result_files import are_files, read_files
 from mobilebench.config.parsing import flatten
 from mobilebench.config.suite import Cell, parse_suite
@@ -21,12 +22,12 @@ from mobilebench.runs.score_check import check, name_cells, undecided_note
 from mobilebench.scoring import Matrix
 from mobilebench.system.files import read_text
 from mobilebench.system.git import git
+from mobilebench.system.layout import RESULTS
 from mobilebench.system.provenance import SUITE, is_own_repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from mobilebench.analysis.kept import KeptPredictions
     from mobilebench.config.suite import Suite
     from mobilebench.evaluation.predictions import Predictions
     from mobilebench.runs.records import Record
@@ -42,6 +43,7 @@ CODE = (
     "network",
     "weights",
     "network_package",
+    "selection_metric",
     "python",
     "torch",
     "torchvision",
@@ -77,8 +79,8 @@ class RunSet:
     """The runs behind the cells, where they are runs."""
     notes: tuple[str, ...] = ()
     """What a person should know: cells that have no run, and where one of several runs was chosen."""
-    folder: Path | None = None
-    """The results folder that the predictions of these runs are in; None where the tracking store has them."""
+    kept: KeptPredictions | None = None
+    """The predictions of these runs; None where there are no runs behind the cells."""
 
     @property
     def matrix(self) -> Matrix:
@@ -98,8 +100,11 @@ class Change:
     count: int
 
 
-def load_run_set(name: str, store: Callable[[], Tracker]) -> RunSet:
-    """Return what `name` stands for.
+def load_run_set(name: str, store: Callable[[], Tracker], metric: str | None = None) -> RunSet:
+    """Return what `name` stands for, each dataset by the metric that its packed data here says, else its runs.
+
+    metric: what every dataset is read by instead. Of runs that did not record it, it is computed from the predictions
+    that they kept. Files that are a table alone have the metric that is in it.
 
     Files (`published`, a results folder or a CSV), a run's id, a model version (`mobilebench.model.dataset/3` or
     `...@best`), an experiment, or a git revision that has results/accuracy.csv; `run:`, `experiment:` and `git:` before
@@ -107,30 +112,37 @@ def load_run_set(name: str, store: Callable[[], Tracker]) -> RunSet:
     opened for those that may be in it alone.
     """
     if are_files(name) and not _is_marked(name):
-        return _of_files(name)
+        return _of_files(name, metric)
     if name.startswith("git:"):
-        return _of_revision(name.removeprefix("git:"))
-    return _of_store(name, store())
+        return _of_revision(name.removeprefix("git:"), metric)
+    return _of_store(name, store(), metric)
 
 
-def _of_store(name: str, tracker: Tracker) -> RunSet:
+def records_of(experiment: str, tracker: Tracker) -> dict[Cell, Record]:
+    """Return the run that counts for each cell of an experiment, or of one of its protocols (`NAME@HASH`)."""
+    name, _, protocol = experiment.partition("@")
+    found, _ = _counting(name, tracker, protocol)
+    return {run.record.cell: run.record for run in found}
+
+
+def _of_store(name: str, tracker: Tracker, metric: str | None) -> RunSet:
     """Return a set that the tracking store may hold, else that of a git revision of this name."""
     if match := _RUN.fullmatch(name):
-        return _of_runs(name, [tracker.run(match[2])])
+        return _of_runs(name, [tracker.run(match[2])], tracker, metric)
     if match := _VERSION.fullmatch(name):
         run_id = tracker.registry.run_of(match[1], match[2], match[3])
-        return _of_runs(f"{name} (run {run_id})", [tracker.run(run_id)])
+        return _of_runs(f"{name} (run {run_id})", [tracker.run(run_id)], tracker, metric)
     kind, _, rest = name.rpartition(":")
     if kind == "experiment":
         experiment, _, protocol = rest.partition("@")
-        return _of_experiment(experiment, tracker, protocol)
+        return _of_experiment(experiment, tracker, metric, protocol)
     is_experiment, is_revision = name in tracker.experiments(), _resolve(name) is not None
     if is_experiment and is_revision:
         raise RunSetError(f"{name!r} is an experiment and a git revision; write experiment:{name} or git:{name}")
     if is_experiment:
-        return _of_experiment(name, tracker)
+        return _of_experiment(name, tracker, metric)
     if is_revision:
-        return _of_revision(name)
+        return _of_revision(name, metric)
     known = ", ".join(tracker.experiments()) or "none, so train first (`mobilebench train DATASET`)"
     raise RunSetError(
         f"{name!r} is no run id, model version, git revision, experiment, results folder or CSV; experiments in "
@@ -194,7 +206,14 @@ def unknown(a: RunSet, b: RunSet) -> list[str]:
     return [kind for key, kind in names.items() if not (getattr(a, key) and getattr(b, key))]
 
 
-def _of_experiment(name: str, tracker: Tracker, chosen: str = "") -> RunSet:
+def _of_experiment(name: str, tracker: Tracker, metric: str | None, chosen: str = "") -> RunSet:
+    found, notes = _counting(name, tracker, chosen)
+    run_set = _of_runs(name, found, tracker, metric)
+    return replace(run_set, notes=(*notes, *run_set.notes))
+
+
+def _counting(name: str, tracker: Tracker, chosen: str) -> tuple[list[Details], tuple[str, ...]]:
+    """Return the run that counts for each cell of an experiment, and what a person should know of the others."""
     found = tracker.runs(name)
     records = [d.record for d in found]
     recipes, grid = _recipes(name, records, chosen, tracker)
@@ -216,9 +235,7 @@ def _of_experiment(name: str, tracker: Tracker, chosen: str = "") -> RunSet:
         else "",
         f"{name}: {note}" if (note := undecided_note(checked.undecided)) else "",
     )
-    return replace(
-        _of_runs(name, [d for d in found if d.record.run_id in taken]), notes=tuple(note for note in notes if note)
-    )
+    return [d for d in found if d.record.run_id in taken], tuple(note for note in notes if note)
 
 
 def _absent(name: str, grid: list[Cell], present: Collection[Cell]) -> str:
@@ -280,26 +297,27 @@ def _kept_suite(finished: list[Record], protocol: str, tracker: Tracker) -> Suit
     return None
 
 
-def _of_runs(name: str, found: Sequence[Details]) -> RunSet:
-    metrics: dict[str, str] = {}
-    cells: dict[Cell, float] = {}
+def _of_runs(name: str, found: Sequence[Details], tracker: Tracker, metric: str | None) -> RunSet:
+    records = {run.record.cell: run.record for run in found}
+    for record in records.values():
+        if not record.metrics:
+            raise RunSetError(f"run {record.run_id} is {record.status}: it has no final {record.metric} to compare")
+    kept = KeptPredictions(tracker, RESULTS)
+    metrics = metrics_of(records.values(), metric, records)
+    cells = values_of(records.values(), metrics, kept)
     sizes: dict[str, int] = {}
     parts: dict[str, dict[Cell, dict[str, str]]] = defaultdict(dict)
     for run in found:
         record, cell = run.record, run.record.cell
-        if record.value is None:
-            raise RunSetError(f"run {record.run_id} is {record.status}: it has no final {record.metric} to compare")
-        if metrics.setdefault(cell.dataset, record.metric) != record.metric:
-            raise RunSetError(f"the runs on {cell.dataset} were read by {metrics[cell.dataset]} and by {record.metric}")
-        cells[cell], sizes[cell.dataset] = record.value, record.n_test or 0
+        sizes[cell.dataset] = record.n_test or 0
         parts["settings"][cell] = {key: value for key, value in run.params.items() if key not in _NOT_SETTINGS}
         parts["data"][cell] = {f"{cell.dataset} digest": record.data_digest}
         if "dvc_data" in run.tags:
             parts["data"][cell][f"{cell.dataset} dvc"] = run.tags["dvc_data"]
         parts["code"][cell] = {key: run.tags[key] for key in CODE if key in run.tags} | _project(run.tags)
     return RunSet(
-        name, cells, sizes, metrics, parts["settings"], parts["data"], parts["code"],
-        records={run.record.cell: run.record for run in found},
+        name, cells, sizes, {dataset: of.id for dataset, of in metrics.items()},
+        parts["settings"], parts["data"], parts["code"], records=records, notes=kept.notes, kept=kept,
     )  # fmt: skip
 
 
@@ -311,14 +329,14 @@ def _project(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: tags[name] for name in names if name in tags}
 
 
-def _of_files(source: str) -> RunSet:
-    found = read_files(source)
+def _of_files(source: str, metric: str | None) -> RunSet:
+    found = read_files(source, metric=metric)
     records = {record.cell: record for record in found.records}
     cells, sizes, metrics = _cells_of(found.matrix)
     return RunSet(
         found.name, cells, sizes, metrics,
         data={cell: {f"{cell.dataset} digest": record.data_digest} for cell, record in records.items()},
-        records=records, notes=tuple(f"{found.name}: {note}" for note in found.notes), folder=found.folder,
+        records=records, notes=tuple(f"{found.name}: {note}" for note in found.notes), kept=found.kept,
     )  # fmt: skip
 
 
@@ -331,7 +349,7 @@ def _cells_of(matrix: Matrix) -> tuple[dict[Cell, float], dict[str, int], dict[s
     return cells, sizes, dict(zip(matrix.datasets, matrix.metrics, strict=True))
 
 
-def _of_revision(name: str) -> RunSet:
+def _of_revision(name: str, metric: str | None = None) -> RunSet:
     commit = _resolve(name)
     if commit is None:
         raise RunSetError(f"{name!r} is no revision of this repository")
@@ -343,6 +361,11 @@ def _of_revision(name: str) -> RunSet:
         path.write_text(table, encoding="utf-8")
         matrix = Matrix.from_csv(path)
     cells, sizes, metrics = _cells_of(matrix)
+    if metric is not None and set(metrics.values()) != {metric}:
+        raise RunSetError(
+            f"git revision {name!r} keeps a table of {', '.join(dict.fromkeys(metrics.values()))} and no predictions, "
+            f"so {metric} cannot be computed of it; compare experiments or results folders"
+        )
     kind = "git" if is_own_repository() else "project"
     code = {f"{kind}_commit": commit, f"{kind}_dirty": "false"}
     suite, title = _suite_at(commit), f"{name} (commit {commit[:12]})"

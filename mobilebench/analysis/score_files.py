@@ -130,7 +130,7 @@ class ScoreOrigin:
 def read_origin(results: Path) -> ScoreOrigin | None:
     """Return what the tables of a results folder are of; None where nothing says so: an earlier version wrote them.
 
-    Raises UserError where a table is no longer the one that `score` wrote.
+    Raises UserError where a table is gone or no longer the one that `score` wrote.
     """
     path = results / SCORE
     try:
@@ -142,7 +142,12 @@ def read_origin(results: Path) -> ScoreOrigin | None:
     origin = parse(ScoreOrigin, data, f"{path}: ")
     for name, digest in origin.files.items():
         table = results / name
-        if table.is_file() and hashlib.sha256(table.read_bytes()).hexdigest() != digest:
+        if not table.is_file():
+            raise UserError(
+                f"{table} is gone, which `mobilebench score` wrote ({origin}): without it the others say something "
+                "else; run `mobilebench score` again"
+            )
+        if hashlib.sha256(table.read_bytes()).hexdigest() != digest:
             raise UserError(
                 f"{table} was changed after `mobilebench score` wrote it ({origin}), so its numbers may be of other "
                 "runs; run `mobilebench score` again"

@@ -64,8 +64,8 @@ def read_scored(folder: Path) -> ScoredFolder:
             f"{folder} has no {SCORE}; expected a results folder as `mobilebench score` leaves it, with {ACCURACY}, "
             f"{XSCORE} and {SCORE}, or the project folder that has it"
         )
-    if missing := [name for name in dict.fromkeys((ACCURACY, XSCORE, *origin.files)) if not (here / name).is_file()]:
-        raise UserError(f"{here} has no {', '.join(missing)}, of which its {SCORE} speaks; {_AGAIN}")
+    if missing := [name for name in (ACCURACY, XSCORE) if not (here / name).is_file()]:  # its score.json names neither
+        raise UserError(f"{here} has no {', '.join(missing)}; {_AGAIN}")
     files = read_files(here)
     matrix, table = files.matrix, files.score()
     if (table.lam, table.anchors_name) != (origin.lam, origin.anchors):

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mobilebench.analysis.kept import KeptPredictions
-from mobilebench.analysis.run_sets import load_run_set
+from mobilebench.analysis.run_sets import records_of
 from mobilebench.config.suite import Cell, parse_suite
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
@@ -96,7 +96,7 @@ def load_predictions(what: str | Path, split: Literal["test", "val"] = "test") -
     found = kept.of(record, split)
     if found is None:
         known = ", ".join(record.predictions) or "none"
-        why = "; ".join(kept.problems) or f"it kept those of: {known}"
+        why = kept.why(record, split) or f"it kept those of: {known}"
         raise UserError(f"run {record.run_id} ({record.cell.name}) has no predictions on {split}: {why}")
     return found
 
@@ -185,7 +185,7 @@ def _record(what: str, tracker: Tracker) -> Record:
     if len(parts) < 3 or not all(parts):
         raise UserError(f"{what!r} is no folder here and no name of a run; {_FORMS}")
     dataset, model, experiment = parts.pop(), parts.pop(), "/".join(parts)
-    records = load_run_set(f"experiment:{experiment}", lambda: tracker).records
+    records = records_of(experiment, tracker)
     found = sorted((cell.seed, cell) for cell in records if (cell.model, cell.dataset) == (model, dataset))
     chosen = next((cell for number, cell in found if seed in {None, number}), None)
     if chosen is None:

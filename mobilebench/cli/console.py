@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
@@ -36,6 +38,12 @@ class _Console(Console):
     @quiet.setter
     def quiet(self, value: bool) -> None:
         assert not value, "this console is quiet where a command answers in JSON, and there alone"
+
+    def on_broken_pipe(self) -> None:
+        """Write no more where the reader has gone, as `head` does; the command's work is done to its end."""
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print, or with `--json` keep lines as notes; what tables show is in the document already."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def data() -> None:
 
 
 @data.command("list")
-@click.argument("dataset", required=False)
+@click.argument("dataset", required=False, shell_complete=completion.every_dataset)
 @_RAW
 @_PACKED
 @json_option
@@ -145,7 +146,7 @@ def _images(train: str, val: str, test: str) -> str:
 
 
 @data.command()
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=completion.every_dataset)
 @_RAW
 def fetch(dataset: str, raw: Path | None) -> None:
     """Download and unpack DATASET's official files; an interrupted download is taken up again."""
@@ -163,7 +164,7 @@ def fetch(dataset: str, raw: Path | None) -> None:
 
 
 @data.command()
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=completion.every_dataset)
 @click.option("--from", "source", type=click.Path(path_type=Path), help="A folder or archive you already have.")
 @click.option("--incomplete-ok", is_flag=True, help="Accept fewer images than the official set has; recorded as such.")
 @click.option("--workers", type=click.IntRange(min=1), help="Decoding processes [one per core].")
@@ -206,7 +207,7 @@ def prepare(
 
 
 @data.command()
-@click.argument("datasets", nargs=-1)
+@click.argument("datasets", nargs=-1, shell_complete=completion.every_dataset)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for audit.csv and its companions [results].")
 @_PACKED
 @json_option

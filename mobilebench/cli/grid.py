@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("suite", required=False)
+@click.argument("suite", required=False, shell_complete=completion.suites)
 @click.option(
-    "--model", "models", multiple=True, help="This model in place of the suite's; may be given several times."
-)
+    "--model", "models", multiple=True, help="This model in place of the suite's; may be given several times.",
+    shell_complete=completion.every_model,
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a params.yaml whose changes git does not have.")
 def init(suite: str | None, models: tuple[str, ...], *, force: bool) -> None:
     """Make this folder a project: write params.yaml from a packaged SUITE; without one, list the suites.
@@ -144,8 +146,11 @@ def _print_what_is_left(left: Outlook, data: Sequence[tuple[DatasetSpec, Dataset
 
 
 @click.command()
-@click.argument("dataset")
-@click.option("--model", "models", multiple=True, help="Only this model; may be given several times.")
+@click.argument("dataset", shell_complete=completion.datasets)
+@click.option(
+    "--model", "models", multiple=True, help="Only this model; may be given several times.",
+    shell_complete=completion.models,
+)  # fmt: skip
 @click.option("--seed", "seeds", multiple=True, type=int, help="Only this seed; may be given several times.")
 @click.option("--offline", is_flag=True, help="Contact no tracking server; `mobilebench sync` delivers later.")
 @click.option("--redo", "again", is_flag=True, help="Train finished cells anew; their old runs count as superseded.")

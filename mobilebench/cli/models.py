@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
 
 
 @models.command()
-@click.argument("model")
+@click.argument("model", shell_complete=completion.every_model)
 @CLASSES
 @RESOLUTION
 def check(model: str, classes: int, resolution: int | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
 from mobilebench.cli.study import LAMBDA
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=completion.models)
 @click.option(
     "--from", "--matrix", "source", default="results", show_default=True, metavar="PATH",
     help="Results of the new models: a results folder or a CSV of cells.",

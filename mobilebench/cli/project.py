@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PROJECT = resources.files("mobilebench.config") / "project"
-_FILES = {"dvc.yaml": "dvc.yaml", ".gitignore": "gitignore", ".dvcignore": "dvcignore"}
+# Not dvc.yaml here: DVC reads every file of that name in a repository, this program's own included.
+_FILES = {"dvc.yaml": "stages.yaml", ".gitignore": "gitignore", ".dvcignore": "dvcignore"}
 
 
 def write_params(suite: str, models: Sequence[str] = (), *, force: bool) -> None:

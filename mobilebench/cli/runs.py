@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
 from mobilebench.errors import UserError
 
@@ -20,16 +21,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=completion.models)
+@click.argument("b", shell_complete=completion.models)
 @click.option(
     "--anchors", type=click.Choice(["common", "paper"]), default="common", help="What normalises an accuracy."
 )
 @click.option("--lambda", "lam", type=click.FloatRange(0, 1), default=0.5, help="Weight of the variance.")
+@click.option("--metric", help="What every dataset is compared by; default: each dataset's own.")
 @click.option("--dataset", help="Of two models: this dataset alone.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results/compare"), show_default=True)
 @json_option
-def compare(a: str, b: str, anchors: str, lam: float, dataset: str | None, out: Path) -> None:
+def compare(a: str, b: str, anchors: str, lam: float, metric: str | None, dataset: str | None, out: Path) -> None:
     """Compare A and B: experiments, run ids, model versions (mobilebench.model.dataset@best), git revisions or files.
 
     Files are a results folder, a CSV of cells, or `published` (Table 3 of Beyond ImageNet).
@@ -37,20 +39,31 @@ def compare(a: str, b: str, anchors: str, lam: float, dataset: str | None, out: 
     experiment:NAME@HASH is the grid of one protocol where an experiment has runs of several. Differences are B - A over
     the cells that both have, paired over seeds. Writes a CSV and a slope chart to --out.
 
+    Each dataset is read by the metric that its packed data here says, else its runs; with --metric all are by that. Of
+    runs that did not record it, it is computed from the predictions that they kept.
+
     Two models of params.yaml are compared on the results of the last score, per dataset, paired over the test images;
     model:NAME where a name could also be another thing.
     """
     from mobilebench.analysis.model_pair import models_meant
+    from mobilebench.evaluation.metrics import get_metric
 
+    if metric is not None:
+        get_metric(metric)  # an unknown one is refused before anything is read
     pair = models_meant(a, b)
     if pair is not None:
         if anchors != "common" or lam != 0.5:
             raise UserError("two models are compared by each dataset's metric; --anchors and --lambda are for xScores")
+        if metric is not None:
+            raise UserError(
+                f"two models are compared by the metrics of the last score; run `mobilebench score --metric {metric}` "
+                "and compare them without --metric"
+            )
         _compare_models(*pair, dataset, out)
         return
     if dataset is not None:
         raise UserError("--dataset is for two models of params.yaml; write model:NAME if these are some")
-    _compare_sets(a, b, anchors, lam, out)
+    _compare_sets(a, b, anchors, lam, metric, out)
 
 
 def _compare_models(a: str, b: str, dataset: str | None, out: Path) -> None:
@@ -93,7 +106,7 @@ def _compare_models(a: str, b: str, dataset: str | None, out: Path) -> None:
     console.print(f"Written: {found.to_csv(out / 'models.csv')}")
 
 
-def _compare_sets(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
+def _compare_sets(a: str, b: str, anchors: str, lam: float, metric: str | None, out: Path) -> None:
     from functools import cache
 
     from mobilebench.analysis.compare import compare as compare_matrices
@@ -110,10 +123,9 @@ def _compare_sets(a: str, b: str, anchors: str, lam: float, out: Path) -> None:
 
         return Tracker()
 
-    first, second = match_models(load_run_set(a, store), load_run_set(b, store))
+    first, second = match_models(load_run_set(a, store, metric), load_run_set(b, store, metric))
     scale = paper_anchors() if anchors == "paper" else None
-    sides = (first, second)
-    one, other = (KeptPredictions(store() if s.records and not s.folder else None, s.folder) for s in sides)
+    one, other = (side.kept or KeptPredictions(None, None) for side in (first, second))
     with console.status("reading predictions"):
         found = compare_matrices(
             first.matrix, second.matrix, lam=lam, anchors=scale, predictions=kept_of_both(first, second, (one, other))
@@ -236,8 +248,11 @@ def reproduce(run_id: str, *, write_params: bool, force: bool, project: Path | N
 
 
 @click.command()
-@click.argument("dataset")
-@click.option("--model", "models", multiple=True, help="Only this model; may be given several times.")
+@click.argument("dataset", shell_complete=completion.datasets)
+@click.option(
+    "--model", "models", multiple=True, help="Only this model; may be given several times.",
+    shell_complete=completion.models,
+)  # fmt: skip
 @click.option("--seed", "seeds", multiple=True, type=int, help="Only this seed; may be given several times.")
 def register(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...]) -> None:
     """Make the finished cells of params.yaml on DATASET versions of registered models, with aliases."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def _from_files(source: str, metric: str | None = None) -> FileResults:
 @click.option("--experiment", help="MLflow experiment; default: the one of params.yaml.")
 @click.option("--anchors", type=click.Choice(["grid", "paper"]), help="What normalises an accuracy.")
 @click.option("--lambda", "lam", type=click.FloatRange(0, 1), help="Weight of the variance across datasets.")
-@click.option("--metric", help="What every dataset is scored by; default: each dataset's own.")
+@click.option(
+    "--metric", help="What every dataset is scored by; default: each dataset's own.", shell_complete=completion.metrics
+)
 @click.option("--allow-partial", is_flag=True, help="Score what is there and print what is absent.")
 @json_option
 def score(
@@ -122,6 +125,8 @@ def _score_experiment(
         console.print(f"[yellow]{note}[/yellow]", soft_wrap=True)
     if differences := mixture(scored.made_with):
         console.print(f"[yellow]{differences}[/yellow]", soft_wrap=True)
+    for line in scored.notes:
+        console.print(f"[yellow]note[/yellow] {line}", soft_wrap=True)
     paths = write_scores(scored, RESULTS)
     costs = costs_of(RESULTS, scored.checked.records) or ()
     answer(problems=[asdict(problem) for problem in scored.checked.problems], written=paths)
@@ -131,7 +136,10 @@ def _score_experiment(
 
 @click.command()
 @_SOURCE
-@click.option("--dataset", help="The models of this dataset alone, best first, instead of the xScores.")
+@click.option(
+    "--dataset", help="The models of this dataset alone, best first, instead of the xScores.",
+    shell_complete=completion.datasets,
+)  # fmt: skip
 @click.option(
     "--under-ms", type=click.FloatRange(0, min_open=True),
     help="Only models that take less for one image, by the results' cost.csv.",

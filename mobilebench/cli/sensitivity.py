@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mobilebench.cli import completion
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -36,8 +38,16 @@ def _cells(command: Command) -> Command:
     for option in (
         click.option("--storage", help="Optuna storage URL; default: sqlite in .mobilebench."),
         click.option("--seed", "seeds", multiple=True, type=click.IntRange(0), help="Only this seed; repeatable."),
-        click.option("--dataset", "datasets", multiple=True, help="Only this dataset; repeatable."),
-        click.option("--model", "models", multiple=True, help="Only this model; repeatable."),
+        click.option(
+            "--dataset",
+            "datasets",
+            multiple=True,
+            help="Only this dataset; repeatable.",
+            shell_complete=completion.datasets,
+        ),
+        click.option(
+            "--model", "models", multiple=True, help="Only this model; repeatable.", shell_complete=completion.models
+        ),
     ):
         command = option(command)
     return command

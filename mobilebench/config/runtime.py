@@ -19,7 +19,7 @@ class Runtime:
     """Machine settings. Raises ValueError, naming the key and what is allowed."""
 
     device: str = "auto"
-    """`auto` (cuda, else mps, else cpu) or a torch device."""
+    """`auto` (cuda, else mps, else cpu) or a torch device; `auto` and `cuda` use every CUDA card, `cuda:1` that one."""
     threads: int | None = None
     """CPU threads of a cell. Null: torch's choice, or an equal share of the cores where cells_per_device is over 1."""
     path: Literal["fast", "plain"] = "fast"
@@ -40,7 +40,7 @@ class Runtime:
     eval_batch_size: int = 256
     """Images per evaluation batch."""
     cells_per_device: int | None = None
-    """Cells trained at once, each in its own process; null for one."""
+    """Cells trained at once on each device, each in its own process; null for one."""
     prepare_workers: int | None = None
     """Decoding processes, null for one per core."""
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
@@ -71,6 +71,6 @@ class Runtime:
         """Return whether test is read along the way under a recipe."""
         return recipe.best_val is None if self.test_curve is None else self.test_curve
 
-    def workers(self, cells: int) -> int:
-        """Return how many processes train this many cells, 1 for none beside this one."""
-        return min(self.cells_per_device or 1, max(1, cells))
+    def workers(self, cells: int, devices: int = 1) -> int:
+        """Return how many processes train this many cells on this many devices, 1 for none beside this one."""
+        return min((self.cells_per_device or 1) * devices, max(1, cells))

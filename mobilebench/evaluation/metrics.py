@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 GROUP = "mobilebench.metrics"
 BINS = 15  # of the expected calibration error, as Guo et al. 2017
 _ALL = frozenset(TARGETS)
-_ROUNDING = 1e-9  # by which a sum of floats may leave a metric's bounds
+_ROUNDING = 1e-9  # by which a sum of floats may leave a metric's bounds; `Metric.within` brings it back
 _ID = re.compile(r"[a-z0-9_]+")
 
 
@@ -99,7 +99,7 @@ class Metric:
         return "jackknife" if self.per_image is None else "mean"
 
     def value(self, predictions: Predictions) -> float:
-        """Return the metric of predictions.
+        """Return the metric of predictions, within its bounds: what rounding put beyond them is brought back.
 
         Raises MetricError for a target it is not for, where it is undefined, and for a value outside of its bounds:
         never NaN. Raises ImportError where scikit-learn is needed and not installed.
@@ -114,7 +114,20 @@ class Metric:
         except Exception as error:  # whatever the function of another package raises
             raise MetricError(f"{self.id} cannot be had of these {len(predictions)} predictions: {error}") from error
         self._check(value, predictions)
-        return value
+        return float(self.within(value))
+
+    def outside(self, values: Floats | float) -> NDArray[np.bool_]:
+        """Return where values are no possible results: beyond the bounds by more than rounding, or infinite.
+
+        NaN is an absent one.
+        """
+        low, high = self.bounds
+        given = np.asarray(values, dtype=np.float64)
+        return np.asarray((given < low - _ROUNDING) | (given > high + _ROUNDING) | np.isinf(given))
+
+    def within(self, values: Floats | float) -> Floats:
+        """Return values with those beyond a bound by rounding on it (1.0000000000000002 is 1); others as they are."""
+        return np.asarray(np.where(self.outside(values), values, np.clip(values, *self.bounds)))
 
     def _check_target(self, predictions: Predictions) -> None:
         if predictions.target not in self.targets:
@@ -126,8 +139,8 @@ class Metric:
     def _check(self, value: float, predictions: Predictions) -> None:
         if not math.isfinite(value):
             raise MetricError(f"{self.id} is undefined for these {len(predictions)} predictions: {self._why()}")
-        low, high = self.bounds
-        if not low - _ROUNDING <= value <= high + _ROUNDING:
+        if self.outside(value):
+            low, high = self.bounds
             raise MetricError(f"{self.id} gives {value:g}, outside of its bounds {low:g} to {high:g}: mend the metric")
 
     def pseudo_values(self, predictions: Predictions) -> Floats:
@@ -404,6 +417,22 @@ def get_metric(name: str) -> Metric:
     return found
 
 
+def origin_of(name: str) -> tuple[str, str] | None:
+    """Return where a metric from outside is from, as (`module:attribute`, `name==version` of its package, "" unknown).
+
+    None for a packaged one. Raises MetricError as `get_metric` does for an unknown one.
+    """
+    if is_packaged(get_metric(name)):
+        return None
+    point = _installed()[name]
+    return point.value, f"{point.dist.name}=={point.dist.version}" if point.dist else ""
+
+
+def is_packaged(metric: Metric) -> bool:
+    """Return whether a metric is one of mobilebench's own, whose code a version of mobilebench fixes."""
+    return METRICS.get(metric.id) is metric
+
+
 def metrics_for(target: Target) -> tuple[Metric, ...]:
     """Return the packaged metrics that are defined for a target."""
     return tuple(metric for metric in METRICS.values() if target in metric.targets)
@@ -417,6 +446,30 @@ def default_metric(target: Target) -> Metric:
 def metric_of(name: str, target: Target) -> Metric:
     """Return the metric of a dataset: the one it names, or with "" its target's default. Raises as `get_metric`."""
     return get_metric(name) if name else default_metric(target)
+
+
+def raise_if_undefined(metric: Metric, target: Target, targets: NDArray[np.generic], classes: int) -> None:
+    """Raise MetricError where images of these labels ([N], or [N, C] of several) have no sound value of a metric.
+
+    A packaged metric must have one of perfect predictions: a kappa of images of one grade is 0 for all others. One from
+    outside may be undefined for perfect predictions alone, so it is asked of those that are all wrong, too. Raises
+    ImportError where scikit-learn is needed and not installed.
+    """
+    from mobilebench.evaluation.predictions import Predictions
+
+    ids = np.arange(len(targets)).astype(np.str_)
+    if target in ONE_CLASS:
+        right = np.eye(classes, dtype=np.float32)[targets.astype(np.int64)]
+        answers = [right, np.roll(right, 1, axis=1)]
+    else:
+        right = 2 * targets.astype(np.float32) - 1
+        answers = [right, -right]
+    try:
+        metric.value(Predictions.of_logits(target, targets, answers[0], ids))
+    except MetricError:
+        if is_packaged(metric):
+            raise
+        metric.value(Predictions.of_logits(target, targets, answers[1], ids))
 
 
 def readings(predictions: Predictions, wanted: Iterable[Metric] | None = None) -> dict[str, float]:

@@ -7,6 +7,7 @@ run, and one that is finished is left alone.
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from mobilebench import models
 from mobilebench.errors import TrackingError, UserError
-from mobilebench.evaluation.metrics import metric_of, readings
+from mobilebench.evaluation.metrics import MetricError, metric_of, raise_if_undefined, readings
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
 from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, wanted_statistics
@@ -22,7 +23,7 @@ from mobilebench.execution.network import build
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
-from mobilebench.models.fingerprint import fingerprint
+from mobilebench.models.fingerprint import fingerprint, metric_fingerprint
 from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.records import PREDICTIONS, PREDICTIONS_TAG, result_path, write_result
@@ -31,6 +32,7 @@ from mobilebench.system.energy import meter_of
 from mobilebench.system.files import write_text
 from mobilebench.system.provenance import device_tags, write_files
 from mobilebench.training import Split, TrainData, Trainer, checkpoint
+from mobilebench.training.errors import TrainingError
 
 if TYPE_CHECKING:
     import torch
@@ -193,6 +195,7 @@ class CellRun(TrainingRun):
             write_files(self.journal.artifacts, asdict(self.context.suite))
         packed, recipe = self.context.packed, self.recipe
         classes = len(packed.meta.classes)
+        self._check_metric()
         built = build(self.cell, classes, recipe, self.context.root)
         model = built.network
         self._check_unchanged(built)
@@ -207,11 +210,28 @@ class CellRun(TrainingRun):
             self.note(decision)
         return trainer
 
+    def _check_metric(self) -> None:
+        """Raise TrainingError where the labels of test say that there will be no result to read, before hours of it."""
+        packed, metric = self.context.packed, self._metric()
+        meta, rows = packed.meta, packed.rows("test")
+        try:
+            raise_if_undefined(metric, meta.target, packed.labels[rows], len(meta.classes))
+        except MetricError as error:
+            raise TrainingError(
+                f"the {len(rows)} test images of {self.cell.dataset} have labels of which {metric.id} says nothing, "
+                f"even for perfect predictions: {error}. Give the dataset another `metric:` in params.yaml "
+                "(data_sources), or other test images"
+            ) from None
+        except ImportError:  # without scikit-learn the result is had from the predictions elsewhere
+            pass
+
     def _check_unchanged(self, built: Built) -> None:
         """Raise UserError where code, data or weights are no longer those the cell's identity was made of."""
         network, data = fingerprint(self.cell.model, built.network), self.context.packed.meta.data_digest
+        chooser = metric_fingerprint(self.recipe.best_val.metric) if self.recipe.best_val else ""
         same = {
             f"the code of {self.cell.model}": network == self.identity.network,
+            "the code of the metric that chooses the epoch": chooser == self.identity.selection_metric,
             f"the packed data of {self.cell.dataset}": data == self.identity.data,
             f"the pretrained weights of {self.cell.model}": built.weights == self.identity.weights,
         }
@@ -249,6 +269,7 @@ class CellRun(TrainingRun):
         if trainer.recipe.best_val is not None:
             metrics["kept_epoch"] = float(kept)
         tags |= device_tags(trainer.device) | {"decisions": "; ".join(trainer.decisions)}
+        tags["metric"] = self._metric().id  # what was read, which another call may have begun to read by another
         return Finish(
             step=trainer.epoch, metrics=metrics, tags=tags | {"energy_source": meter_of(trainer.device).source}
         )
@@ -270,7 +291,8 @@ class CellRun(TrainingRun):
             own = self._metric()
             read = readings(named) | readings(named, [own]) | {"loss": loss}
             if split == "test" and own.id not in read:
-                own.value(named)  # raises, saying why there is none
+                with suppress(ImportError):  # without scikit-learn it is had from the predictions elsewhere
+                    own.value(named)  # raises, saying why there is none
             # The mean loss is the negative log-likelihood: kept twice only where it is the dataset's own metric.
             metrics |= {
                 f"final_{split}_{name}": value for name, value in read.items() if name == own.id or name != "nll"

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from mobilebench.config.ids import is_id
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
-from mobilebench.execution.kept import keep_predictions
+from mobilebench.execution.kept import keep_predictions, place_name
 from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.identity import digest_of_tags, from_tags
 from mobilebench.runs.journal import CellBusyError, Journal, JournalError
-from mobilebench.runs.records import read_result, result_path, write_result
+from mobilebench.runs.records import PREDICTIONS, PREDICTIONS_TAG, read_result, result_path, write_result
 from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.layout import STATE
 
@@ -173,7 +173,7 @@ def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
         return not delivered
     if delivered and _has_result(start, results, tracker) and tracker.has_run(journal):
         tracker.tidy(journal)
-        return False
+        return _restore(journal, tracker)
     if not delivered and not start.redo:
         theirs = tracker.finished(start.experiment, start.tags["identity"])
         if theirs is not None and theirs.run_id != journal.delivery.run_id:
@@ -182,6 +182,22 @@ def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
             return False
     _keep(results, tracker.publish(journal), journal, tracker)
     return True
+
+
+def _restore(journal: Journal, tracker: Tracker) -> bool:
+    """Give a run its artifacts again where the store has lost its predictions, and return whether it had.
+
+    Nothing is done where the journal has them no more, or another run counts.
+    """
+    run_id, finish = journal.delivery.run_id, journal.last(Finish)
+    if run_id is None or finish is None:
+        return False
+    splits = [tag.removeprefix(PREDICTIONS_TAG) for tag in finish.tags if tag.startswith(PREDICTIONS_TAG)]
+    names = [f"{PREDICTIONS}/{place_name(split)}" for split in splits]
+    lost = [name for name in names if (journal.artifacts / name).is_file() and not tracker.has_artifact(run_id, name)]
+    if lost:
+        tracker.add_artifacts(run_id, journal.artifacts)
+    return bool(lost)
 
 
 def _keep(results: Path, record: Record, journal: Journal, tracker: Tracker) -> None:

@@ -46,6 +46,8 @@ def start_event(context: RunContext, identity: Identity) -> Start:
     }
     if identity.weights:
         tags["weights"] = identity.weights
+    if identity.selection_metric:
+        tags["selection_metric"] = identity.selection_metric
     spec = models.get(cell.model)
     if spec.zoo == "entry_point":  # `reproduce` names it: nothing else tells where the network is from
         tags["network_package"] = spec.package

@@ -13,7 +13,7 @@ from mobilebench.execution.context import open_context
 from mobilebench.execution.executors import WorkerDiedError, make_executor
 from mobilebench.runs.events import Fail, reason_tags
 from mobilebench.tracking import OfflineTracker
-from mobilebench.training.device import check_device
+from mobilebench.training.device import check_device, devices_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -118,17 +118,24 @@ def run_cells(context: RunContext, cells: Iterable[Cell]) -> list[Failure]:
     return failed
 
 
+def _on_device(suite: Suite, device: str) -> Suite:
+    """Return the suite as a cell's process on this device has it; where a cell trains is no part of its identity."""
+    return replace(suite, runtime=replace(suite.runtime, device=device))
+
+
 class _Grid:
     """One call's way through its cells."""
 
     def __init__(self, context: RunContext, cells: list[Cell]) -> None:
         self._context = context
         self._cells = cells
+        self._devices = devices_of(context.suite.runtime.device)
         self._under_way: dict[str, CellRun] = {}
+        self._on: dict[str, str] = {}  # the device of each cell under way
         self._failed: list[Failure] = []
 
     def run(self) -> list[Failure]:
-        executor = make_executor(self._context.suite.runtime.workers(len(self._cells)))
+        executor = make_executor(self._context.suite.runtime.workers(len(self._cells), len(self._devices)))
         try:
             for outcome in executor.run(self._jobs(), self._on_message):
                 self._conclude(outcome)
@@ -149,7 +156,8 @@ class _Grid:
                 self._fail(run, error)
                 continue
             self._under_way[cell.name] = run
-            yield CellJob(self._context.suite, run.identity, self._context.root)
+            self._on[cell.name] = min(self._devices, key=[*self._on.values()].count)
+            yield CellJob(_on_device(self._context.suite, self._on[cell.name]), run.identity, self._context.root)
 
     def _on_message(self, job: Job[None], message: object) -> None:
         run = self._under_way[job.name]
@@ -167,6 +175,7 @@ class _Grid:
 
     def _conclude(self, outcome: Outcome[None]) -> None:
         run = self._under_way.pop(outcome.job.name)
+        del self._on[outcome.job.name]
         try:
             if isinstance(outcome.error, WorkerDiedError):
                 run.journal.append(Fail(tags=reason_tags(str(outcome.error))))

@@ -92,13 +92,12 @@ def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Vers
             "protocol_hash": record.protocol_hash,
             "data_digest": record.data_digest,
             "metric": record.metric,
-            f"test_{record.metric}": repr(record.value),
             "n_test": str(record.n_test),
-            **(
-                {f"val_{record.metric}": repr(val)}
-                if (val := record.val_metrics.get(record.metric)) is not None
-                else {}
-            ),
+            **{
+                f"{split}_{record.metric}": repr(read[record.metric])
+                for split, read in (("test", record.metrics), ("val", record.val_metrics))
+                if record.metric in read
+            },
         },
     )
 
@@ -133,8 +132,9 @@ def _value(version: Version, split: str) -> float | None:
         value = float(tags[f"{split}_{metric.id}"])
     except (KeyError, ValueError):
         return None
-    low, high = metric.bounds
-    return (value if metric.higher_is_better else -value) if low <= value <= high else None
+    if math.isnan(value) or metric.outside(value):
+        return None
+    return value if metric.higher_is_better else -value
 
 
 def best_of(versions: Iterable[Version], split: str) -> Version:

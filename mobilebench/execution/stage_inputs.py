@@ -19,12 +19,13 @@ from mobilebench.datasets.packing.prepare import find, packing_identity
 from mobilebench.datasets.spec import same_source
 from mobilebench.errors import UserError
 from mobilebench.execution.stage_code import STAGE_CODE, code_of
-from mobilebench.models.fingerprint import code_digest
+from mobilebench.models.fingerprint import code_digest, metric_fingerprint
 from mobilebench.models.weights.files import weights_digest
 from mobilebench.system.files import write_text
 from mobilebench.system.layout import PACKED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from mobilebench.config.suite import Suite
@@ -45,6 +46,7 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
             "experiment": suite.experiment,
             "recipes": {cell.name: recipes[cell.name] for cell in suite.cells(dataset)},
             "code": code,
+            **_choosers(suite, dataset),
             "program": program["train"],
             **_weights(suite, dataset),
         }
@@ -54,6 +56,8 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
         "score": asdict(suite.score),
         "program": program["score"],
     }
+    if code := _code_of((suite.score.metric, *(find(name, suite.data_sources).metric for name in suite.datasets))):
+        files["score"]["metrics"] = code
     files["report"] = {
         "suite": suite.suite,
         "experiment": suite.experiment,
@@ -73,6 +77,18 @@ def _weights(suite: Suite, dataset: str) -> dict[str, dict[str, str]]:
     starts = {m: suite.protocol.recipe_for(m, dataset).pretrained for m in suite.models}
     found = {model: weights_digest(model) for model, start in starts.items() if start is not None}
     return {"weights": found} if found else {}
+
+
+def _choosers(suite: Suite, dataset: str) -> dict[str, Any]:
+    """Return the code of metrics from outside that choose an epoch of the dataset's cells; nothing where none does."""
+    rules = [suite.protocol.recipe_for(model, dataset).best_val for model in suite.models]
+    code = _code_of(rule.metric for rule in rules if rule is not None)
+    return {"selection_metrics": code} if code else {}
+
+
+def _code_of(names: Iterable[str | None]) -> dict[str, str]:
+    """Return {id: fingerprint} of those metrics that are from outside."""
+    return {name: code for name in sorted({name for name in names if name}) if (code := metric_fingerprint(name))}
 
 
 def _digest(path: Path) -> str:

@@ -6,6 +6,8 @@ follow from code and seed, and differ between processors in their last bits.
 
 A fingerprint needs the network, and so torch. It is kept in a file per network, with the state of the code that it was
 taken of, so that whoever only asks whether a cell is finished builds no network.
+
+A metric from outside that chooses the epoch has one too: its code decides which weights are kept.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench import models
 from mobilebench.config.parsing import digest
+from mobilebench.evaluation.metrics import get_metric, origin_of
 from mobilebench.models.source import Place, source_digest
 from mobilebench.system.files import write_text
 from mobilebench.system.layout import NETWORKS
@@ -45,6 +48,32 @@ UNBUILT = "unbuilt"
 def fingerprint(model_id: str, network: nn.Module) -> str:
     """Return the hex digest of a network that was just built by `models.create(model_id, ...)`."""
     return _fingerprint(models.get(model_id), network)[0]
+
+
+@cache
+def metric_fingerprint(name: str) -> str:
+    """Return the hex digest of a metric from outside: its package, its code, and what files its code may read.
+
+    "" for a packaged metric, whose code a version of mobilebench fixes. Within a process the answer stays the same.
+    Raises MetricError for an unknown one.
+    """
+    origin = origin_of(name)
+    if origin is None:
+        return ""
+    module, _, attribute = origin[0].partition(":")
+    root = Place(module, attribute.partition(".")[0])
+    source, packages = source_digest([root], [module.partition(".")[0]])
+    metric = get_metric(name)
+    return digest(
+        {
+            "package": origin[1],
+            "attribute": origin[0],
+            "bounds": [repr(bound) for bound in metric.bounds],
+            "higher_is_better": metric.higher_is_better,
+            "source": source,
+            "files": [_data_files(package) for package in packages],
+        }
+    )
 
 
 def known_fingerprint(model_id: str, num_classes: int, options: Mapping[str, object], folder: Path) -> str:

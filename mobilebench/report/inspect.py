@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.analysis.inspect import confusion, per_class, reliability, worst_mistakes
-from mobilebench.evaluation.metrics import MetricError, get_metric, metrics_for
+from mobilebench.evaluation.metrics import MetricError, get_metric, is_packaged, metrics_for
 from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, Picture, canvas, styled
 from mobilebench.report.table import Field, Table, to_csv
@@ -55,22 +55,26 @@ def class_table(cell: Inspected) -> Table:
 
 
 def metric_table(cell: Inspected) -> Table:
-    """Return every metric of the cell: as recorded, or from the kept predictions where it was not."""
+    """Return the metric that the data is read by and every packaged one: as recorded, or else from kept predictions.
+
+    One from outside is computed anew: its code may have changed since the run.
+    """
     recorded = cell.record.metrics if cell.split == "test" else cell.record.val_metrics
-    rows = []
     ordered = cell.predictions.target == "ordinal"
-    for metric in (m for m in metrics_for(cell.predictions.target) if ordered or not m.reads_order):
-        value = recorded.get(metric.id)
-        if value is None:
-            try:
-                value = metric.value(cell.predictions)
-            except (MetricError, ImportError) as error:
-                rows.append((Field(metric.title), Field("-"), Field(str(error))))
-                continue
+    packaged = (m.id for m in metrics_for(cell.predictions.target) if ordered or not m.reads_order)
+    rows = []
+    for name in dict.fromkeys((*cell.own_metrics, *packaged)):
+        title = name
+        try:
+            metric = get_metric(name)
+            title = metric.title
+            is_fixed = name in recorded and is_packaged(metric)
+            value = recorded[name] if is_fixed else metric.value(cell.predictions)
+        except (MetricError, ImportError) as error:
+            rows.append((Field(title), Field("-"), Field(str(error))))
+            continue
         shown = f"{metric.show(value)}{' %' if metric.percent else ''}"
-        rows.append(
-            (Field(metric.title), Field(shown, value), Field("" if metric.higher_is_better else "lower is better"))
-        )
+        rows.append((Field(title), Field(shown, value), Field("" if metric.higher_is_better else "lower is better")))
     return Table("metrics", f"{_named(cell)}.", ("metric", "value", ""), tuple(rows))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mobilebench.config.parsing import digest
 from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell
-from mobilebench.models.fingerprint import UNBUILT, known_fingerprint
+from mobilebench.models.fingerprint import UNBUILT, known_fingerprint, metric_fingerprint
 from mobilebench.models.weights.files import UNFETCHED, weights_digest
 from mobilebench.system.layout import NETWORKS
 from mobilebench.training import VERSION
@@ -39,6 +39,9 @@ class Identity:
     """`models.fingerprint` of its network as built; "" in a run of a version that took none."""
     numerics: int = VERSION
     """Version of the numbers of the training code."""
+    selection_metric: str = ""
+    """`models.fingerprint.metric_fingerprint` of the metric that chooses the epoch; "" where it is a packaged one, or
+     none is chosen."""
     weights: str = ""
     """sha256 of the pretrained weights it starts from; "" where it starts from scratch."""
 
@@ -52,7 +55,12 @@ class Identity:
         """Twelve hex digits: the identity, as runs are tagged and folders named with it."""
         cell = self.cell
         parts = [cell.model, cell.dataset, cell.seed, self.recipe, self.data, self.network, self.numerics]
-        return digest([*parts, self.weights] if self.weights else parts)
+        # All other identities stay as they were before these were parts.
+        if self.selection_metric:
+            parts.append(self.selection_metric)
+        if self.weights:
+            parts.append({"weights": self.weights})
+        return digest(parts)
 
     @property
     def name(self) -> str:
@@ -75,6 +83,7 @@ class Identity:
         parts = {
             "recipe": "recipe", "data": "data", "network": "network's code", "numerics": "numerics version",
             "weights": "pretrained weights",
+            "selection_metric": "code of the metric that chooses the epoch",
         }  # fmt: skip
         return [words for part, words in parts.items() if getattr(self, part) != getattr(other, part)]
 
@@ -88,8 +97,9 @@ def wanted(suite: Suite, cell: Cell, meta: Meta, root: Path = Path()) -> Identit
     """
     recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
     network = known_fingerprint(cell.model, len(meta.classes), recipe.model_options, root / NETWORKS)
+    chooser = metric_fingerprint(recipe.best_val.metric) if recipe.best_val else ""
     weights = weights_digest(cell.model, root) if recipe.pretrained else ""
-    return Identity(cell, recipe_hash(recipe), meta.data_digest, network, weights=weights)
+    return Identity(cell, recipe_hash(recipe), meta.data_digest, network, selection_metric=chooser, weights=weights)
 
 
 def from_tags(tags: Mapping[str, str]) -> Identity:
@@ -97,7 +107,7 @@ def from_tags(tags: Mapping[str, str]) -> Identity:
     cell = Cell(tags["model"], tags["dataset"], int(tags["seed"]))
     return Identity(
         cell, tags.get("recipe_hash", ""), tags["data_digest"], tags.get("network", ""), int(tags["code_version"]),
-        tags.get("weights", ""),
+        tags.get("selection_metric", ""), tags.get("weights", ""),
     )  # fmt: skip
 
 

@@ -61,6 +61,8 @@ class Record:
     val_metrics: dict[str, float] = field(default_factory=dict)
     predictions: dict[str, str] = field(default_factory=dict)
     """{split: `Predictions.digest`} of what it kept, of test and, where there is one, of val."""
+    selection_metric: str = ""
+    """As in `Identity`."""
 
     @property
     def value(self) -> float | None:
@@ -75,7 +77,10 @@ class Record:
     @property
     def identity(self) -> Identity:
         """What the run was trained with."""
-        return Identity(self.cell, self.recipe_hash, self.data_digest, self.network, self.code_version, self.weights)
+        return Identity(
+            self.cell, self.recipe_hash, self.data_digest, self.network, self.code_version, self.selection_metric,
+            self.weights,
+        )  # fmt: skip
 
 
 def result_path(results: Path, cell: Cell) -> Path:

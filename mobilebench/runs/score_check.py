@@ -177,8 +177,10 @@ def _of_one_identity(cell: Cell, finished: list[Record], wanted: Identity | None
 
 
 def _sound(cell: Cell, record: Record) -> Record | Problem:
-    if record.value is None or not record.n_test:
-        problem = f"test_{record.metric} {record.value}, n_test {record.n_test}; expected a number of each"
+    # Which metric it recorded does not matter: any other one comes from its predictions.
+    if not record.metrics or not record.n_test:
+        read = ", ".join(f"test_{name}" for name in record.metrics) or "no metric of test"
+        problem = f"{read} and n_test {record.n_test}; expected a metric and the number of test images"
     else:
         problem = next(filter(None, (_outside(name, value) for name, value in record.metrics.items())), "")
     if problem:
@@ -202,11 +204,12 @@ def _sound(cell: Cell, record: Record) -> Record | Problem:
 
 def _outside(name: str, value: float) -> str:
     """Return in words that a value cannot be one of its metric; "" where it can, or the metric is not known here."""
-    metric = METRICS.get(name)
+    metric = METRICS.get(name)  # the bounds of one from outside may be others since: what is scored is checked by those
     if metric is None or name == "nll":  # an undefined loss is a divergence, which is said in other words
         return ""
     low, high = metric.bounds
-    return "" if low <= value <= high else f"test_{name} {value}; expected a number in [{low:g}, {high:g}]"
+    is_sound = not math.isnan(value) and not metric.outside(value)
+    return "" if is_sound else f"test_{name} {value}; expected a number in [{low:g}, {high:g}]"
 
 
 def _mixed(records: Sequence[Record]) -> list[Problem]:
@@ -217,6 +220,7 @@ def _mixed(records: Sequence[Record]) -> list[Problem]:
         ("code_version", lambda r: str(r.code_version), lambda _: ""),
         ("network", lambda r: r.network, lambda r: f"{r.model} on {r.dataset}"),  # the seeds of one model
         ("weights", lambda r: r.weights, lambda r: f"{r.model} on {r.dataset}"),
+        ("selection_metric", lambda r: r.selection_metric, lambda r: f"{r.model} on {r.dataset}"),
     ):
         groups: dict[str, list[Record]] = defaultdict(list)
         for record in records:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.errors import UserError
-from mobilebench.evaluation.metrics import METRICS
+from mobilebench.evaluation.metrics import MetricError, get_metric, metric_of
 from mobilebench.models.fingerprint import UNBUILT
 from mobilebench.runs.events import Epoch, Fail, Finish
 from mobilebench.runs.identity import from_tags, wanted
@@ -48,7 +48,7 @@ COLOURS: dict[Name, str] = {
 
 @dataclass(frozen=True)
 class CellState:
-    """The state of one cell: a name, a short label (of a finished one its top-1) and, where a person must act, why."""
+    """The state of one cell: a name, a short label (of a finished one its result) and, where a person must act, why."""
 
     name: Name
     label: str
@@ -115,15 +115,15 @@ def _state(suite: Suite, cell: Cell, meta: Meta | CellState) -> CellState:
         if record is None and not others:  # nothing to compare with: no network need be built
             return CellState("waiting", "waiting")
         identity = wanted(suite, cell, meta)
-        found = _known(suite, identity, record)
+        found = _known(suite, identity, record, meta)
         if found is None and not identity.is_known:
-            return _unbuilt(identity, record)
+            return _unbuilt(identity, record, meta)
         return found or _superseded(identity, record, others)
     except UserError as error:  # of this cell only: its result file or its journal can't be read
         return CellState("damaged", "damaged", str(error))
 
 
-def _known(suite: Suite, identity: Identity, record: Record | None) -> CellState | None:
+def _known(suite: Suite, identity: Identity, record: Record | None, meta: Meta) -> CellState | None:
     """Return the state of the cell's wanted identity, None when there is nothing of it."""
     cell = identity.cell
     journal = Journal(STATE / identity.name)
@@ -133,28 +133,48 @@ def _known(suite: Suite, identity: Identity, record: Record | None) -> CellState
             return CellState("undelivered", "other experiment", f"finished under another experiment's name; {advice}")
         if journal.waits_for(suite.experiment):
             return _undelivered()
-        return CellState("finished", _shown(record))
+        return CellState("finished", *_shown(record, meta))
     epochs = suite.protocol.recipe_for(cell.model, cell.dataset).epochs
     return _unfinished(journal, epochs, cell.dataset) if journal.events() else None
 
 
-def _shown(record: Record) -> str:
-    metric = METRICS.get(record.metric)
-    if record.value is None or metric is None:
-        return "?"
-    return f"{100 * record.value:.1f} %" if metric.percent else f"{record.value:.3f}"
+def _shown(record: Record, meta: Meta) -> tuple[str, str]:
+    """Return a result by the metric that the packed data is read by now, and what there is to say of it.
+
+    Of a run that did not record it the result is by the run's own metric, whose name is then beside it.
+    """
+    try:
+        own = metric_of(meta.metric, meta.target).id
+    except MetricError:  # of a package that is not installed here
+        own = meta.metric
+    if own in record.metrics:
+        return _in_digits(own, record.metrics[own]), ""
+    why = f"did not record {own}, by which its dataset is read now; `mobilebench score` computes it from predictions"
+    if record.value is None:
+        return "?", why
+    return f"{_in_digits(record.metric, record.value)} ({record.metric})", why
+
+
+def _in_digits(name: str, value: float) -> str:
+    try:
+        percent = get_metric(name).percent
+    except MetricError:
+        percent = False
+    return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
 
 
 def _undelivered() -> CellState:
     return CellState("undelivered", "undelivered", "trained; `mobilebench sync` delivers it to the tracking server")
 
 
-def _unbuilt(identity: Identity, record: Record | None) -> CellState:
+def _unbuilt(identity: Identity, record: Record | None, meta: Meta) -> CellState:
     """Return the state of a cell whose network or weights are not here; a result of its recipe and data is shown."""
     why = identity.unknown
     if record is None or replace(record.identity, network=identity.network, weights=identity.weights) != identity:
         return CellState("unbuilt", "no network" if identity.network == UNBUILT else "no weights", why)
-    return CellState("unbuilt", f"{_shown(record)} (?)", f"{why}. It has a result, of whatever these were then")
+    return CellState(
+        "unbuilt", f"{_shown(record, meta)[0]} (?)", f"{why}. It has a result, of whatever these were then"
+    )
 
 
 def _superseded(identity: Identity, record: Record | None, journals: list[Path]) -> CellState:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import MetricError, get_metric
-from mobilebench.scoring.measures import TOP1, outside, refusal, signs
+from mobilebench.scoring.measures import TOP1, refusal, signs
 from mobilebench.system.files import read_csv, require_columns, write_csv
 
 if TYPE_CHECKING:
@@ -66,14 +66,17 @@ class Matrix:
         for name, ids in (("model", self.models), ("dataset", self.datasets), ("seed", self.seeds)):
             if len(set(ids)) < len(ids) or not ids:
                 raise UserError(f"every {name} of a matrix is named once and there is at least one; found {ids}")
+        within = self.values.copy()
         for d, metric in enumerate(map(get_metric, self.metrics)):
             part = self.values[:, d]
-            bad = np.argwhere(outside(part, metric))
+            bad = np.argwhere(metric.outside(part))
             if bad.size:
                 m, s = bad[0]
                 raise UserError(
                     f"{self.models[m]} on {self.datasets[d]}, seed {self.seeds[s]}: {refusal(part[m, s], metric)}"
                 )
+            within[:, d] = metric.within(part)
+        object.__setattr__(self, "values", within)
         if self.test_covariance is not None:
             self._check_covariance(self.test_covariance)
 

@@ -27,14 +27,8 @@ def signs(metrics: Sequence[str]) -> Floats:
     return np.array([1.0 if get_metric(name).higher_is_better else -1.0 for name in metrics])
 
 
-def outside(values: Floats, metric: Metric) -> NDArray[np.bool_]:
-    """Return where values are no possible results of a metric: beyond its bounds, or infinite. NaN is an absent one."""
-    low, high = metric.bounds
-    return np.asarray((values < low) | (values > high) | np.isinf(values))
-
-
 def refusal(value: float, metric: Metric) -> str:
-    """Say what is wrong with a value that is `outside`."""
+    """Say what is wrong with a value that is `Metric.outside`."""
     if metric.bounds == (0, 1):
         return f"{metric.title} {value:g} is not a fraction in [0, 1]; divide percent by 100"
     low, high = metric.bounds
@@ -45,7 +39,7 @@ def check_values(values: Floats, metrics: Sequence[str]) -> None:
     """Raise UserError for a value of [..., M, D] that is no possible result of its dataset's metric."""
     for column, metric in enumerate(map(get_metric, metrics)):
         part = values[..., column]
-        bad = part[outside(part, metric)]
+        bad = part[metric.outside(part)]
         if bad.size:
             raise UserError(refusal(float(bad.flat[0]), metric))
 

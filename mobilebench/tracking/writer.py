@@ -96,7 +96,7 @@ class RunWriter:
         The answer to a request can be lost on its way. MLflow's client then asks again, which makes a second run: all
         but the one that is used are closed. The tag `journal` tells them; a run without one gets it here.
         """
-        tags = {"journal": uuid.uuid4().hex, **tags}
+        tags = {"journal": uuid.uuid4().hex, **_source(tags), **tags}
         run = self.client.create_run(self.experiment(experiment), start_time=time, tags=tags, run_name=run_name)
         run_id = str(run.info.run_id)
         self.close_strays(experiment, tags["journal"], run_id)
@@ -232,3 +232,11 @@ def in_requests(events: Sequence[Event]) -> Iterator[list[Event]]:
 
 def _points(event: Epoch | Finish) -> list[Metric]:
     return [Metric(key, value, event.time, event.step) for key, value in event.metrics.items()]
+
+
+def _source(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that MLflow's UI shows as a run's source and its git commit."""
+    program = f"mobilebench {tags['mobilebench']}" if "mobilebench" in tags else "mobilebench"
+    found = {"mlflow.source.name": program, "mlflow.source.type": "LOCAL"}
+    commit = tags.get("git_commit", "unknown")
+    return found if commit == "unknown" else found | {"mlflow.source.git.commit": commit}

@@ -32,6 +32,12 @@ def check_device(name: str) -> None:
         )
 
 
+def devices_of(name: str) -> list[str]:
+    """The devices that cells are shared out to under runtime.device: all CUDA cards for `auto` and `cuda`, else one."""
+    cards = torch.cuda.device_count() if name in {"auto", "cuda"} and torch.cuda.is_available() else 0
+    return [f"cuda:{index}" for index in range(cards)] if cards > 1 else [name]
+
+
 def pick_device(name: str) -> torch.device:
     """The torch device of runtime.device. Raises TrainingError when it is not there."""
     check_device(name)

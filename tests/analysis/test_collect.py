@@ -84,6 +84,15 @@ def test_a_table_changed_after_its_score_is_refused(tmp_path: Path) -> None:
         read_origin(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["accuracy.csv", "noise.csv", "xscore.csv"])
+def test_a_table_that_is_gone_is_said(tmp_path: Path, name: str) -> None:
+    """Without noise.csv models would be taken for tested apart."""
+    scored(tmp_path, "mine")
+    (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=rf"{name} is gone.*run `mobilebench score` again"):
+        read_origin(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"experiment": 1}', ""])
 def test_a_damaged_note_of_what_scores_are_of_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "score.json").write_text(text, "utf-8")

@@ -149,6 +149,12 @@ def repository(project: Path) -> Path:
     return project
 
 
+def test_a_git_revision_has_the_metric_of_its_table_alone(repository: Path) -> None:
+    assert _of_revision("first", "top1").metrics == {"d": "top1", "e": "top1"}
+    with pytest.raises(UserError, match="keeps a table of top1 and no predictions, so macro_f1 cannot be computed"):
+        _of_revision("first", "macro_f1")
+
+
 def test_a_git_revision_is_a_side(repository: Path) -> None:
     first = _of_revision("first")
     np.testing.assert_array_equal(first.matrix.values, drawn(0))

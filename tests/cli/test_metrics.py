@@ -5,21 +5,29 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from dataclasses import replace
+from importlib.metadata import EntryPoint
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from mlflow.tracking import MlflowClient
 from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score
 
 from mobilebench.analysis.result_files import read_files
 from mobilebench.cli import main
 from mobilebench.config.suite import Cell
+from mobilebench.datasets.packing.packed import read_meta
+from mobilebench.evaluation import metrics
+from mobilebench.evaluation.metrics import Metric
 from mobilebench.evaluation.predictions import load_predictions
 from mobilebench.runs.records import predictions_path, read_results, write_result
 from mobilebench.scoring import Matrix
-from mobilebench.system.layout import FETCHED, RESULTS
+from mobilebench.system.layout import FETCHED, PACKED, RESULTS
+from mobilebench.tracking import uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +105,88 @@ def test_any_other_metric_comes_from_the_same_predictions_without_training(grid:
     assert {record.cell: record.run_id for record in read_results(RESULTS)} == before
 
 
+@pytest.fixture
+def missed(monkeypatch: pytest.MonkeyPatch) -> Metric:
+    """A metric that an installed package offers: the share of images that were missed."""
+    metric = Metric(
+        "missed", "Missed", (0, 1), lambda p: float((p.predicted != p.targets).mean()), higher_is_better=False
+    )
+    offered = ModuleType("offered_metrics")
+    vars(offered)["MISSED"] = metric
+    monkeypatch.setitem(sys.modules, "offered_metrics", offered)
+    point = EntryPoint("missed", "offered_metrics:MISSED", metrics.GROUP)
+    monkeypatch.setattr(metrics, "_installed", lambda: {"missed": point})
+    return metric
+
+
+def named(dataset: str, metric: str) -> None:
+    """Let a packed dataset name its metric, as `data prepare` does after a change of `metric:`."""
+    folder = PACKED / dataset
+    (folder / "meta.json").write_text(replace(read_meta(folder), metric=metric).to_json())
+
+
+def test_an_edited_metric_of_ones_own_is_read_anew_and_said(grid: Path, missed: Metric) -> None:
+    for record in read_results(RESULTS):
+        MlflowClient(uri()).log_metric(record.run_id, "final_test_missed", 0.9871)
+    named("toy_grades", "missed")
+    said = " ".join(call("score").split())
+    kept = load_predictions(predictions_path(RESULTS, Cell("starnet", "toy_grades", 0)))
+    assert values()["starnet", "toy_grades"] == ("missed", pytest.approx(missed.value(kept)))
+    assert "missed of 2 runs (shufflenet.toy_grades.0, starnet.toy_grades.0) is not what they recorded" in said
+
+
+def test_status_shows_a_dataset_by_one_metric_and_names_another(grid: Path, missed: Metric) -> None:
+    def shown() -> dict[str, tuple[str, str]]:
+        cells = json.loads(call("status", "--json"))["cells"]
+        return {cell["model"]: (cell["label"], cell["detail"]) for cell in cells if cell["dataset"] == "toy_grades"}
+
+    first, second = (r for r in read_results(RESULTS) if r.dataset == "toy_grades")
+    named("toy_grades", "macro_f1")  # which both recorded
+    assert shown()[first.model] == (f"{100 * first.metrics['macro_f1']:.1f} %", "")
+    named("toy_grades", "missed")
+    write_result(RESULTS, replace(second, metric="missed", metrics=second.metrics | {"missed": 0.25}))
+    assert shown()[second.model] == ("0.250", "")
+    label, why = shown()[first.model]
+    assert label == f"{first.metrics['qwk']:.3f} (qwk)"
+    assert "did not record missed" in why
+
+
+def test_a_cell_is_looked_into_by_the_metric_of_its_dataset(grid: Path, missed: Metric) -> None:
+    named("toy_grades", "missed")
+    kept = load_predictions(predictions_path(RESULTS, Cell("starnet", "toy_grades", 0)))
+    rows = json.loads(call("inspect", "starnet", "toy_grades", "--json"))["metrics"]
+    assert (rows[0]["metric"], rows[0]["value"]) == ("Missed", pytest.approx(missed.value(kept)))
+    assert [row["metric"] for row in rows].count("Quadratic weighted kappa") == 1
+
+
+def test_score_says_which_predictions_cannot_be_had_and_what_brings_them_back(grid: Path) -> None:
+    call("score")
+    noise = (RESULTS / "noise.csv").read_text()
+    shutil.rmtree(RESULTS / "predictions" / "toy_grades")
+    for file in grid.glob("mlartifacts/**/predictions/test.npz"):
+        if "toy_grades" in (file.parents[1] / "model.json").read_text():
+            file.unlink()
+    said = " ".join(call("score").split())
+    assert "predictions of runs on toy_grades cannot be had (shufflenet.toy_grades.0, and maybe others): run " in said
+    assert "`mobilebench train toy_grades` brings back" in said
+    assert (RESULTS / "noise.csv").read_text() != noise
+    call("train", "toy_grades")
+    assert "cannot be had" not in call("score")
+    assert (RESULTS / "noise.csv").read_text() == noise
+
+
+def test_sync_gives_a_store_the_predictions_that_it_lost(grid: Path) -> None:
+    call("sync")  # this folder is a copy
+    kept = sorted(grid.glob("mlartifacts/**/predictions/*.npz"))
+    before = {path: path.read_bytes() for path in kept}
+    assert len(before) == 8  # val and test of four cells
+    for path in kept[:3]:
+        path.unlink()
+    assert call("sync").startswith("2 runs delivered")
+    assert {path: path.read_bytes() for path in kept} == before
+    assert call("sync").startswith("0 runs delivered")
+
+
 def test_a_metric_that_is_not_for_a_dataset_is_refused_by_name(grid: Path) -> None:
     output = " ".join(call("score", "--metric", "top1", code=2).split())
     assert "2 cells have no value to be scored" in output
@@ -120,6 +210,39 @@ def test_a_cell_is_looked_into(grid: Path) -> None:
     assert {path.name for path in (grid / "elsewhere").iterdir()} == {"metrics.csv", "classes.csv", "mistakes.png"}
 
 
+def test_no_inspection_is_written_over_another(grid: Path) -> None:
+    (run_id,) = [r.run_id for r in read_results(RESULTS) if (r.model, r.dataset) == ("starnet", "toy_grades")]
+    call("inspect", "starnet", "toy_grades")
+    tested = (RESULTS / "inspect" / "starnet.toy_grades.0" / "metrics.csv").read_text()
+    call("inspect", "starnet", "toy_grades", "--split", "val")
+    call("inspect", run_id, "--split", "val")
+    call("inspect", run_id)
+    assert {path.name for path in (RESULTS / "inspect").iterdir()} == {
+        f"starnet.toy_grades.0{rest}" for rest in ("", ".val", f".{run_id}", f".{run_id}.val")
+    }
+    assert (RESULTS / "inspect" / "starnet.toy_grades.0" / "metrics.csv").read_text() == tested
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["starnet.toy_grades.0"], ["starnet/toy_grades"], ["starnet/toy_grades/0"], ["starnet.toy_grades", "--seed", "0"]],
+)
+def test_a_cell_is_named_in_one_word(grid: Path, words: list[str]) -> None:
+    assert json.loads(call("inspect", *words, "--json"))["dataset"] == "toy_grades"
+
+
+def test_what_is_no_cell_is_said_with_what_is(grid: Path) -> None:
+    assert "`mobilebench inspect starnet DATASET`, of toy_scenes, toy_grades" in call("inspect", "starnet", code=2)
+    assert "did you mean starnet.toy_grades.0" in call("inspect", "starnet.toy_grade.0", code=2)
+
+
+def test_a_run_is_looked_into_by_the_predictions_of_this_folder(grid: Path) -> None:
+    (run_id,) = [r.run_id for r in read_results(RESULTS) if (r.model, r.dataset) == ("starnet", "toy_grades")]
+    for file in grid.glob("mlartifacts/**/predictions/*.npz"):
+        file.unlink()
+    assert "Quadratic weighted kappa" in call("inspect", run_id)
+
+
 def test_what_there_is_nothing_to_look_at_is_said_with_the_reason(grid: Path) -> None:
     (record,) = [r for r in read_results(RESULTS) if (r.model, r.dataset) == ("starnet", "toy_grades")]
     predictions_path(RESULTS, record.cell).unlink()
@@ -141,7 +264,34 @@ def test_two_runs_are_compared_image_by_image(grid: Path) -> None:
         (row,) = csv.DictReader(file)
     assert (row["metric"], row["interval_over"]) == ("qwk", "test")
     assert float(row["low"]) < float(row["difference"]) < float(row["high"])
+    assert not list(FETCHED.glob("*.npz"))  # those of this folder are read
+    with_ours = (RESULTS / "compare" / "differences.csv").read_text()
+    shutil.rmtree(RESULTS / "predictions")
+    call("compare", runs["shufflenet"], runs["starnet"])
+    assert (RESULTS / "compare" / "differences.csv").read_text() == with_ours
     assert len(list(FETCHED.glob("*.npz"))) == 2  # fetched from the store, once
+
+
+def test_runs_read_by_several_metrics_are_compared_by_the_datasets_or_by_the_one_asked_for(grid: Path) -> None:
+    """As an experiment has them after a change of `metric:`, which trains nothing again."""
+    first, second = (r for r in read_results(RESULTS) if r.dataset == "toy_grades")
+    MlflowClient(uri()).set_tag(second.run_id, "metric", "macro_f1")
+
+    def compared(*options: str) -> dict[str, str]:
+        call("compare", first.run_id, second.run_id, *options)
+        with (RESULTS / "compare" / "differences.csv").open() as file:
+            (row,) = csv.DictReader(file)
+        return row
+
+    assert compared()["metric"] == "qwk"  # the packed data's
+    call("compare", "kinds", "kinds")
+    by_f1 = compared("--metric", "macro_f1")
+    assert float(by_f1["b"]) == pytest.approx(second.metrics["macro_f1"])
+    shutil.rmtree(PACKED / "toy_grades")
+    assert "by macro_f1 and by qwk; say which is meant with --metric" in call("compare", "kinds", "kinds", code=2)
+    assert "--metric names one for both" in call("compare", first.run_id, second.run_id, code=2)
+    assert compared("--metric", "macro_f1") == by_f1
+    assert "run `mobilebench score --metric qwk`" in call("compare", "starnet", "shufflenet", "--metric", "qwk", code=2)
 
 
 def test_the_report_names_the_classes(grid: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -26,6 +29,23 @@ def shown(monkeypatch: pytest.MonkeyPatch, *, terminal: bool, width: int = 80) -
     file = io.StringIO()
     monkeypatch.setattr(module, "console", Console(file=file, force_terminal=terminal, width=width, highlight=False))
     return file
+
+
+def test_a_reader_that_goes_away_ends_no_work_and_makes_no_noise() -> None:
+    """As `head` does after its lines."""
+    read, write = os.pipe()
+    os.close(read)
+    code = """
+import sys
+from mobilebench.cli.console import console, plain_table
+for line in range(3):
+    console.print(plain_table("model", title="models"))
+    console.print(line)
+print("written", file=sys.stderr)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (0, "written\n")
 
 
 def test_a_log_has_a_line_for_each_epoch_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ def test_audit_prints_each_disagreement() -> None:
         assert found in output
 
 
+@pytest.mark.slow
 def test_audit_writes_the_report_of_the_published_table(tmp_path: Path) -> None:
     run("study", "audit", "beyond_imagenet", "--report", str(tmp_path / "paper"))
     assert "Published single runs, Tables 1 to 5 of Beyond ImageNet" in (tmp_path / "paper/report.html").read_text()

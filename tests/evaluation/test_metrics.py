@@ -24,6 +24,7 @@ from mobilebench.evaluation.metrics import (
     get_metric,
     metric_ids,
     metrics_for,
+    raise_if_undefined,
     readings,
 )
 from mobilebench.evaluation.target import TARGETS
@@ -327,6 +328,46 @@ def test_a_value_outside_of_its_bounds_is_refused() -> None:
     percent = Metric("of_hundred", "Of a hundred", (0, 1), lambda p: 66.7)
     with pytest.raises(MetricError, match=r"of_hundred gives 66\.7, outside of its bounds 0 to 1"):
         percent.value(GRADES)
+
+
+def test_what_rounding_puts_beyond_a_bound_is_brought_back() -> None:
+    truth = np.repeat([[0], [1]], [2, 9], axis=0)  # of these scikit-learn sums a precision of 1.0000000000000002
+    perfect = predictions("multi_label", truth, truth - 0.5 + np.arange(11)[:, None] / 1000)
+    assert sk.average_precision_score(perfect.targets, perfect.logits) > 1
+    assert METRICS["map"].value(perfect) == 1
+    below = Metric("signed", "Signed", (-1, 1), lambda p: -1 - 1e-12)
+    assert below.value(GRADES) == -1
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "truth", "undefined"),
+    [
+        ("qwk", "ordinal", [1, 1, 1, 1], True),
+        ("qwk", "ordinal", [1, 1, 1, 2], False),
+        ("top5", "single_label", [0, 1, 2, 0], True),
+        ("top1", "single_label", [1, 1, 1, 1], False),
+        ("map", "multi_label", [[1, 0, 0], [1, 0, 0]], True),
+        ("map", "multi_label", [[1, 0, 0], [0, 0, 0]], False),
+    ],
+)
+def test_labels_alone_tell_where_a_metric_says_nothing(
+    name: str, target: Target, truth: list[Any], undefined: bool
+) -> None:
+    if undefined:
+        with pytest.raises(MetricError):
+            raise_if_undefined(METRICS[name], target, np.array(truth), 3)
+    else:
+        raise_if_undefined(METRICS[name], target, np.array(truth), 3)
+
+
+def test_a_metric_from_outside_may_be_undefined_for_perfect_predictions() -> None:
+    def confidence_where_wrong(p: Predictions) -> float:
+        wrong = p.predicted != p.targets
+        return float(p.probabilities.max(axis=1)[wrong].mean()) if wrong.any() else math.nan
+
+    raise_if_undefined(Metric("sure_and_wrong", "", (0, 1), confidence_where_wrong), "ordinal", np.array([0, 1]), 2)
+    with pytest.raises(MetricError):
+        raise_if_undefined(Metric("never", "", (0, 1), lambda p: math.nan), "ordinal", np.array([0, 1]), 2)
 
 
 def test_a_function_that_raises_is_undefined_with_its_reason() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grids
+import pytest
 
+from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.runs.events import Finish
 from mobilebench.runs.journal import Journal
 from mobilebench.system.layout import STATE
@@ -28,8 +31,11 @@ main()
 """
 
 
-def test_offline_training_imports_no_mlflow_pandas_scikit_learn_dvc_or_optuna(project: Path) -> None:
+@pytest.mark.parametrize("metric", ["", "macro_f1"])  # scikit-learn's: had from the predictions later
+def test_offline_training_imports_no_mlflow_pandas_scikit_learn_dvc_or_optuna(project: Path, metric: str) -> None:
     grids.write(project)
+    folder = project / "data/packed/blobs"
+    (folder / "meta.json").write_text(replace(read_meta(folder), metric=metric).to_json())
     command = [sys.executable, "-c", WITHOUT, "train", "blobs", "--model", "shufflenet", "--offline"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert answer.returncode == 0, answer.stdout + answer.stderr

@@ -16,6 +16,7 @@ from torch import nn
 
 from mobilebench.analysis.collect import score_experiment, write_scores
 from mobilebench.config.suite import Cell
+from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.execution import cell_run
 from mobilebench.execution.cell_run import CellFailedError, CellRun
@@ -30,7 +31,7 @@ from mobilebench.models.spec import ModelSpec
 from mobilebench.runs.journal import Delivery
 from mobilebench.runs.records import read_results, result_path
 from mobilebench.runs.score_check import RecordsError
-from mobilebench.system.layout import NETWORKS, RESULTS, STATE
+from mobilebench.system.layout import NETWORKS, PACKED, RESULTS, STATE
 from mobilebench.tracking import OfflineTracker, Tracker, TrackingError, uri
 from mobilebench.training import checkpoint
 
@@ -138,6 +139,20 @@ def test_interrupted_and_resumed_gives_the_same_weights_in_the_same_run(context:
     CellRun(context, SHUFFLENET).complete()
     whole = weights(project)
     assert all(torch.equal(interrupted[key], whole[key]) for key in whole)
+
+
+def test_a_cell_is_of_the_metric_that_it_was_read_by_at_its_end(context: RunContext, project: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        CellRun(replace(context, listener=Power(after=1)), SHUFFLENET).complete()
+    folder = PACKED / "blobs"
+    (folder / "meta.json").write_text(replace(read_meta(folder), metric="nll").to_json())
+    again = open_context(open_suite(), "blobs", Tracker())
+    assert again.identity(SHUFFLENET) == context.identity(SHUFFLENET)
+    CellRun(again, SHUFFLENET).complete()
+    (record,) = read_results(RESULTS)
+    assert again.tracker.records("tiny") == [record]
+    assert record.metric == "nll"
+    assert record.value == record.metrics["nll"]
 
 
 def test_redo_supersedes_the_old_run(finished: RunContext) -> None:

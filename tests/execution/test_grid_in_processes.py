@@ -15,7 +15,10 @@ import pytest
 import torch
 
 from mobilebench.config.suite import Cell
+from mobilebench.errors import UserError
+from mobilebench.execution import grid
 from mobilebench.execution.context import open_context
+from mobilebench.execution.executors.base import Outcome
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.progress import NullListener
 from mobilebench.execution.suites import open_suite
@@ -23,12 +26,15 @@ from mobilebench.runs.records import read_results, result_path
 from mobilebench.system.cpu import cores
 from mobilebench.system.layout import RESULTS
 from mobilebench.tracking import Tracker
+from mobilebench.training.device import devices_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mobilebench.config.suite import Suite
     from mobilebench.execution.context import RunContext
+    from mobilebench.execution.grid import CellJob
     from mobilebench.training import EpochResult
 
 
@@ -124,3 +130,46 @@ def test_stopping_stops_the_workers_and_keeps_their_epochs(context: RunContext, 
         run_cells(replace(endless, listener=Stop()), endless.suite.cells())
     assert "KILLED" in {record.status for record in context.tracker.records("tiny")}
     assert any(len(endless.journal(cell).events()) > 2 for cell in endless.suite.cells())
+
+
+class Shared:
+    """Stands in for processes: two at a time, the second of the first two ends first; no job is carried out."""
+
+    def __init__(self) -> None:
+        self.devices: list[str] = []
+        self.workers = 0
+
+    def __call__(self, workers: int) -> Shared:
+        self.workers = workers
+        return self
+
+    def run(self, jobs: Iterator[CellJob], _: object) -> Iterator[Outcome[None]]:
+        first, second = next(jobs), next(jobs)
+        self.devices += [job.suite.runtime.device for job in (first, second)]
+        yield Outcome(second, error=UserError("ended"))
+        third = next(jobs)
+        self.devices.append(third.suite.runtime.device)
+        assert third.suite.protocol == first.suite.protocol
+        for job in (first, third):
+            yield Outcome(job, error=UserError("ended"))
+        assert next(jobs, None) is None
+
+
+def test_cells_are_shared_out_to_all_cards(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = Shared()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(grid, "make_executor", cards)
+    suite = replace(
+        context.suite, seeds=(0, 1), models=("shufflenet", "starnet"),
+        runtime=replace(context.suite.runtime, device="auto", cells_per_device=None),
+    )  # fmt: skip
+    cells = list(suite.cells())[:3]
+    failed = run_cells(replace(context, suite=suite), cells)
+    assert len(failed) == 3
+    assert cards.workers == 2
+    assert cards.devices == ["cuda:0", "cuda:1", "cuda:1"]  # the third goes where a card is free
+    assert devices_of("cuda:1") == ["cuda:1"]
+    assert devices_of("cpu") == ["cpu"]
+    assert suite.runtime.workers(9, 2) == 2
+    assert replace(suite.runtime, cells_per_device=3).workers(9, 2) == 6

@@ -237,6 +237,20 @@ def test_a_dataset_that_names_its_metric_is_read_by_it(project: Path, metric: st
     assert finish.metrics["optimism_of_choosing_on_test"] == pytest.approx(abs(best - value))
 
 
+def test_labels_of_test_that_a_metric_says_nothing_of_are_refused_before_training(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = grids.write(project)
+    folder = project / "data/packed/blobs"
+    (folder / "meta.json").write_text(replace(read_meta(folder), metric="top5").to_json())  # of two classes
+    context = open_context(suite, "blobs", OfflineTracker())
+    monkeypatch.setattr(Trainer, "_run_epoch", None)
+    with pytest.raises(
+        CellFailedError, match=r"32 test images of blobs .* top5 says nothing.* `metric:` in params.yaml"
+    ):
+        CellRun(context, CELL).train_locked()
+
+
 def test_a_metric_that_val_cannot_tell_costs_no_finished_training(project: Path) -> None:
     """All validation images are of one class and said to be: there is no kappa of them. Test has one."""
     suite = grids.write(project, val=0.25)

@@ -108,6 +108,17 @@ def test_a_network_from_outside_is_seen(suite: Suite, monkeypatch: pytest.Monkey
     assert changes(outside, before) == {"train/blobs.json"}
 
 
+def test_an_edited_metric_from_outside_is_seen_where_it_decides(
+    suite: Suite, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = grids.write(project, val=0.25, selection="{best_val: {metric: nll}}")
+    read = replace(suite, score=replace(suite.score, metric="nll"))
+    before = written(chosen), written(read)
+    monkeypatch.setattr("mobilebench.execution.stage_inputs.metric_fingerprint", lambda name: f"code of {name}")
+    assert changes(chosen, before[0]) == {"train/blobs.json"}
+    assert changes(read, before[1]) == {"score.json"}
+
+
 def test_dvc_tracks_no_key_that_params_may_leave_out() -> None:
     """DVC fails at a stage, perhaps after hours, when a key it tracks is not there."""
     pipeline = YAML(typ="safe", pure=True).load((REPOSITORY / "dvc.yaml").read_text())
@@ -119,11 +130,22 @@ def test_dvc_tracks_no_key_that_params_may_leave_out() -> None:
 
 def test_a_project_of_its_own_has_the_stages_of_this_one() -> None:
     packaged = REPOSITORY / "mobilebench" / "config" / "project"
-    assert (packaged / "dvc.yaml").read_text() == (REPOSITORY / "dvc.yaml").read_text()
+    assert (packaged / "stages.yaml").read_text() == (REPOSITORY / "dvc.yaml").read_text()
     assert (packaged / "dvc_config").read_text() == (REPOSITORY / ".dvc" / "config").read_text()
     for name in ("gitignore", "dvcignore"):
         ours = (packaged / name).read_text().splitlines()
         assert set(ours) <= set((REPOSITORY / f".{name}").read_text().splitlines())
+
+
+def test_dvc_reads_this_repository_and_finds_its_stages_alone() -> None:
+    """DVC reads every dvc.yaml below the folder, and fails at the first that it does not understand."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "stage", "list", "--all"], cwd=REPOSITORY, capture_output=True, text=True,
+        check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("inputs ")
+    assert "dvc.yaml:" not in done.stdout  # of a folder below
 
 
 def test_an_edit_of_the_program_is_seen_by_the_stages_that_use_it(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_a_folder_that_is_no_score_or_was_changed_is_refused(tmp_path: Path) -> 
         site.suites_of([tmp_path])
     folder = scored(tmp_path / "lab", "lab", paper.matrix())
     (folder / "noise.csv").unlink()
-    with pytest.raises(UserError, match=r"has no noise.csv, of which its score.json speaks"):
+    with pytest.raises(UserError, match=r"noise.csv is gone, which `mobilebench score` wrote"):
         site.suites_of([folder])
     folder = scored(tmp_path / "lab2", "lab", paper.matrix())
     (folder / "accuracy.csv").write_text((folder / "accuracy.csv").read_text().replace("0.9511", "0.9611"))

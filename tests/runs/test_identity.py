@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 import grids
@@ -14,6 +17,8 @@ from mobilebench.config.protocol import Override, Protocol, recipe_hash
 from mobilebench.config.recipe import DataPolicy, Recipe
 from mobilebench.config.suite import Cell, parse_suite, preset_text, presets
 from mobilebench.datasets.packing.packed import META, content_digest, index_text, open_packed, pixel_sha1
+from mobilebench.evaluation import metrics
+from mobilebench.models import fingerprint
 from mobilebench.runs.identity import Identity, digest_of_tags, from_tags, wanted
 
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from mobilebench.config.suite import Suite
     from mobilebench.datasets.packing.packed import Packed
 
+CHOSEN = Cell("shufflenet", "blobs", 0)
 # Another allowed value of every setting; a new setting has to be added here.
 OTHER: dict[str, Any] = {
     "epochs": 99, "warmup_epochs": 4, "batch_size": 33, "drop_last": True, "resolution": 225, "eval_resize": 256,
@@ -62,11 +68,73 @@ def test_every_part_is_in_the_digest(part: str) -> None:
     cell = Cell("m", "d", 0)
     identity = Identity(cell, "r", "d", "n", 1)
     other = {
-        "cell": Cell("m2", "d", 0), "recipe": "x", "data": "x", "network": "x", "numerics": 2, "weights": "x",
+        "cell": Cell("m2", "d", 0), "recipe": "x", "data": "x", "network": "x", "numerics": 2, "selection_metric": "x",
+        "weights": "x",
         "model": replace(cell, model="x"), "dataset": replace(cell, dataset="x"), "seed": replace(cell, seed=1),
     }[part]  # fmt: skip
     second = replace(identity, **{part if hasattr(identity, part) else "cell": other})
     assert second.digest != identity.digest
+
+
+def test_a_cell_that_a_packaged_metric_chooses_has_the_identity_it_had() -> None:
+    """As computed before the code of other metrics was a part of it."""
+    assert Identity(Cell("m", "d", 0), "r", "d", "n", 1).digest == "41baa78ecc17"
+
+
+OWN_METRIC = """
+from mobilebench.evaluation.metrics import Metric
+from chosen_by_help import wrong
+
+def missed(p):
+    # a comment
+    return float(wrong(p).mean())
+
+MISSED = Metric("missed", "Missed", (0, 1), missed, higher_is_better=False)
+OTHER = 1
+"""
+HELP = """
+def wrong(p):
+    return p.predicted != p.targets
+
+def unused():
+    return 1
+"""
+
+
+def test_the_code_of_an_own_metric_that_chooses_the_epoch_is_in_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And in that of no other cell."""
+    monkeypatch.syspath_prepend(project)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # edits of one second and size are one to Python's cache
+    monkeypatch.setattr(
+        metrics, "_installed", lambda: {"missed": EntryPoint("missed", "chosen_by:MISSED", metrics.GROUP)}
+    )
+
+    def identity(selection: str, code: str = OWN_METRIC, helped: str = HELP) -> Identity:
+        for name, text in (("chosen_by", code), ("chosen_by_help", helped)):
+            (project / f"{name}.py").write_text(text)
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.invalidate_caches()
+        fingerprint.metric_fingerprint.cache_clear()
+        suite = grids.write(project, val=0.25, selection=selection)
+        return wanted(suite, CHOSEN, open_packed(project / "data/packed/blobs").meta, project)
+
+    own = "{best_val: {metric: missed}}"
+    before = identity(own)
+    assert identity(own, OWN_METRIC.replace("# a comment", "# another")) == before
+    assert identity(own, OWN_METRIC.replace("OTHER = 1", "OTHER = 2")) == before
+    assert identity(own, helped=HELP.replace("return 1", "return 2")) == before
+    for changed_code in (
+        identity(own, OWN_METRIC.replace("wrong(p).mean()", "wrong(p).max()")),
+        identity(own, OWN_METRIC.replace("higher_is_better=False", "higher_is_better=True")),
+        identity(own, helped=HELP.replace("!=", "==")),
+    ):
+        assert changed_code.differences(before) == ["code of the metric that chooses the epoch"]
+        assert changed_code.digest != before.digest
+    packaged = identity("{best_val: {metric: top1}}")
+    assert packaged.selection_metric == ""
+    assert identity("{best_val: {metric: top1}}", OWN_METRIC.replace("mean", "max")).digest == packaged.digest
 
 
 @pytest.fixture
@@ -202,6 +270,11 @@ def test_tags_tell_the_identity(suite: Suite, project: Path) -> None:
     assert from_tags(tags) == identity
     assert digest_of_tags(tags) == tags["identity"] == identity.digest
     assert digest_of_tags(tags | {"network": "0"}) != tags["identity"]
+    assert "selection_metric" not in tags
+    own = replace(identity, selection_metric="s")
+    tags = start_event(context, own).tags
+    assert from_tags(tags) == own
+    assert digest_of_tags(tags) == tags["identity"] == own.digest != identity.digest
 
 
 PINNED = {

@@ -199,7 +199,18 @@ def test_a_kappa_below_zero_is_a_value() -> None:
     graded = record(GRID[0], metric="qwk", metrics={"qwk": -0.1, "top1": 0.2, "nll": 3.0})
     assert not check([graded, *FULL[1:]], RECIPES).problems
     assert kinds([replace(graded, metrics={"qwk": -1.5}), *FULL[1:]]) == {"m.a.0": "damaged"}
-    assert kinds([replace(graded, metrics={"top1": 0.2}), *FULL[1:]]) == {"m.a.0": "damaged"}
+    assert kinds([replace(graded, metrics={}), *FULL[1:]]) == {"m.a.0": "damaged"}
+
+
+def test_a_run_that_recorded_another_metric_than_its_tag_says_is_sound() -> None:
+    """As those were left whose dataset's `metric:` was changed between two calls."""
+    assert not check([record(GRID[0], metric="qwk", metrics={"top1": 0.2}), *FULL[1:]], RECIPES).problems
+
+
+def test_a_value_beyond_a_bound_by_rounding_was_not_tampered_with() -> None:
+    perfect = record(GRID[0], metric="map", metrics={"map": 1.0000000000000002, "top1": 1.0})
+    assert not check([perfect, *FULL[1:]], RECIPES).problems
+    assert kinds([replace(perfect, metrics={"map": 1.001}), *FULL[1:]]) == {"m.a.0": "damaged"}
 
 
 def test_records_as_a_frame_keep_whole_numbers_where_some_are_absent() -> None:

@@ -142,6 +142,14 @@ def test_each_dataset_keeps_its_metric_and_what_it_can_be(tmp_path: Path) -> Non
     assert again.select(datasets=["y"]).metrics == ("nll",)
 
 
+def test_a_value_beyond_a_bound_by_rounding_is_that_bound() -> None:
+    """As stores of an earlier version hold the mean average precision of a perfect model."""
+    rounded = Matrix.from_cells({("a", "x", 0): 1.0000000000000002, ("b", "x", 0): 0.5}, {"x": 100}, {"x": "map"})
+    assert rounded.mean.tolist() == [[1.0], [0.5]]
+    with pytest.raises(UserError, match=r"1\.001 is not a fraction"):
+        Matrix.from_cells({("a", "x", 0): 1.001}, {"x": 100}, {"x": "map"})
+
+
 def paired(matrix: Matrix) -> Matrix:
     """The matrix with covariances on its first dataset."""
     covariance = np.full((2, 2, 2), np.nan)
