@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
-from mobilebench.models.fingerprint import UNBUILT
 from mobilebench.runs.identity import wanted
 from mobilebench.system.layout import PACKED
 
@@ -31,7 +30,7 @@ def identities_here(suite: Suite, datasets: Iterable[str] | None = None) -> tupl
             continue
         for cell in suite.cells(dataset):
             identity = wanted(suite, cell, meta)
-            if identity.network == UNBUILT:
+            if not identity.is_known:
                 unbuilt[cell.model] = None
             else:
                 found[cell] = identity

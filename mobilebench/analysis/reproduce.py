@@ -19,6 +19,7 @@ from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.execution.stage_code import STAGE_CODE
 from mobilebench.execution.suites import check_names
+from mobilebench.models.names import TIMM, TORCHVISION, split
 from mobilebench.runs.identity import wanted
 from mobilebench.system.files import read_text
 from mobilebench.system.git import git
@@ -179,7 +180,7 @@ def _own_images(run: Details, tracker: Tracker) -> tuple[str, list[str]]:
 def _own_network(run: Details) -> list[str]:
     """Return the step that a network of another package needs. A registry may have a stranger's of the same name."""
     model = run.record.model
-    if model in models.MODELS or model.startswith(models.TIMM):
+    if split(model).network in models.MODELS or model.startswith((TIMM, TORCHVISION)):
         return []
     package = run.tags.get("network_package") or _offering(model)
     what = f"the package {package}" if package else "the package"
@@ -254,6 +255,8 @@ def _network(run: Details, tracker: Tracker) -> list[Check]:
         return []
     here = wanted(suite, record.cell, meta)
     checks = [_equal(f"network {record.model}", record.network or "unknown", here.network)]
+    if record.weights or here.weights:
+        checks.append(_equal("pretrained weights", record.weights or "none", here.weights or "none"))
     if here.selection_metric:
         then = record.selection_metric or "unknown"
         checks.append(_equal("metric that chooses the epoch", then, here.selection_metric))

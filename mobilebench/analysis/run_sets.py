@@ -41,6 +41,7 @@ CODE = (
     "git_dirty",
     "code_version",
     "network",
+    "weights",
     "network_package",
     "selection_metric",
     "python",

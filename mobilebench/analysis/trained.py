@@ -13,10 +13,12 @@ from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.evaluation.predictions import load_predictions as read_predictions
 from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, read_model_file
+from mobilebench.models.names import split
+from mobilebench.models.weights.files import fetched_path
 from mobilebench.runs.events import Finish
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import PREDICTIONS
-from mobilebench.system.files import read_text
+from mobilebench.system.files import read_text, write_bytes
 from mobilebench.system.layout import PACKED, RESULTS, STATE
 from mobilebench.system.provenance import SUITE
 from mobilebench.tracking import Tracker
@@ -97,6 +99,25 @@ def load_predictions(what: str | Path, split: Literal["test", "val"] = "test") -
         why = kept.why(record, split) or f"it kept those of: {known}"
         raise UserError(f"run {record.run_id} ({record.cell.name}) has no predictions on {split}: {why}")
     return found
+
+
+def fetch_run(model_id: str) -> Path:
+    """Lay the weights of the run that a model's id names (`ID@run:RUN`) where training looks for them; return the file.
+
+    Raises UserError where there is no such finished run or its weights are gone.
+    """
+    final = fetched_path(model_id)
+    if final.is_file():
+        return final
+    tracker = Tracker()
+    record = _record(split(model_id).weights, tracker)
+    with TemporaryDirectory() as temporary:
+        weights, made = (_artifact(tracker, record, name, Path(temporary)) for name in (WEIGHTS, MODEL))
+        if weights is None:
+            raise UserError(f"run {record.run_id} has no artifact {WEIGHTS}, and this folder has no journal of it")
+        if made is not None:
+            write_bytes(final.with_suffix(".json"), made.read_bytes())
+        return write_bytes(final, weights.read_bytes(), durable=True)
 
 
 def _folder(what: str | Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""`mobilebench models`: list, check and profile the networks."""
+"""`mobilebench models`: list, check and profile the networks, fetch their pretrained weights."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mobilebench.models.model_table import Line
     from mobilebench.models.profile import ProfileRow
+    from mobilebench.models.weights.files import WeightsFile
 
 CLASSES = click.option("--classes", default=10, show_default=True, type=click.IntRange(1), help="Number of classes.")
 RESOLUTION = click.option(
@@ -26,7 +27,7 @@ RESOLUTION = click.option(
 
 @click.group()
 def models() -> None:
-    """List, check and profile the networks."""
+    """List, check and profile the networks, fetch pretrained weights."""
 
 
 @models.command("list")
@@ -67,7 +68,8 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
     console.print(_costs(lines, f"Networks with {classes} classes at {size} px"))
     console.print(_designs(lines))
     console.print(
-        "Any network of timm is a model too, untrained: timm:<name>. docs/models.md says how to add your own."
+        "Any network of timm or torchvision is a model too: timm:<name>, torchvision:<name>. docs/models.md says how "
+        "to add your own, docs/transfer.md how to start from pretrained weights."
     )
 
 
@@ -126,6 +128,56 @@ def profile(names: str | None, classes: int, resolution: int | None, output: Pat
         f"deployed: the same with training branches folded; images/s in batches of {rows[0].images_per_second_batch}; "
         f"GB: estimated training memory, fp32 Adam, batch {rows[0].training_batch}; vs Table 1: ours minus the paper's."
     )
+
+
+@models.command()
+@click.argument("names", nargs=-1, metavar="[MODEL]...")
+@json_option
+def fetch(names: tuple[str, ...]) -> None:
+    """Get the pretrained weights that the suite needs, or those that each MODEL names, before anything is trained.
+
+    Downloads go to MOBILEBENCH_WEIGHTS, or mobilebench/weights in the user's cache folder. What is there stays.
+    """
+    from mobilebench.cli.console import console
+    from mobilebench.errors import UserError
+
+    found, problems = [], []
+    wanted = list(dict.fromkeys(names)) or _pretrained()
+    for model in wanted:
+        try:
+            found.append((model, _fetched(model)))
+        except UserError as error:  # the others are fetched all the same
+            problems.append(str(error))
+    answer(weights=[{"model": model, "path": str(file.path), "sha256": file.sha256} for model, file in found])
+    for model, file in found:
+        size = file.path.stat().st_size / 1e6
+        console.print(f"[bold]{model}[/bold]: {file.path}, {size:.1f} MB, sha256 {file.sha256[:12]}", soft_wrap=True)
+    if problems:
+        raise UserError("\n".join(problems))
+    if not wanted:
+        console.print("The suite starts every network from scratch: there are no weights to fetch.")
+
+
+def _pretrained() -> list[str]:
+    """Return the models of params.yaml that start from pretrained weights on some dataset."""
+    from mobilebench.execution.suites import open_suite
+
+    suite = open_suite()
+    cells = [cell for cell in suite.cells() if suite.protocol.recipe_for(cell.model, cell.dataset).pretrained]
+    return list(dict.fromkeys(cell.model for cell in cells))
+
+
+def _fetched(model: str) -> WeightsFile:
+    from mobilebench.models import get, split
+    from mobilebench.models.names import RUN
+    from mobilebench.models.weights.files import fetch
+
+    get(model)
+    if split(model).weights.startswith(RUN):
+        from mobilebench.analysis.trained import fetch_run
+
+        fetch_run(model)
+    return fetch(model)
 
 
 def _names(names: str | None) -> list[str]:

@@ -155,6 +155,62 @@ class OnVal:
 
 
 @dataclass(frozen=True)
+class FirstEpochs:
+    """A part of the training, counted from its beginning. Raises ValueError for less than one epoch."""
+
+    epochs: int
+    """How many of the first epochs; 1 or more."""
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "init.pretrained.freeze.epochs", self.epochs, "1 or more")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """How a network learns that starts from pretrained weights; which weights, its name says (`timm:NAME.TAG`).
+
+    The head, the layer whose size follows from the number of classes, is always new.
+    """
+
+    freeze: Literal["none", "all_but_head"] | FirstEpochs = "none"
+    """What stays as it was pretrained.
+
+    none: nothing. all_but_head: all but the head, which is a linear probe. {epochs: k}: all but the head for the first
+    k epochs, nothing after them. What is frozen computes as in evaluation: batch norm keeps its pretrained statistics,
+    dropout and stochastic depth are off in it.
+    """
+    head_lr: float | None = None
+    """The head's own learning rate, which rises and falls as `lr` does; null for `lr`."""
+    layer_decay: float = 1.0
+    """By what the learning rate falls from one layer to the one below it, in (0, 1]; 1 for one rate in all of them.
+
+    Layers are timm's groups where the network has such, and elsewhere the modules that share the first two parts of
+    their name (`layer1.0`, `features.3`).
+    """
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    def __post_init__(self) -> None:
+        where = "init.pretrained."
+        _require_numbers(self, where)
+        _require(self.head_lr is None or self.head_lr > 0, f"{where}head_lr", self.head_lr, "null or more than 0")
+        _require(0 < self.layer_decay <= 1, f"{where}layer_decay", self.layer_decay, "more than 0, at most 1")
+        if self.freeze == "all_but_head":
+            only = "null and 1.0 with freeze all_but_head: the head alone learns, at `lr`"
+            found = (self.head_lr, self.layer_decay)
+            _require(found == (None, 1.0), f"{where}head_lr, layer_decay", found, only)
+
+
+@dataclass(frozen=True)
+class FromPretrained:
+    """A start from the pretrained weights that the network's name says."""
+
+    pretrained: Pretrained = field(default_factory=Pretrained)
+    """What of them is trained, and how."""
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How one network is trained and read on one dataset.
 
@@ -195,12 +251,19 @@ class Recipe:
     """Share of the target spread evenly over the classes, in [0, 1)."""
     augment: Augment = field(default_factory=Augment)
     """Training-time augmentation."""
-    normalize: Literal["dataset", "imagenet", "half"] = "imagenet"
-    """Whose mean and standard deviation images are normalised with: the train split's, ImageNet's, or 0.5."""
+    normalize: Literal["dataset", "imagenet", "half", "weights"] = "imagenet"
+    """Whose mean and standard deviation images are normalised with: the train split's, ImageNet's, 0.5, or `weights`.
+
+    weights: those that the network was pretrained with, as its source says.
+    """
     precision: Literal["fp32", "bf16"] = "fp32"
     """fp32, or bf16 under autocast."""
-    init: Literal["scratch"] = "scratch"
-    """Where the weights start."""
+    init: Literal["scratch"] | FromPretrained = "scratch"
+    """Where the weights start: drawn from the seed, or pretrained.
+
+    {pretrained: {freeze: none, head_lr: null, layer_decay: 1.0}} starts from the weights in the network's name, see
+    [Fine-tune pretrained networks](transfer.md).
+    """
     selection: Literal["last_epoch"] | OnVal = "last_epoch"
     """Which epoch's weights are kept and read on test: the last, or the best on the val split.
 
@@ -236,10 +299,29 @@ class Recipe:
             rule and rule.min_epochs,
             f"at most epochs ({self.epochs})",
         )
+        start = self.pretrained
+        frozen = start.freeze.epochs if start and isinstance(start.freeze, FirstEpochs) else 0
+        _require(
+            frozen < self.epochs,
+            "init.pretrained.freeze.epochs",
+            frozen,
+            f"fewer than epochs ({self.epochs}); all_but_head freezes to the end",
+        )
+        _require(
+            start is not None or self.normalize != "weights",
+            "normalize",
+            self.normalize,
+            "dataset, imagenet or half with init scratch: there are no weights that say how",
+        )
         _require(self.lr > 0, "lr", self.lr, "more than 0")
         _require(0 <= self.min_lr <= self.lr, "min_lr", self.min_lr, f"0 or more and at most lr ({self.lr})")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 <= value < 1")
+
+    @property
+    def pretrained(self) -> Pretrained | None:
+        """How the network learns from pretrained weights, None where it starts from scratch."""
+        return self.init.pretrained if isinstance(self.init, FromPretrained) else None
 
     @property
     def best_val(self) -> BestVal | None:

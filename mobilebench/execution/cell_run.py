@@ -12,14 +12,14 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from mobilebench import models
 from mobilebench.errors import TrackingError, UserError
 from mobilebench.evaluation.metrics import MetricError, metric_of, raise_if_undefined, readings
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
-from mobilebench.execution.model_file import MODEL, WEIGHTS, describe
+from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, wanted_statistics
+from mobilebench.execution.network import build
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
@@ -33,14 +33,15 @@ from mobilebench.system.files import write_text
 from mobilebench.system.provenance import device_tags, write_files
 from mobilebench.training import Split, TrainData, Trainer, checkpoint
 from mobilebench.training.errors import TrainingError
-from mobilebench.training.rng import derived_seed
 
 if TYPE_CHECKING:
-    from mobilebench.config.recipe import Recipe
+    import torch
+
     from mobilebench.config.suite import Cell
     from mobilebench.datasets.packing.packed import Packed
     from mobilebench.evaluation.metrics import Metric
     from mobilebench.execution.context import RunContext
+    from mobilebench.execution.network import Built
     from mobilebench.execution.training_run import Readings
     from mobilebench.runs.identity import Identity
     from mobilebench.runs.journal import Journal
@@ -186,7 +187,7 @@ class CellRun(TrainingRun):
         return start_event(self.context, self.identity)
 
     def make_trainer(self) -> Trainer:
-        """Return the trainer of the cell's network, freshly initialised.
+        """Return the trainer of the cell's network as its training begins.
 
         The suite, the packages and uncommitted changes are kept as artifacts first.
         """
@@ -195,12 +196,15 @@ class CellRun(TrainingRun):
         packed, recipe = self.context.packed, self.recipe
         classes = len(packed.meta.classes)
         self._check_metric()
-        model = build(self.cell, classes, recipe)
-        self._check_unchanged(model)
+        built = build(self.cell, classes, recipe, self.context.root)
+        model = built.network
+        self._check_unchanged(built)
         if self.cell.model not in models.MODELS:  # the registry's own are held to this by the tests
-            for warning in check(model, classes, recipe.resolution):
+            warnings = check(model, classes, recipe.resolution)
+            for warning in warnings if recipe.pretrained is None else ():  # equal budgets are for scratch alone
                 self.note(warning)
-        trainer = Trainer(model, train_data(packed), recipe, self.cell.seed, self.context.suite.runtime)
+        data = replace(train_data(packed), pretrained=wanted_statistics(self.cell.model, recipe))
+        trainer = Trainer(model, data, recipe, self.cell.seed, self.context.suite.runtime, head=built.head)
         self._cost = count(model, recipe.resolution)  # now with the threads that the runtime allows
         for decision in trainer.decisions:
             self.note(decision)
@@ -221,14 +225,15 @@ class CellRun(TrainingRun):
         except ImportError:  # without scikit-learn the result is had from the predictions elsewhere
             pass
 
-    def _check_unchanged(self, model: torch.nn.Module) -> None:
-        """Raise UserError where code or data are no longer those the cell's identity was made of."""
-        network, data = fingerprint(self.cell.model, model), self.context.packed.meta.data_digest
+    def _check_unchanged(self, built: Built) -> None:
+        """Raise UserError where code, data or weights are no longer those the cell's identity was made of."""
+        network, data = fingerprint(self.cell.model, built.network), self.context.packed.meta.data_digest
         chooser = metric_fingerprint(self.recipe.best_val.metric) if self.recipe.best_val else ""
         same = {
             f"the code of {self.cell.model}": network == self.identity.network,
             "the code of the metric that chooses the epoch": chooser == self.identity.selection_metric,
             f"the packed data of {self.cell.dataset}": data == self.identity.data,
+            f"the pretrained weights of {self.cell.model}": built.weights == self.identity.weights,
         }
         changed = [what for what, is_same in same.items() if not is_same]
         if changed:
@@ -327,13 +332,6 @@ def move_journal(journal: Journal, experiment: str) -> None:
             tags = event.tags | {"journal": uuid.uuid4().hex} | ({"delivered_before": before} if before else {})
             events[place] = replace(event, experiment=experiment, tags=tags)
     journal.rewrite(events)
-
-
-def build(cell: Cell, num_classes: int, recipe: Recipe) -> torch.nn.Module:
-    """Return the cell's network, freshly initialised from its seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(cell.seed, 0, "init"))
-        return models.create(cell.model, num_classes, **recipe.model_options)
 
 
 def count(model: torch.nn.Module, resolution: int) -> Readings:

@@ -44,6 +44,8 @@ def start_event(context: RunContext, identity: Identity) -> Start:
         "target": packed.meta.target,
         "metric": metric_of(packed.meta.metric, packed.meta.target).id,
     }
+    if identity.weights:
+        tags["weights"] = identity.weights
     if identity.selection_metric:
         tags["selection_metric"] = identity.selection_metric
     spec = models.get(cell.model)

@@ -13,7 +13,7 @@ from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import metric_of
 from mobilebench.evaluation.target import Target  # noqa: TC001 - likewise
 from mobilebench.system.files import read_text
-from mobilebench.training.data import statistics
+from mobilebench.training.data import Triple, statistics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,12 +63,24 @@ class ModelFile:
 
 def describe(cell: Cell, recipe: Recipe, meta: Meta, network: str) -> ModelFile:
     """Return what there is to say of a cell's network. network: its fingerprint."""
-    mean, std = statistics(recipe.normalize, meta.mean, meta.std)
+    mean, std = statistics(recipe.normalize, meta.mean, meta.std, wanted_statistics(cell.model, recipe))
     return ModelFile(
         cell.model, cell.dataset, cell.seed, dict(recipe.model_options), network, meta.classes,
         recipe.resolution, recipe.eval_resize or recipe.resolution, meta.shape[1], meta.policy.fit,
         mean, std, meta.target, metric_of(meta.metric, meta.target).id,
     )  # fmt: skip
+
+
+def wanted_statistics(model_id: str, recipe: Recipe) -> tuple[Triple, Triple] | None:
+    """Return mean and std that the weights a model's id names want, None where the recipe does not ask for them.
+
+    Raises WeightsError where their source says none.
+    """
+    if recipe.normalize != "weights":
+        return None
+    from mobilebench.models.weights.start import normalization
+
+    return normalization(model_id)
 
 
 def read_model_file(path: Path) -> ModelFile:

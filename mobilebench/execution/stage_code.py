@@ -21,6 +21,7 @@ STAGE_CODE = {
         "models",
         "training",
         "execution/cell_run.py",
+        "execution/network.py",
         "execution/training_run.py",
     ),
     "score": (

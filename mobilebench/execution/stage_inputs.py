@@ -20,6 +20,7 @@ from mobilebench.datasets.spec import same_source
 from mobilebench.errors import UserError
 from mobilebench.execution.stage_code import STAGE_CODE, code_of
 from mobilebench.models.fingerprint import code_digest, metric_fingerprint
+from mobilebench.models.weights.files import weights_digest
 from mobilebench.system.files import write_text
 from mobilebench.system.layout import PACKED
 
@@ -47,6 +48,7 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
             "code": code,
             **_choosers(suite, dataset),
             "program": program["train"],
+            **_weights(suite, dataset),
         }
     files["score"] = {
         "experiment": suite.experiment,
@@ -68,6 +70,13 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
         write_text(folder / f"{name}.json", json.dumps(value, indent=1, sort_keys=True) + "\n")
         for name, value in files.items()
     ]
+
+
+def _weights(suite: Suite, dataset: str) -> dict[str, dict[str, str]]:
+    """Return the pretrained weights of the dataset's cells by model, with their key; nothing where all are drawn."""
+    starts = {m: suite.protocol.recipe_for(m, dataset).pretrained for m in suite.models}
+    found = {model: weights_digest(model) for model, start in starts.items() if start is not None}
+    return {"weights": found} if found else {}
 
 
 def _choosers(suite: Suite, dataset: str) -> dict[str, Any]:

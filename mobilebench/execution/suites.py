@@ -9,6 +9,7 @@ from mobilebench import datasets, models
 from mobilebench.config.suite import PARAMS, load_suite, parse_suite, preset_text, presets
 from mobilebench.datasets.derived import parent_of
 from mobilebench.errors import UserError
+from mobilebench.models.weights.files import unnamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +37,7 @@ def check_names(suite: Suite, *, networks: bool = True) -> None:
     overrides = suite.protocol.overrides
     if networks:
         check_models({*suite.models, *(m for o in overrides for m in o.models or ())})
+        _check_starts(suite)
     for dataset in {*suite.datasets, *(d for o in overrides for d in o.datasets or ())} - set(suite.data_sources):
         datasets.get(dataset)
     _check_derived(suite)
@@ -52,6 +54,20 @@ def _check_derived(suite: Suite) -> None:
                 f"protocol.overrides: {dataset} has the packed images of {parent}, and so its data settings, but of"
                 f" {dataset} {'; '.join(different)}. Name both in the override: `datasets: [{parent}, {dataset}]`"
             )
+
+
+def _check_starts(suite: Suite) -> None:
+    """Raise UserError where a model's id and the recipe's `init` do not go together."""
+    for model, dataset in {(cell.model, cell.dataset): None for cell in suite.cells()}:
+        weights = models.split(model).weights
+        pretrained = suite.protocol.recipe_for(model, dataset).pretrained
+        if weights and pretrained is None:
+            raise UserError(
+                f"{model} names pretrained weights, and its recipe on {dataset} has init scratch; write "
+                f"{models.split(model).network}, or set init to {{pretrained: {{}}}}"
+            )
+        if pretrained is not None and not weights:
+            raise UserError(unnamed(model))
 
 
 def check_models(names: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Networks from outside: any of timm's by `timm:<name>`, and those an installed package offers as entry points."""
+"""Networks from outside: timm's by `timm:<name>`, torchvision's by `torchvision:<name>`, and those of entry points."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def timm_spec(model_id: str) -> ModelSpec:
     return ModelSpec(
         model_id,
         name,
-        f"timm's {name}, untrained",
+        f"timm's {name}",
         lambda num_classes, **options: _timm_network(name, num_classes, options),
         "timm",
         options=None,
@@ -66,14 +66,41 @@ def _timm_network(name: str, num_classes: int, options: dict[str, Any]) -> nn.Mo
 
 
 def _no_timm_model(name: str) -> str:
-    architecture = name.partition(".")[0]
-    if architecture in timm_names():
-        return (
-            f"timm:{name} names pretrained weights, but every network here starts untrained; write timm:{architecture}"
-        )
     alike = ", ".join(f"timm:{other}" for other in near(name, timm_names()))
     hint = f"did you mean {alike}?" if alike else "timm.list_models() shows them all"
     return f"timm has no architecture called '{name}'; {hint}"
+
+
+def torchvision_spec(model_id: str) -> ModelSpec:
+    """Return the spec of `torchvision:<name>`; a name torchvision does not have is refused when it is built."""
+    name = model_id.partition(":")[2]
+    return ModelSpec(
+        model_id,
+        name,
+        f"torchvision's {name}",
+        lambda num_classes, **options: _torchvision_network(name, num_classes, options),
+        "torchvision",
+        options=None,
+        minimum=1,
+        package=f"torchvision=={metadata.version('torchvision').partition('+')[0]}",
+    )
+
+
+def _torchvision_network(name: str, num_classes: int, options: dict[str, Any]) -> nn.Module:
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        alike = ", ".join(f"torchvision:{other}" for other in near(name, known))
+        hint = f"did you mean {alike}?" if alike else "torchvision.models.list_models() shows them all"
+        raise ModelError(f"torchvision has no classifier called '{name}'; {hint}")
+    if refused := sorted(options.keys() & {"weights", "weights_backbone", "progress", "num_classes"}):
+        raise ModelError(f"torchvision:{name} takes no option {', '.join(refused)}: what it starts from is `init`'s")
+    try:
+        network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"torchvision:{name} cannot be built with {options or 'no options'}: {error}") from error
+    return network
 
 
 def entry_points() -> dict[str, ModelSpec]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Build = Callable[..., nn.Module]
 
-Zoo = Literal["paper", "canonical", "timm", "entry_point"]
+Zoo = Literal["paper", "canonical", "timm", "torchvision", "entry_point"]
 
 
 class ModelError(UserError):

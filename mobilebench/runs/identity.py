@@ -14,6 +14,7 @@ from mobilebench.config.parsing import digest
 from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell
 from mobilebench.models.fingerprint import UNBUILT, known_fingerprint, metric_fingerprint
+from mobilebench.models.weights.files import UNFETCHED, weights_digest
 from mobilebench.system.layout import NETWORKS
 from mobilebench.training import VERSION
 
@@ -40,15 +41,25 @@ class Identity:
     """Version of the numbers of the training code."""
     selection_metric: str = ""
     """`models.fingerprint.metric_fingerprint` of the metric that chooses the epoch; "" where it is a packaged one, or
-    none is chosen."""
+     none is chosen."""
+    weights: str = ""
+    """sha256 of the pretrained weights it starts from; "" where it starts from scratch."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its network can be built and its weights are here: otherwise no run can be held against it."""
+        return self.network != UNBUILT and self.weights != UNFETCHED
 
     @property
     def digest(self) -> str:
         """Twelve hex digits: the identity, as runs are tagged and folders named with it."""
         cell = self.cell
         parts = [cell.model, cell.dataset, cell.seed, self.recipe, self.data, self.network, self.numerics]
-        if self.selection_metric:  # all other identities stay as they were before it was a part
+        # All other identities stay as they were before these were parts.
+        if self.selection_metric:
             parts.append(self.selection_metric)
+        if self.weights:
+            parts.append({"weights": self.weights})
         return digest(parts)
 
     @property
@@ -56,14 +67,22 @@ class Identity:
         """The cell's name with the digest: the name of the folder of its journal."""
         return f"{self.cell.name}-{self.digest}"
 
+    @property
+    def unknown(self) -> str:
+        """Why it is not known, in words, and what says more."""
+        if self.network == UNBUILT:
+            return f"its network cannot be built here; `mobilebench models check {self.cell.model}` says why"
+        return "its pretrained weights are not here; `mobilebench models fetch` gets them, or says what to do"
+
     def differences(self, other: Identity) -> list[str]:
         """Return in words what an identity of the same cell has different."""
-        if self.network == UNBUILT:
-            return ["its network cannot be built here; `mobilebench models check` says why"]
+        if not self.is_known:
+            return [self.unknown]
         if not other.recipe or not other.network:
             return ["made by an earlier version of mobilebench"]
         parts = {
             "recipe": "recipe", "data": "data", "network": "network's code", "numerics": "numerics version",
+            "weights": "pretrained weights",
             "selection_metric": "code of the metric that chooses the epoch",
         }  # fmt: skip
         return [words for part, words in parts.items() if getattr(self, part) != getattr(other, part)]
@@ -72,13 +91,15 @@ class Identity:
 def wanted(suite: Suite, cell: Cell, meta: Meta, root: Path = Path()) -> Identity:
     """Return the identity that a cell of the suite has now, with the packed data that `meta` is of.
 
+    Weights that are not here have no digest but a word for that: the cell fails with the reason when it is trained.
     Where the project folder `root` does not know the fingerprint of the network as its code is now, the network is
     built, which imports torch.
     """
     recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
     network = known_fingerprint(cell.model, len(meta.classes), recipe.model_options, root / NETWORKS)
     chooser = metric_fingerprint(recipe.best_val.metric) if recipe.best_val else ""
-    return Identity(cell, recipe_hash(recipe), meta.data_digest, network, selection_metric=chooser)
+    weights = weights_digest(cell.model, root) if recipe.pretrained else ""
+    return Identity(cell, recipe_hash(recipe), meta.data_digest, network, selection_metric=chooser, weights=weights)
 
 
 def from_tags(tags: Mapping[str, str]) -> Identity:
@@ -86,7 +107,7 @@ def from_tags(tags: Mapping[str, str]) -> Identity:
     cell = Cell(tags["model"], tags["dataset"], int(tags["seed"]))
     return Identity(
         cell, tags.get("recipe_hash", ""), tags["data_digest"], tags.get("network", ""), int(tags["code_version"]),
-        tags.get("selection_metric", ""),
+        tags.get("selection_metric", ""), tags.get("weights", ""),
     )  # fmt: skip
 
 

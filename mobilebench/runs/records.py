@@ -52,6 +52,8 @@ class Record:
     """Hash of the cell's recipe; "" in a run of a version that kept none, likewise below."""
     network: str = ""
     """Fingerprint of the network as built."""
+    weights: str = ""
+    """sha256 of the pretrained weights it started from; "" from scratch."""
     end_time: int | None = None
     """When the run ended, in milliseconds since 1970."""
     metric: str = "top1"
@@ -76,8 +78,9 @@ class Record:
     def identity(self) -> Identity:
         """What the run was trained with."""
         return Identity(
-            self.cell, self.recipe_hash, self.data_digest, self.network, self.code_version, self.selection_metric
-        )
+            self.cell, self.recipe_hash, self.data_digest, self.network, self.code_version, self.selection_metric,
+            self.weights,
+        )  # fmt: skip
 
 
 def result_path(results: Path, cell: Cell) -> Path:

@@ -219,6 +219,7 @@ def _mixed(records: Sequence[Record]) -> list[Problem]:
         ("data_digest", lambda r: r.data_digest, lambda r: r.dataset),
         ("code_version", lambda r: str(r.code_version), lambda _: ""),
         ("network", lambda r: r.network, lambda r: f"{r.model} on {r.dataset}"),  # the seeds of one model
+        ("weights", lambda r: r.weights, lambda r: f"{r.model} on {r.dataset}"),
         ("selection_metric", lambda r: r.selection_metric, lambda r: f"{r.model} on {r.dataset}"),
     ):
         groups: dict[str, list[Record]] = defaultdict(list)

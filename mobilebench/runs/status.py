@@ -118,7 +118,7 @@ def _state(suite: Suite, cell: Cell, meta: Meta | CellState) -> CellState:
             return CellState("waiting", "waiting")
         identity = wanted(suite, cell, meta)
         found = _known(suite, identity, record, meta)
-        if found is None and identity.network == UNBUILT:
+        if found is None and not identity.is_known:
             return _unbuilt(identity, record, meta)
         return found or _superseded(identity, record, others)
     except UserError as error:  # of this cell only: its result file or its journal can't be read
@@ -170,12 +170,12 @@ def _undelivered() -> CellState:
 
 
 def _unbuilt(identity: Identity, record: Record | None, meta: Meta) -> CellState:
-    """Return the state of a cell whose network cannot be built here; a result of its recipe and data is shown."""
-    why = f"its network cannot be built here; `mobilebench models check {identity.cell.model}` says why"
-    if record is None or replace(record.identity, network=UNBUILT) != identity:
-        return CellState("unbuilt", "no network", why)
+    """Return the state of a cell whose network or weights are not here; a result of its recipe and data is shown."""
+    why = identity.unknown
+    if record is None or replace(record.identity, network=identity.network, weights=identity.weights) != identity:
+        return CellState("unbuilt", "no network" if identity.network == UNBUILT else "no weights", why)
     return CellState(
-        "unbuilt", f"{_shown(record, meta)[0]} (?)", f"{why}. It has a result, of whichever code it was then"
+        "unbuilt", f"{_shown(record, meta)[0]} (?)", f"{why}. It has a result, of whatever these were then"
     )
 
 

@@ -48,8 +48,9 @@ class ProbedCell:
     def identity(self) -> Identity:
         """What must be equal for trials to be of one study."""
         cell = wanted(self.suite, self.cell, self.packed.meta, self.root)
+        network = f"{cell.network}-w{cell.weights[:12]}" if cell.weights else cell.network
         return Identity(
-            self.cell.model, self.cell.dataset, self.cell.seed, cell.recipe, cell.data, cell.network, cell.numerics,
+            self.cell.model, self.cell.dataset, self.cell.seed, cell.recipe, cell.data, network, cell.numerics,
             self.cut.digest,
         )  # fmt: skip
 

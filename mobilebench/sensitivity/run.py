@@ -149,6 +149,7 @@ class Runner:
             folder=journal.folder.resolve(),
             start=self._start(probed, study, lease, recipe),
             pruning=Pruning(study.url, study.name, lease.trial_id, rule) if rule else None,
+            root=probed.root.resolve(),
         )
 
     def _runtime(self, probed: ProbedCell) -> Runtime:

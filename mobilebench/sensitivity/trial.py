@@ -6,12 +6,14 @@ whose journal is finished is not trained again.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.packing.packed import open_packed
-from mobilebench.execution.cell_run import build
 from mobilebench.execution.grid import Deliver
+from mobilebench.execution.model_file import wanted_statistics
+from mobilebench.execution.network import build
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.runs.events import Finish
 from mobilebench.runs.journal import Journal
@@ -19,7 +21,6 @@ from mobilebench.training import Split, TrainData, Trainer, checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.runtime import Runtime
@@ -71,6 +72,8 @@ class TrialJob:
     start: Start
     """The first event of its journal."""
     pruning: Pruning | None = None
+    root: Path = Path()
+    """The project folder."""
 
     def run(self, send: Callable[[object], None]) -> TrialOutcome:
         """Train the trial to its end and return its last epoch.
@@ -104,8 +107,9 @@ class TrialRun(TrainingRun):
     def make_trainer(self) -> Trainer:
         """Return the trainer of the cell's network under the trial's recipe, without the test images."""
         job, packed = self._job, open_packed(self._job.packed)
-        model = build(job.cell, len(packed.meta.classes), job.recipe)
-        return Trainer(model, probe_data(packed, job.cut), job.recipe, job.cell.seed, job.runtime)
+        built = build(job.cell, len(packed.meta.classes), job.recipe, job.root)
+        data = replace(probe_data(packed, job.cut), pretrained=wanted_statistics(job.cell.model, job.recipe))
+        return Trainer(built.network, data, job.recipe, job.cell.seed, job.runtime, head=built.head)
 
     def changed(self) -> None:
         """Have the journal delivered by the process that runs the trials."""

@@ -9,7 +9,9 @@ from mobilebench.errors import UserError
 
 EXTRA_OF = {
     "dvc": "train",
+    "huggingface_hub": "train",
     "psutil": "train",
+    "safetensors": "train",
     "timm": "train",
     "torch": "train",
     "torchvision": "train",

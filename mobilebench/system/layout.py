@@ -8,6 +8,7 @@ SOURCES_LOCK = Path("sources.lock")
 RESULTS = Path("results")
 STATE = Path(".mobilebench/cells")
 NETWORKS = Path(".mobilebench/networks")
+WEIGHTS = Path(".mobilebench/weights")  # digests of pretrained weights, which lie elsewhere
 DIGESTS = Path(".mobilebench/digests")
 INPUTS = RESULTS / "inputs"
 ARTIFACTS = Path("mlartifacts")

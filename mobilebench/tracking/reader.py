@@ -58,6 +58,7 @@ def record_of(run: Run) -> Record:
             git_commit=tags.get("git_commit"),
             recipe_hash=tags.get("recipe_hash", ""),
             network=tags.get("network", ""),
+            weights=tags.get("weights", ""),
             selection_metric=tags.get("selection_metric", ""),
             end_time=run.info.end_time,
             metric=tags.get("metric", "top1"),

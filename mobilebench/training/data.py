@@ -19,7 +19,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 Triple = tuple[float, float, float]
-Normalize = Literal["dataset", "imagenet", "half"]
+Normalize = Literal["dataset", "imagenet", "half", "weights"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class TrainData:
     train: what is learnt from; val: what an epoch may be chosen on, None where there is none; test: what is read at the
     end, None for a trial, which has no business with it. mean, std: per channel in [0, 1] over the train split; hflip:
     whether a mirror image keeps its label; target: what is predicted; metric: id of the metric that epochs are read by,
-    "" for the target's default.
+    "" for the target's default; pretrained: mean and std that pretrained weights want, None where there are none.
     """
 
     train: Split
@@ -74,6 +74,7 @@ class TrainData:
     hflip: bool = True
     target: Target = "single_label"
     metric: str = ""
+    pretrained: tuple[Triple, Triple] | None = None
 
     def __post_init__(self) -> None:
         for name, split in self.splits.items():
@@ -101,10 +102,20 @@ class TrainData:
         return {name: split for name, split in found.items() if split is not None}
 
     def statistics(self, kind: Normalize) -> tuple[Triple, Triple]:
-        """Mean and std that images are normalised with."""
-        return statistics(kind, self.mean, self.std)
+        """Mean and std that images are normalised with. Raises TrainingError as `statistics`."""
+        return statistics(kind, self.mean, self.std, self.pretrained)
 
 
-def statistics(kind: Normalize, mean: Triple, std: Triple) -> tuple[Triple, Triple]:
-    """Mean and std per channel that images in [0, 1] are normalised with; mean, std: those of the train split."""
+def statistics(
+    kind: Normalize, mean: Triple, std: Triple, pretrained: tuple[Triple, Triple] | None
+) -> tuple[Triple, Triple]:
+    """Mean and std per channel that images in [0, 1] are normalised with.
+
+    mean, std: those of the train split; pretrained: what pretrained weights want. Raises TrainingError where this is
+    asked for and not known.
+    """
+    if kind == "weights":
+        if pretrained is None:
+            raise TrainingError("normalize is weights, and no mean and std of pretrained weights were given")
+        return pretrained
     return {"dataset": (mean, std), "imagenet": IMAGENET, "half": HALF}[kind]

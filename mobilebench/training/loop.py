@@ -21,9 +21,10 @@ from mobilebench.training.augment import Augmenter
 from mobilebench.training.batches import Batch, Batches
 from mobilebench.training.device import autocast, check_precision, pick_device
 from mobilebench.training.errors import DivergedError, TrainingError
+from mobilebench.training.finetune import Freeze, groups
 from mobilebench.training.image_store import Store, free_bytes
 from mobilebench.training.loss import mixed_loss, summed_loss
-from mobilebench.training.optim import make_optimizer, set_rate
+from mobilebench.training.optim import Rates, make_optimizer
 from mobilebench.training.plain import PlainAugmenter
 from mobilebench.training.rng import network_rng
 from mobilebench.training.schedule import learning_rate, remarks
@@ -79,7 +80,16 @@ class Trainer:
     when stopped after any epoch and carried on from `state_dict()`.
     """
 
-    def __init__(self, model: nn.Module, data: TrainData, recipe: Recipe, seed: int, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: TrainData,
+        recipe: Recipe,
+        seed: int,
+        runtime: Runtime,
+        head: frozenset[str] = frozenset(),
+    ) -> None:
+        """head: the names of the new head's tensors in a model whose other weights are pretrained."""
         self.recipe, self.seed, self.runtime = recipe, seed, runtime
         self.epoch = 0  # finished epochs
         self._said: dict[str, tuple[float, Predictions]] = {}  # by the present weights, of a split
@@ -91,8 +101,10 @@ class Trainer:
         plain = runtime.path == "plain"
         layout = torch.contiguous_format if plain else torch.channels_last
         self.model = model.to(self.device).to(memory_format=layout)
-        self.optimizer = make_optimizer(self.model, recipe, self.device, plain=plain)
-        self._rate = self.optimizer.param_groups[0]["lr"]
+        parts = groups(self.model, recipe, head)
+        self.optimizer = make_optimizer(parts, recipe, self.device, plain=plain)
+        self._rates = Rates(self.optimizer, parts)
+        self._freeze = Freeze(self.model, recipe.pretrained, head)
         self._augmenter = (PlainAugmenter if plain else Augmenter)(recipe, data, self.device)
         self._target = data.target
         self._loss = mixed_loss(data.target)
@@ -143,7 +155,7 @@ class Trainer:
 
     def _train(self, lr: float) -> float:
         """One pass over the train split; the mean loss over its images, read from the device once, at the end."""
-        set_rate(self.optimizer, self._rate, lr)
+        self._rates.set(lr)
         losses = torch.zeros(len(self._batches.sizes), device=self.device)
         with network_rng(self.seed, self.epoch, self.device):
             for i, loss in enumerate(self.steps()):
@@ -153,6 +165,8 @@ class Trainer:
     def steps(self) -> Iterator[Tensor]:
         """The training steps of the present epoch: the loss of each, still on the device."""
         self.model.train()
+        if self._freeze.begin(self.epoch):
+            self._runner.reset()  # a captured step has the gradients of the epochs before
         for batch in self._batches.epoch(self.epoch):
             yield self._runner.step(batch)
 

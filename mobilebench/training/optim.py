@@ -5,31 +5,47 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mobilebench.config.recipe import Recipe
+    from mobilebench.training.finetune import Group
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe, device: torch.device, *, plain: bool) -> torch.optim.Optimizer:
+def make_optimizer(
+    parts: Sequence[Group], recipe: Recipe, device: torch.device, *, plain: bool
+) -> torch.optim.Optimizer:
     """The recipe's optimiser with torch's defaults (betas .9, .999; SGD momentum .9); fused on the fast path."""
     settings: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     settings |= {"foreach": False} if plain else {"fused": True}
     graphed = device.type == "cuda" and not plain
-    if graphed:  # a CUDA graph reads the learning rate from the device
-        settings["lr"] = torch.tensor(recipe.lr, device=device)
+    rates = [recipe.lr * part.scale for part in parts]
+    # A CUDA graph reads the learning rates from the device.
+    lrs = [torch.tensor(rate, device=device) if graphed else rate for rate in rates]
+    groups = [{"params": part.parameters, "lr": lr} for part, lr in zip(parts, lrs, strict=True)]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), momentum=0.9, **settings)
+        return torch.optim.SGD(groups, momentum=0.9, **settings)
     if graphed:
         settings["capturable"] = True
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    optimizer: torch.optim.Optimizer = kind(model.parameters(), **settings)
+    optimizer: torch.optim.Optimizer = kind(groups, **settings)
     return optimizer
 
 
-def set_rate(optimizer: torch.optim.Optimizer, held: float | Tensor, lr: float) -> None:
-    """Sets the learning rate; `held` is what the optimiser was made with, a tensor where a CUDA graph reads it."""
-    if isinstance(held, Tensor):
-        held.fill_(lr)
-    for group in optimizer.param_groups:
-        group["lr"] = held if isinstance(held, Tensor) else lr
+class Rates:
+    """The learning rates of an optimiser's groups, set together; made before a state is loaded into it."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, parts: Sequence[Group]) -> None:
+        self._optimizer = optimizer
+        self._scales = [part.scale for part in parts]
+        # What it was made with: tensors where a CUDA graph reads them.
+        self._held: list[float | Tensor] = [group["lr"] for group in optimizer.param_groups]
+
+    def set(self, lr: float) -> None:
+        """Give each group its share of the epoch's learning rate."""
+        for group, held, scale in zip(self._optimizer.param_groups, self._held, self._scales, strict=True):
+            if isinstance(held, Tensor):
+                held.fill_(lr * scale)
+            group["lr"] = held if isinstance(held, Tensor) else lr * scale

@@ -87,7 +87,7 @@ def test_a_model_without_classes_is_refused() -> None:
     ("name", "message"),
     [
         ("mobilenetv2_10", "did you mean timm:mobilenetv2_1"),
-        ("resnet18.a1_in1k", "starts untrained; write timm:resnet18$"),
+        ("mobilenetv2_10.a1_in1k", "did you mean timm:mobilenetv2_1"),
         ("hf-hub:someone/something", "no architecture called"),
         ("", "no architecture called ''"),
     ],

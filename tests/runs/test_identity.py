@@ -69,6 +69,7 @@ def test_every_part_is_in_the_digest(part: str) -> None:
     identity = Identity(cell, "r", "d", "n", 1)
     other = {
         "cell": Cell("m2", "d", 0), "recipe": "x", "data": "x", "network": "x", "numerics": 2, "selection_metric": "x",
+        "weights": "x",
         "model": replace(cell, model="x"), "dataset": replace(cell, dataset="x"), "seed": replace(cell, seed=1),
     }[part]  # fmt: skip
     second = replace(identity, **{part if hasattr(identity, part) else "cell": other})

@@ -1,0 +1,49 @@
+"""The network of a cell as its training begins: drawn from the seed, or pretrained with a new head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from mobilebench import models
+from mobilebench.models.weights.files import find_weights
+from mobilebench.models.weights.start import draw_head, find_head, load_body
+from mobilebench.training.rng import derived_seed
+
+if TYPE_CHECKING:
+    from mobilebench.config.recipe import Recipe
+    from mobilebench.config.suite import Cell
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network that has learnt nothing of its dataset yet."""
+
+    network: torch.nn.Module
+    head: frozenset[str] = frozenset()
+    """Names of its new head's tensors where the rest is pretrained."""
+    weights: str = ""
+    """sha256 of the weights it has; "" for drawn ones."""
+
+
+def build(cell: Cell, num_classes: int, recipe: Recipe, root: Path = Path()) -> Built:
+    """Return the cell's network: drawn from its seed alone, then with pretrained weights where the recipe says so.
+
+    root: the project folder. Raises ModelError where it cannot be built,
+    WeightsError where its weights are not here or not of this network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(cell.seed, 0, "init"))
+        network = models.create(cell.model, num_classes, **recipe.model_options)
+    if recipe.pretrained is None:
+        return Built(network)
+    file = find_weights(cell.model, root)
+    head = find_head(cell.model, num_classes, recipe.model_options)
+    load_body(network, cell.model, head, recipe.model_options, file)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(cell.seed, 0, "head"))
+        draw_head(network, head)
+    return Built(network, head.names, file.sha256)

@@ -1,0 +1,1 @@
+"""Pretrained weights: where they lie, how they get there, and how a network starts from them."""

@@ -1,0 +1,214 @@
+"""Cells that start from pretrained weights: their identity, killed and resumed, from a file and from a finished run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grids
+import pytest
+import torch
+from click.testing import CliRunner
+
+from mobilebench import load_model, models
+from mobilebench.cli import main
+from mobilebench.config.recipe import FirstEpochs, FromPretrained, OnVal, Pretrained
+from mobilebench.errors import UserError
+from mobilebench.evaluation.selection import BestVal
+from mobilebench.execution.cell_run import CellFailedError, CellRun
+from mobilebench.execution.context import open_context
+from mobilebench.execution.network import build
+from mobilebench.execution.progress import NullListener
+from mobilebench.execution.stage_inputs import write_inputs
+from mobilebench.execution.suites import check_names
+from mobilebench.runs.records import Record, read_results, write_result
+from mobilebench.runs.status import grid_states
+from mobilebench.system.layout import RESULTS, STATE
+from mobilebench.tracking import OfflineTracker, Tracker
+from mobilebench.training import checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mobilebench.config.recipe import Recipe
+    from mobilebench.config.suite import Cell, Suite
+    from mobilebench.execution.context import RunContext
+    from mobilebench.training import EpochResult
+
+MODEL = "shufflenet@file:w.pth"
+
+
+class Power(NullListener):
+    """A listener that stops the process's work after an epoch, as a kill between two steps would."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
+        if result.epoch == self.after:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def weights() -> dict[str, Tensor]:
+    torch.manual_seed(5)
+    return models.create("shufflenet", 7).state_dict()
+
+
+def pretrained(suite: Suite, model: str = MODEL, start: Pretrained | None = None, **settings: object) -> Suite:
+    init = FromPretrained(start or Pretrained())
+    return replace(suite, models=(model,), protocol=replace(suite.protocol, init=init, **settings))
+
+
+@pytest.fixture
+def suite(project: Path, weights: dict[str, Tensor]) -> Suite:
+    torch.save(weights, project / "w.pth")
+    return pretrained(grids.write(project, val=0.25))
+
+
+def opened(suite: Suite) -> RunContext:
+    return open_context(suite, "blobs", OfflineTracker())
+
+
+def kept(context: RunContext, cell: Cell) -> dict[str, Tensor]:
+    state = checkpoint.load(context.journal(cell).artifacts / "model.pt")
+    assert state is not None
+    return state
+
+
+def test_the_body_is_the_files_and_the_head_is_the_seeds(suite: Suite, weights: dict[str, Tensor]) -> None:
+    (cell,) = suite.cells()
+    recipe: Recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
+    one, same, other = (build(c, 2, recipe) for c in (cell, cell, replace(cell, seed=1)))
+    states = [built.network.state_dict() for built in (one, same, other)]
+    assert one.head == {"fc.weight", "fc.bias"}
+    assert all(torch.equal(states[0][name], weights[name]) for name in weights.keys() - one.head)
+    assert torch.equal(states[0]["fc.weight"], states[1]["fc.weight"])
+    assert not torch.equal(states[0]["fc.weight"], states[2]["fc.weight"])
+
+
+def test_other_weights_are_another_identity_and_a_moved_cache_is_not(suite: Suite, weights: dict[str, Tensor]) -> None:
+    (cell,) = suite.cells()
+    before = opened(suite).identity(cell)
+    shutil.rmtree(".mobilebench")
+    assert opened(suite).identity(cell) == before
+    torch.save({name: value + 1 for name, value in weights.items()}, "w.pth")
+    after = opened(suite).identity(cell)
+    assert after.differences(before) == ["pretrained weights"]
+    assert after.digest != before.digest
+
+
+@pytest.mark.parametrize(
+    "start", [Pretrained("all_but_head"), Pretrained(FirstEpochs(2), head_lr=0.01, layer_decay=0.7)]
+)
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_killed_and_resumed_it_chooses_the_same_epoch_with_the_same_weights(
+    suite: Suite, start: Pretrained, after: int
+) -> None:
+    rule = OnVal(BestVal("top1", patience=3))
+    suite = pretrained(suite, MODEL, start, epochs=4, selection=rule)
+    (cell,) = suite.cells()
+    found = []
+    for stops in (True, False):
+        context = opened(suite)
+        if stops:
+            with pytest.raises(KeyboardInterrupt):
+                CellRun(replace(context, listener=Power(after)), cell).complete()
+        CellRun(context, cell).complete()
+        journal = context.journal(cell)
+        finish = journal.events()[-1]
+        found.append((finish.metrics["kept_epoch"], finish.metrics["final_test_loss"], kept(context, cell)))
+        shutil.rmtree(STATE)
+    (epoch, loss, first), (other_epoch, other_loss, second) = found
+    assert (epoch, loss) == (other_epoch, other_loss)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_probes_network_has_the_files_body_to_the_end(suite: Suite, weights: dict[str, Tensor]) -> None:
+    suite = pretrained(suite, MODEL, Pretrained("all_but_head"))
+    (cell,) = suite.cells()
+    context = opened(suite)
+    CellRun(context, cell).complete()
+    state = kept(context, cell)
+    assert all(torch.equal(state[name], value) for name, value in weights.items() if not name.startswith("fc."))
+
+
+def test_weights_that_are_gone_fail_the_cell_with_the_reason_and_its_result_is_still_shown(suite: Suite) -> None:
+    suite = pretrained(suite, epochs=2)
+    (cell,) = suite.cells()
+    Path("w.pth").rename("kept.pth")
+    with pytest.raises(CellFailedError, match=r"there is no file w\.pth; put the weights there"):
+        CellRun(opened(suite), cell).complete()
+    shutil.rmtree(STATE)
+    write_result(RESULTS, Record("r", MODEL, "blobs", 0, "p", "d", 1, "FINISHED"))
+    assert grid_states(suite)[cell].label == "no weights"
+    Path("kept.pth").rename("w.pth")
+    identity = opened(suite).identity(cell)
+    record = Record("r", MODEL, "blobs", 0, "p", identity.data, identity.numerics, "FINISHED", {"top1": 0.5})
+    write_result(
+        RESULTS,
+        replace(record, recipe_hash=identity.recipe, network=identity.network, weights=identity.weights),
+    )
+    assert grid_states(suite)[cell].name == "finished"
+    Path("w.pth").unlink()
+    state = grid_states(suite)[cell]
+    assert (state.name, state.label) == ("unbuilt", "50.0 % (?)")
+    assert "`mobilebench models fetch`" in state.detail
+
+
+def test_a_run_is_a_start_for_another_network_of_its_kind(
+    store: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOBILEBENCH_WEIGHTS", str(project / "weights"))
+    scratch = grids.write(project)
+    context = open_context(replace(scratch, models=("shufflenet",)), "blobs", Tracker())
+    CellRun(context, next(iter(context.suite.cells()))).complete()
+    (record,) = read_results(RESULTS)
+    model = f"shufflenet@run:{record.run_id}"
+    tuned = pretrained(scratch, model, Pretrained("all_but_head"), normalize="weights")
+    done = CliRunner().invoke(main, ["models", "fetch", model])
+    assert done.exit_code == 0, done.output
+    context = open_context(tuned, "blobs", Tracker())
+    (cell,) = tuned.cells()
+    CellRun(context, cell).complete()
+    by_model = {found.model: found for found in read_results(RESULTS)}
+    assert (record.weights, len(by_model[model].weights)) == ("", 64)
+    source, network = load_model(f"run:{record.run_id}"), load_model(f"run:{by_model[model].run_id}")
+    assert torch.equal(source.scale, network.scale)
+    first, second = source.network.state_dict(), network.network.state_dict()
+    assert {name for name in first if not torch.equal(first[name], second[name])} == {"fc.weight", "fc.bias"}
+
+
+def test_dvc_sees_the_weights_of_pretrained_cells_and_nothing_new_of_others(suite: Suite) -> None:
+    def train() -> dict[str, object]:
+        found: dict[str, object] = json.loads(Path("inputs/train/blobs.json").read_text())
+        return found
+
+    write_inputs(suite, Path("inputs"))
+    assert train()["weights"] == {MODEL: opened(suite).identity(next(iter(suite.cells()))).weights}
+    write_inputs(grids.write(Path()), Path("inputs"))
+    assert "weights" not in train()
+
+
+@pytest.mark.parametrize(
+    ("model", "is_pretrained", "expected"),
+    [
+        (
+            "timm:resnet10t",
+            True,
+            r"timm:resnet10t names no weights, and the recipe's init is pretrained; write .*\.TAG",
+        ),
+        ("shufflenet", True, "write shufflenet@run:ID or shufflenet@file:PATH, or set init to scratch"),
+        ("timm:resnet10t.c3_in1k", False, r"has init scratch; write timm:resnet10t, or set init to \{pretrained"),
+    ],
+)
+def test_a_name_and_a_start_that_do_not_go_together_are_refused(
+    project: Path, model: str, is_pretrained: bool, expected: str
+) -> None:
+    suite = grids.write(project)
+    suite = pretrained(suite, model) if is_pretrained else replace(suite, models=(model,))
+    with pytest.raises(UserError, match=expected):
+        check_names(suite)
