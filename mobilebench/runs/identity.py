@@ -41,7 +41,7 @@ class Identity:
     """Version of the numbers of the training code."""
     selection_metric: str = ""
     """`models.fingerprint.metric_fingerprint` of the metric that chooses the epoch; "" where it is a packaged one, or
-     none is chosen."""
+    none is chosen."""
     weights: str = ""
     """sha256 of the pretrained weights it starts from; "" where it starts from scratch."""
 
