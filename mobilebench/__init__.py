@@ -10,6 +10,7 @@ The names below are the public API. Each is imported when it is first used, so t
 | `score` | a matrix as a table of scores with intervals and ranks |
 | `score_experiment` | the same from the checked runs of an MLflow experiment |
 | `compare` | two matrices, paired over seeds |
+| `rank` | the models of one dataset, best first, with intervals |
 | `place` | new models among those of a reference: score, place, intervals |
 | `create_model` | a network by its id, with fresh weights |
 | `load_model` | a finished run's network, which takes plain images |
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from mobilebench.models import create as create_model
     from mobilebench.scoring.matrix import Matrix
     from mobilebench.scoring.placement import place_new as place
+    from mobilebench.scoring.ranking import rank_models as rank
     from mobilebench.scoring.table import compute_scores as score
     from mobilebench.scoring.xscore import xscore
     from mobilebench.studies import load_study
@@ -50,6 +52,7 @@ __all__ = [
     "load_study",
     "load_suite",
     "place",
+    "rank",
     "score",
     "score_experiment",
     "xscore",
@@ -67,6 +70,7 @@ _TARGETS = {
     "load_study": "mobilebench.studies:load_study",
     "load_suite": "mobilebench.execution.suites:open_suite",
     "place": "mobilebench.scoring.placement:place_new",
+    "rank": "mobilebench.scoring.ranking:rank_models",
     "score": "mobilebench.scoring.table:compute_scores",
     "score_experiment": "mobilebench.analysis.collect:score_experiment",
     "xscore": "mobilebench.scoring.xscore:xscore",

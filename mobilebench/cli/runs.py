@@ -175,6 +175,8 @@ def _show(found: Comparison, a: str, b: str) -> None:
         f"A = {a}, B = {b}: {len(found.models)} models x {len(found.datasets)} datasets, {how}", soft_wrap=True
     )
     heads = dict(zip(found.datasets, dataset_heads(found.datasets, found.metrics), strict=True))
+    if found.of("xscore"):
+        console.print("xScores here are on one scale for A and B; `mobilebench score` has each on its own.", soft_wrap=True)
     for title, rows in (
         (f"{heading(found.metrics)}, mean over models", found.of("dataset")),
         ("xScore", [*found.of("xscore"), *found.of("mean xscore")]),

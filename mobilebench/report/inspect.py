@@ -11,7 +11,7 @@ from mobilebench.analysis.inspect import confusion, per_class, reliability, wors
 from mobilebench.evaluation.metrics import MetricError, get_metric, is_packaged, metrics_for
 from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, Picture, canvas, styled
-from mobilebench.report.table import Field, Table, to_csv
+from mobilebench.report.table import Field, Table, number, text, to_csv
 from mobilebench.system.files import write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -155,6 +155,16 @@ def mistakes_plot(cell: Inspected, most: int = 24) -> Picture | None:
     return Picture("mistakes", f"{_named(cell)}: the {len(mistakes)} mistakes that it was surest of.", figure)
 
 
+def mistakes_table(cell: Inspected) -> Table:
+    """Return all images whose class was not found, the surest mistakes first: image, its class, what was said."""
+    every = worst_mistakes(cell.predictions, cell.classes, most=cell.predictions.logits.size)
+    rows = tuple(
+        (text(str(cell.predictions.ids[m.image])), text(m.truth), text(m.said), number(m.probability)) for m in every
+    )
+    caption = f"{_named(cell)}: {len(rows)} mistakes, the surest first."
+    return Table("mistakes", caption, ("image", "truth", "said", "probability"), rows)
+
+
 def _under(mistake: Mistake) -> str:
     lines = (f"is {mistake.truth}", f"said {mistake.said}", f"{100 * mistake.probability:.0f} % sure")
     return "\n".join(textwrap.shorten(line, 24, placeholder="...") for line in lines)
@@ -168,7 +178,8 @@ def _named(cell: Inspected) -> str:
 def write_inspection(folder: Path, cell: Inspected) -> list[Path]:
     """Write tables (CSV) and figures (PNG) of a cell below a folder and return their paths."""
     paths = [
-        write_text(folder / f"{table.name}.csv", to_csv(table)) for table in (metric_table(cell), class_table(cell))
+        write_text(folder / f"{table.name}.csv", to_csv(table))
+        for table in (metric_table(cell), class_table(cell), mistakes_table(cell))
     ]
     pictures = [mistakes_plot(cell)]
     if cell.predictions.target in ONE_CLASS:

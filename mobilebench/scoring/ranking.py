@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+    from pandas import DataFrame
 
     from mobilebench.evaluation.metrics import Metric
     from mobilebench.scoring.matrix import Matrix
@@ -102,6 +103,12 @@ class Ranking:
     """Whether the models' noise over the shared test images is known together, from predictions."""
     level: float
     """Confidence level."""
+
+    def to_frame(self) -> DataFrame:
+        """Return one row per model, best first, with the fields of `RankingRow`; what is unknown is NaN."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows])
 
     @property
     def best_group(self) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ SINGLE_RUN = (
     "models on 7 datasets such 95 % intervals held the true score in 85 % of cases when training noise had a standard "
     "deviation of 0.5 point, in 60 % at 1 point; orders seen in 85 to 95 % of draws were true in 82 % and 71 %."
 )
+FEW = 3  # models whose grid anchors leave little to their scores
 NO_TEST_NOISE = "Intervals and shares of draws cover training only, so they are too narrow: {}."
 
 
@@ -211,7 +212,7 @@ def compute_scores(
         source=None if drawn is None else source,
         interval_over="nothing (see the notes)" if drawn is None or source is None else resampled(matrix, source),
         level=level,
-        notes=(*_notes(matrix, result), *(_interval_notes(matrix, source, flat, result, errors) if scored else ())),
+        notes=(*_notes(matrix, result, grid=fixed is None), *(_interval_notes(matrix, source, flat, result, errors) if scored else ())),
     )
 
 
@@ -274,7 +275,7 @@ def _rows(
     )
 
 
-def _notes(matrix: Matrix, result: XScore) -> tuple[str, ...]:
+def _notes(matrix: Matrix, result: XScore, *, grid: bool) -> tuple[str, ...]:
     notes = []
     read = [bool(column.any()) for column in matrix.counts.T]
     columns = zip(matrix.datasets, result.normalised.T, read, strict=True)
@@ -293,6 +294,11 @@ def _notes(matrix: Matrix, result: XScore) -> tuple[str, ...]:
             else "Means there are over fewer seeds."
         )
         notes.append(f"{absent} of {matrix.values.size} cells {'has' if absent == 1 else 'have'} no run. {effect}")
+    if grid and len(matrix.datasets) > 1 and 1 < len(matrix.models) <= FEW:
+        notes.append(
+            f"Only {len(matrix.models)} models set the scale: on each dataset the best has 1 and the worst 0, so these "
+            "scores say little more than their order there."
+        )
     if runs.size and runs.min() == 1:
         single = int((runs == 1).sum())
         who = (
