@@ -43,7 +43,7 @@ def part(packed: Packed, split: str, most: int) -> Split:
     """At most so many images of a split, drawn with seed 0."""
     rows = packed.rows(split)
     drawn = np.random.default_rng(0).permutation(rows)[:most]
-    return Split(packed.images, packed.labels, np.sort(drawn))
+    return Split(*packed.arrays(np.sort(drawn)))
 
 
 def curves(packed: Packed, settings: argparse.Namespace) -> Curves:

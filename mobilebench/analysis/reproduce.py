@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mobilebench import models, training
+from mobilebench.config.data import DerivedData
 from mobilebench.config.suite import parse_suite
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
@@ -26,7 +27,7 @@ from mobilebench.system.layout import PACKED
 from mobilebench.system.provenance import OWN, PACKAGES, PATCH, SUITE, environment, is_checkout
 
 if TYPE_CHECKING:
-    from mobilebench.config.data import OwnData
+    from mobilebench.config.data import DataSource, OwnData
     from mobilebench.config.suite import Suite
     from mobilebench.tracking import Details, Tracker
 
@@ -114,7 +115,9 @@ def _places(own: OwnData) -> dict[str, str]:
     return {key: path for key in ("folder", "csv", "root") if (path := getattr(own, key)) is not None}
 
 
-def _below(project: Path, own: OwnData) -> OwnData:
+def _below(project: Path, own: DataSource) -> DataSource:
+    if isinstance(own, DerivedData):
+        return own
     found = {key: str(project / path) for key, path in _places(own).items()}
     return replace(own, folder=found.get("folder"), csv=found.get("csv"), root=found.get("root"))
 
@@ -154,10 +157,13 @@ def _own_images(run: Details, tracker: Tracker) -> tuple[str, list[str]]:
     """Return the option that makes relative paths of own images those of the run's project, and what to know of it."""
     dataset, host = run.record.dataset, run.tags.get("host", "the machine that trained it")
     try:
-        own = _kept_suite(tracker, run.record.run_id).data_sources.get(dataset)
+        sources = _kept_suite(tracker, run.record.run_id).data_sources
     except UserError:  # the command that needs the suite says what is missing
         return "", []
-    if own is None:
+    own = sources.get(dataset)
+    if isinstance(own, DerivedData):
+        own = sources.get(own.of)
+    if own is None or isinstance(own, DerivedData):
         return "", []
     places = [Path(path) for path in _places(own).values()]
     if all(path.exists() for path in places):

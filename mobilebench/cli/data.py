@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from mobilebench.config.data import OwnData
+    from mobilebench.config.data import DataSource
     from mobilebench.datasets.audit import DatasetFinding
     from mobilebench.datasets.spec import DatasetSpec, Source
     from mobilebench.datasets.status import DatasetState
@@ -24,7 +24,7 @@ _RAW = click.option("--raw", type=click.Path(path_type=Path), help="Folder of of
 _PACKED = click.option("--packed", type=click.Path(path_type=Path), help="Folder of packed datasets [data/packed].")
 
 
-def _own() -> dict[str, OwnData]:
+def _own() -> dict[str, DataSource]:
     """Return the data_sources of params.yaml; none without one, for these commands work in any folder."""
     from mobilebench.config.suite import PARAMS
     from mobilebench.execution.suites import open_suite
@@ -79,7 +79,7 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
         console.print(f"target {'; '.join(others)}; single_label: all others", soft_wrap=True)
     if taken := sum(state.packed_bytes for state in states):
         console.print(f"The packed datasets take {shown_bytes(taken)} here.")
-    if sizes := {spec.id: size for spec in specs if (size := download_bytes(spec))}:
+    if sizes := {spec.id: size for spec in specs if spec.derived is None and (size := download_bytes(spec))}:
         published = ", ".join(f"{name} {shown_bytes(size)}" for name, size in sizes.items())
         console.print(f"Downloads whose size is published: {published}.", soft_wrap=True)
     console.print("mobilebench data list DATASET shows more; mobilebench data fetch DATASET downloads it.")
@@ -94,6 +94,7 @@ def _plain(spec: DatasetSpec, state: DatasetState) -> dict[str, object]:
         "dataset": spec.id,
         "title": spec.title,
         "state": state.name,
+        "parent": spec.derived.parent.id if spec.derived else None,
         "classes": state.classes or None,
         "target": state.target,
         "metric": metric_of(spec.metric, state.target).id,
@@ -118,6 +119,7 @@ def _details(spec: DatasetSpec, state: DatasetState, known: Mapping[str, str]) -
         "target": "" if state.target == "single_label" else state.target,
         "read by": spec.metric,
         "images": _images(*state.sizes),
+        "drawn": state.drawn,
         "stored as": state.stored,
         "packed size": shown_bytes(state.packed_bytes) if state.packed_bytes else "",
         "download": "its size is not published" if download is None else shown_bytes(download) if download else "",
@@ -151,11 +153,11 @@ def _images(train: str, val: str, test: str) -> str:
 def fetch(dataset: str, raw: Path | None) -> None:
     """Download and unpack DATASET's official files; an interrupted download is taken up again."""
     from mobilebench.cli.console import console
-    from mobilebench.datasets import get
     from mobilebench.datasets.acquire.official_files import fetch as fetch_raw
+    from mobilebench.datasets.packing.prepare import find
     from mobilebench.system.layout import RAW
 
-    spec = get(dataset)
+    spec = find(dataset, _own())
     if spec.generated:
         console.print(f"{spec.id} needs no download: {spec.licence}")
         return
@@ -184,6 +186,7 @@ def prepare(
     from mobilebench.config.recipe import DataPolicy
     from mobilebench.config.suite import PARAMS
     from mobilebench.datasets.acquire.source_lock import read_lock
+    from mobilebench.datasets.packing.packed import read_meta
     from mobilebench.datasets.packing.prepare import prepare as pack
     from mobilebench.execution.suites import open_suite
     from mobilebench.system.layout import PACKED, RAW, SOURCES_LOCK
@@ -202,6 +205,8 @@ def prepare(
         lock=SOURCES_LOCK,
     )
     console.print(f"{folder} is ready")
+    if drawn := read_meta(folder).provenance.get("drawn"):
+        console.print(f"It has {drawn}", soft_wrap=True, markup=False)
     if read_lock(SOURCES_LOCK) != before:
         console.print(f"{SOURCES_LOCK} now holds the sha256 of its files: commit it")
 

@@ -139,7 +139,13 @@ def _print_what_is_left(left: Outlook, data: Sequence[tuple[DatasetSpec, Dataset
     packed = sum(state.packed_bytes for _, state in data)
     if packed:
         console.print(f"The packed data takes {shown_bytes(packed)}.")
-    downloads = {spec.id: download_bytes(spec) for spec, state in data if state.name == "not here"}
+    named = {spec.id for spec, _ in data}
+    absent = [spec for spec, state in data if state.name == "not here"]
+    downloads = {
+        spec.id: download_bytes(spec)
+        for spec in absent
+        if spec.derived is None or spec.derived.parent.id not in named  # it is its parent that is downloaded
+    }
     if downloads:
         sizes = (f"{name} ({shown_bytes(size) if size else 'size not published'})" for name, size in downloads.items())
         console.print(f"To download: {', '.join(sizes)}.", soft_wrap=True)

@@ -1,9 +1,11 @@
-"""Where a user's own images are: one entry of `data_sources` in params.yaml."""
+"""An entry of `data_sources` in params.yaml: where a user's own images are, or which part of another set to take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Discriminator, Tag
 
 from mobilebench.evaluation.metrics import MetricError, get_metric, metrics_for
 from mobilebench.evaluation.target import Target  # noqa: TC001 - pydantic needs the name at run time
@@ -91,3 +93,66 @@ class OwnData:
             raise ValueError(
                 f"data_sources: metric {name} is not for a {self.target} target; for it there are {allowed}"
             )
+
+
+@dataclass(frozen=True)
+class DerivedData:
+    """A dataset that has fewer train images than another, its parent, and the parent's val and test.
+
+    Exactly one of `train_fraction`, `per_class` and `max_train`. Raises ValueError naming the key.
+    """
+
+    of: str
+    """Id of the parent: a built-in dataset, or own images in `data_sources`."""
+
+    train_fraction: float | None = None
+    """This share of the parent's train images, rounded down, stratified by class; above 0, at most 1. At least one
+    image of each class is kept."""
+
+    per_class: int | None = None
+    """So many train images of each class; 1 or more. With groups or several labels an image, at least so many."""
+
+    max_train: int | None = None
+    """At most so many of the parent's train images, stratified by class; 1 or more."""
+
+    seed: int = 0
+    """Seed of the draw. With the same seed, the smaller of two sets lies inside the larger."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    def __post_init__(self) -> None:
+        given = [key for key in ("train_fraction", "per_class", "max_train") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"data_sources: of {self.of} has {' and '.join(given) or 'no amount'}; give exactly one of"
+                " train_fraction, per_class and max_train"
+            )
+        if self.train_fraction is not None and not 0 < self.train_fraction <= 1:
+            raise ValueError(f"data_sources: train_fraction is {self.train_fraction}; allowed: 0 < fraction <= 1")
+        for key in ("per_class", "max_train"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ValueError(f"data_sources: {key} is {value}; allowed: 1 or more")
+        if self.seed < 0:
+            raise ValueError(f"data_sources: seed is {self.seed}; allowed: 0 or more")
+
+    @property
+    def amount(self) -> str:
+        """What is taken, as it is written: `train_fraction 0.1`."""
+        return next(
+            f"{key} {value}"
+            for key in ("train_fraction", "per_class", "max_train")
+            if (value := getattr(self, key)) is not None
+        )
+
+
+def _kind(entry: Any) -> str:
+    """Return which kind of entry was meant, so that errors are about that one alone."""
+    is_derived = "of" in entry if isinstance(entry, dict) else isinstance(entry, DerivedData)
+    return "DerivedData" if is_derived else "OwnData"
+
+
+DataSource = Annotated[
+    Annotated[OwnData, Tag("OwnData")] | Annotated[DerivedData, Tag("DerivedData")], Discriminator(_kind)
+]
+"""One entry of `data_sources`. The tags are names of classes, which error messages leave out of a key."""

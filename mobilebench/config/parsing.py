@@ -88,28 +88,29 @@ def parse(kind: type[T], data: Any, where: str = "") -> T:
 def _meant(problems: Sequence[Any]) -> list[Any]:
     """Return the problems of the form that was meant where a setting has two, a word or a mapping; pydantic has both.
 
-    What it calls the form it tried is no part of the key and is taken out of `loc`.
+    What it calls the form it tried is no part of the key and is taken out of `loc`; `forms` has it still.
     """
     others = {
         problem["loc"][:-1] for problem in problems if problem["type"] == "dataclass_type"
     }  # no mapping was given
+    words = {problem["loc"][:-1] for problem in problems if problem["type"] == "literal_error"}
     kept = []
     for problem in problems:
         *above, last = problem["loc"] or ("",)
         is_word, message = problem["type"] == "literal_error", problem["msg"]
-        if _FORM.fullmatch(str(last)):
+        if _FORM.fullmatch(str(last)) and tuple(above) in words:
             if is_word != (tuple(above) in others):
                 continue
             message += " or a mapping" if is_word else ""
         where = tuple(part for part in problem["loc"] if not _FORM.fullmatch(str(part)))
-        kept.append({**problem, "loc": where, "msg": message})
+        kept.append({**problem, "loc": where, "msg": message, "forms": problem["loc"]})
     return kept
 
 
 def _explain(kind: type, problem: Any, where: str) -> str:
     key = where + ".".join(str(part) for part in problem["loc"])
     if problem["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        allowed = _keys_beside(kind, problem["loc"])
+        allowed = _keys_beside(kind, problem["forms"])
         hint = did_you_mean(str(problem["loc"][-1]), allowed, 1)
         return f"{key}: unknown key{f'; {hint}' if hint else '.'} Allowed here: {', '.join(allowed)}"
     if problem["type"] == "missing":
@@ -123,11 +124,16 @@ def _explain(kind: type, problem: Any, where: str) -> str:
 def _keys_beside(kind: type, loc: tuple[Any, ...]) -> list[str]:
     """Return the keys allowed where `loc` points, walking the JSON schema, which knows nested and optional types."""
     schema = TypeAdapter(kind).json_schema()
-    node = schema
+    node = _resolve(schema, schema)
     for part in loc[:-1]:
+        if _FORM.fullmatch(str(part)):  # one of the forms that an entry may have, or of a word and a mapping
+            node = next((form for form in node.get("oneOf", []) if form["$ref"].endswith(f"/{part}")), node)
+        elif isinstance(part, int):
+            node = node.get("items", {})
+        else:
+            node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
         node = _resolve(schema, node)
-        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
-    return sorted(_resolve(schema, node).get("properties", {}))
+    return sorted(node.get("properties", {}))
 
 
 def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:

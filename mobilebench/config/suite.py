@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mobilebench.config.data import OwnData  # noqa: TC001 - pydantic needs the name at run time
+from mobilebench.config.data import DataSource  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.config.ids import is_id, slug
 from mobilebench.config.parsing import ConfigError, parse, raise_if_not_finite
 from mobilebench.config.protocol import Protocol  # noqa: TC001 - likewise
@@ -103,8 +103,8 @@ class Suite:
     runtime: Runtime = field(default_factory=Runtime)
     """How the machine is used, which changes no result."""
 
-    data_sources: dict[str, OwnData] = field(default_factory=dict)
-    """The user's own datasets by their ids."""
+    data_sources: dict[str, DataSource] = field(default_factory=dict)
+    """The user's own datasets, and those derived from another, by their ids."""
 
     sensitivity: SensitivitySettings = field(default_factory=SensitivitySettings)
     """What `mobilebench sensitivity` probes."""

@@ -181,8 +181,9 @@ def _within(data: Packed, pairs: Sequence[Pair]) -> Iterator[DatasetFinding]:
         yield DatasetFinding(data.meta.id, f"label_conflicts_{kind}", "all", len(conflicts), len(some), example)
     yield from _groups(data)
     yield from _balance(data)
-    enlarged = int(data.meta.storage.get("enlarged", 0))
-    yield DatasetFinding(data.meta.id, "smaller_than_stored", "all", enlarged, len(data.labels))
+    if data.meta.parent is None:  # how many of some of its images were enlarged is not kept
+        enlarged = int(data.meta.storage.get("enlarged", 0))
+        yield DatasetFinding(data.meta.id, "smaller_than_stored", "all", enlarged, len(data.labels))
     yield _damaged(data)
 
 

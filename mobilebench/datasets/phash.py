@@ -8,6 +8,7 @@ lesions apart that all show a dark disc on light skin.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,15 @@ _BLOCK = 64
 Hashes = npt.NDArray[np.uint64]
 
 
-def hashes(images: npt.NDArray[np.uint8]) -> Hashes:
+class Images(Protocol):
+    """Images on disk, of which a slice is read: uint8 [N, H, W, 3]."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice, /) -> npt.NDArray[np.uint8]: ...
+
+
+def hashes(images: Images) -> Hashes:
     """Return the perceptual hash of each image [N, H, W, 3] as uint64 [N, 4], lowest frequencies in word 0."""
     starts = range(0, len(images), 256)
     out = np.empty((len(images), WORDS), np.uint64)

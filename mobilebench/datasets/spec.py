@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
+    from mobilebench.config.data import DerivedData
     from mobilebench.config.recipe import DataPolicy
     from mobilebench.evaluation.target import Target
 
@@ -109,6 +110,17 @@ def same_source(then: str, now: str) -> bool:
     return bool(dash) and not content and then.rpartition("-")[0] == settings
 
 
+@dataclass(frozen=True)
+class Derivation:
+    """Which of another dataset's images a derived one has."""
+
+    parent: DatasetSpec
+    """The dataset whose images these are."""
+
+    settings: DerivedData
+    """How many of its train images, and the seed that they are drawn with."""
+
+
 Reader = Callable[[Path, "DataPolicy"], Reading]
 
 
@@ -183,6 +195,9 @@ class DatasetSpec:
     metric: str = ""
     """Id of the metric it is read by where nothing else is asked for; "" for the target's default,
     `evaluation.target.DEFAULT_METRIC`."""
+
+    derived: Derivation | None = None
+    """Of a dataset that has no images of its own: whose images it has; None for all others. Its `read` is not used."""
 
     @property
     def generated(self) -> bool:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from mobilebench.datasets.packing.packed import Parent
     from mobilebench.evaluation.target import Target
 
 
@@ -20,7 +21,9 @@ class DatasetState:
     """What of a dataset is on this machine, as far as a person wants to know it."""
 
     name: str
-    """`packed`, `packed, incomplete`, `fetched`, `downloading`, `no download`, `not here` or `damaged`."""
+    """`packed`, `packed, incomplete`, `fetched`, `downloading`, `no download`, `not here` or `damaged`. Of a derived
+    dataset also `packed, no PARENT` where its parent is not packed here, and `packed, other PARENT` where that was
+    packed anew since."""
 
     classes: int
     """How many classes it has, 0 where that is not known yet."""
@@ -33,6 +36,9 @@ class DatasetState:
 
     target: Target = "single_label"
     """What is predicted of its images."""
+
+    drawn: str = ""
+    """Of a derived dataset that is packed: what was drawn of which parent, in words."""
 
     packed_bytes: int = 0
     """What its packed form takes on this machine's disk; 0 where it is not packed."""
@@ -50,13 +56,30 @@ def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> DatasetState:
         except DataError:
             return DatasetState("damaged", spec.classes, _sizes(spec.counts), target=spec.target, images=spec.counts)
         complete = "" if meta.official or not spec.counts else ", incomplete"
+        if meta.parent is not None:
+            complete = _without_parent(out_dir, meta.parent)
         stored = f"{meta.shape[1]}x{meta.shape[2]} pixels: {meta.storage['how']}"
         taken = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
         return DatasetState(
-            f"packed{complete}", len(meta.classes), _sizes(meta.counts), stored, meta.target, taken, meta.counts
+            f"packed{complete}",
+            len(meta.classes),
+            _sizes(meta.counts),
+            stored,
+            meta.target,
+            str(meta.provenance.get("drawn", "")),
+            taken,
+            meta.counts,
         )
     state = _raw_state(spec, raw_dir / spec.raw_name)
     return DatasetState(state, spec.classes, _sizes(spec.counts), target=spec.target, images=spec.counts)
+
+
+def _without_parent(out_dir: Path, parent: Parent) -> str:
+    try:
+        same = read_meta(out_dir / parent.id).digest == parent.digest
+    except DataError:
+        return f", no {parent.id}"
+    return "" if same else f", other {parent.id}"
 
 
 def download_bytes(spec: DatasetSpec) -> int | None:

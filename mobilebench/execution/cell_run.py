@@ -347,7 +347,7 @@ def train_data(packed: Packed) -> TrainData:
     """Return the packed dataset as the training loop wants it: rows to learn from, to choose on, to read at the end."""
 
     def split(name: str) -> Split:
-        return Split(packed.images, packed.labels, packed.rows(name))
+        return Split(*packed.arrays(packed.rows(name)))
 
     meta = packed.meta
     val = split("val") if len(packed.rows("val")) else None

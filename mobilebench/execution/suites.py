@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mobilebench import datasets, models
 from mobilebench.config.suite import PARAMS, load_suite, parse_suite, preset_text, presets
+from mobilebench.datasets.derived import parent_of
 from mobilebench.errors import UserError
 from mobilebench.models.weights.files import unnamed
 
@@ -38,6 +40,20 @@ def check_names(suite: Suite, *, networks: bool = True) -> None:
         _check_starts(suite)
     for dataset in {*suite.datasets, *(d for o in overrides for d in o.datasets or ())} - set(suite.data_sources):
         datasets.get(dataset)
+    _check_derived(suite)
+
+
+def _check_derived(suite: Suite) -> None:
+    """Raise UserError where a derived dataset has no parent, or another `data` in the protocol than its parent has."""
+    parents = {name: parent for name in suite.data_sources if (parent := parent_of(name, suite.data_sources))}
+    for dataset, parent in parents.items():
+        own, its = (asdict(suite.protocol.recipe_for("", name).data) for name in (dataset, parent))
+        different = [f"{key} is {own[key]}, of {parent} {its[key]}" for key in own if own[key] != its[key]]
+        if different:
+            raise UserError(
+                f"protocol.overrides: {dataset} has the packed images of {parent}, and so its data settings, but of"
+                f" {dataset} {'; '.join(different)}. Name both in the override: `datasets: [{parent}, {dataset}]`"
+            )
 
 
 def _check_starts(suite: Suite) -> None:

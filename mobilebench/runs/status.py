@@ -9,7 +9,7 @@ import glob
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.datasets.packing.packed import ParentError, open_packed
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import MetricError, get_metric, metric_of
 from mobilebench.models.fingerprint import UNBUILT
@@ -102,6 +102,8 @@ def _meta(dataset: str) -> Meta | CellState:
         return CellState("unprepared", "no data")
     try:
         return open_packed(PACKED / dataset).meta
+    except ParentError as error:
+        return CellState("unprepared", "no data", str(error))
     except UserError as error:
         return CellState("damaged", "damaged data", str(error))
 

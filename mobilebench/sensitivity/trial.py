@@ -156,5 +156,5 @@ class TrialRun(TrainingRun):
 def probe_data(packed: Packed, cut: ValCut) -> TrainData:
     """Return the data of a trial: what is learnt from and what is chosen on; test is not in it."""
     meta = packed.meta
-    train, val = (Split(packed.images, packed.labels, rows) for rows in (cut.train, cut.val))
+    train, val = (Split(*packed.arrays(rows)) for rows in (cut.train, cut.val))
     return TrainData(train, val, None, meta.mean, meta.std, len(meta.classes), meta.hflip)

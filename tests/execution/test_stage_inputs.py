@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from mobilebench.config.data import OwnData
+from mobilebench.config.data import DerivedData, OwnData
 from mobilebench.config.protocol import Override
 from mobilebench.datasets.packing.prepare import prepare
 from mobilebench.execution.stage_code import STAGE_CODE, code_of
@@ -87,6 +87,20 @@ def test_packed_data_without_its_source_stays_valid(suite: Suite) -> None:
     before = written(suite)
     shutil.rmtree("source")
     assert changes(suite, before) == set()
+
+
+def test_a_derived_dataset_is_drawn_again_when_its_parent_or_its_entry_changes(suite: Suite) -> None:
+    """Whether the parent is in the suite or not."""
+    half = {"half": DerivedData("blobs", train_fraction=0.5)}
+    alone = replace(suite, datasets=("half",), data_sources=suite.data_sources | half)
+    both = replace(alone, datasets=("blobs", "half"))
+    before, before_both = written(alone), written(both)
+    assert changes(alone, before) == set()
+    third = {"half": DerivedData("blobs", train_fraction=0.3)}
+    assert changes(replace(alone, data_sources=suite.data_sources | third), before) == {"prepare/half.json"}
+    Image.new("RGB", (16, 16)).save("source/train/dark/99.png")
+    assert changes(alone, before) == {"prepare/half.json"}
+    assert changes(both, before_both) == {"prepare/blobs.json", "prepare/half.json"}
 
 
 def test_only_the_stages_of_changed_cells_are_seen_to_change(suite: Suite) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mobilebench.analysis.reproduce import as_yaml
 from mobilebench.config.suite import parse_suite, preset_text, presets
 from mobilebench.errors import UserError
 from mobilebench.execution.suites import check_names, open_suite, suite_of_experiment
@@ -44,6 +45,61 @@ def test_own_data_is_a_name_that_is_known(project: Path) -> None:
     own = DEMO.replace("datasets: [digits,", "datasets: [mine,", 1) + "data_sources:\n  mine: { folder: images }\n"
     (project / "params.yaml").write_text(own)
     assert "mine" in open_suite().datasets
+
+
+TENTH = "  digits_p10: { of: digits, train_fraction: 0.1 }\n"
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        (
+            TENTH.replace("of: digits", "of: digit"),
+            "data_sources.digits_p10: no dataset is called 'digit'; did you mean",
+        ),
+        (
+            f"{TENTH}  less: {{ of: digits_p10, per_class: 1 }}\n",
+            "less: digits_p10 is derived itself, of digits",
+        ),
+        (
+            TENTH,
+            r"of digits_p10 val_fraction is 0.0, of digits 0.4. Name both in the override: `datasets: \[dig",
+        ),
+        ("  less: { of: digits }\n", "of digits has no amount; give exactly one of train_fraction, per_class and max"),
+        (
+            "  less: { of: digits, train_fraction: 0.1, per_class: 2 }\n",
+            "has train_fraction and per_class; give",
+        ),
+        ("  less: { of: digits, train_fraction: 0.0 }\n", "train_fraction is 0.0; allowed: 0 < fraction <= 1"),
+        ("  less: { of: digits, train_fraction: 10 }\n", "train_fraction is 10.0; allowed: 0 < fraction <= 1"),
+        ("  less: { of: digits, per_class: 0 }\n", "per_class is 0; allowed: 1 or more"),
+        ("  less: { of: digits, max_train: -1 }\n", "max_train is -1; allowed: 1 or more"),
+        ("  less: { of: digits, per_class: 1, seed: -1 }\n", "seed is -1; allowed: 0 or more"),
+        ("  less: { of: digits, per_clas: 1 }\n", "data_sources.less.per_clas: unknown key; did you mean per_class?"),
+        (
+            "  less: { of: digits, per_class: 1, folder: x }\n",
+            "less.folder: unknown key. Allowed here: max_train, of",
+        ),
+        (
+            "  less: { folders: x }\n",
+            "less.folders: unknown key; did you mean folder. Allowed here: classes, csv",
+        ),
+        ("  less: digits\n", "data_sources.less: Input should be an object, found 'digits'"),
+    ],
+)
+def test_a_wrong_entry_of_data_sources_is_refused_by_name(project: Path, entries: str, expected: str) -> None:
+    (project / "params.yaml").write_text(f"{DEMO}data_sources:\n{entries}")
+    with pytest.raises(UserError, match=expected):
+        open_suite()
+
+
+def test_a_derived_dataset_is_a_name_that_is_known(project: Path) -> None:
+    both = DEMO.replace("- datasets: [digits]", "- datasets: [digits, digits_p10]")
+    (project / "params.yaml").write_text(
+        f"{both.replace('datasets: [digits,', 'datasets: [digits_p10,', 1)}data_sources:\n{TENTH}"
+    )
+    suite = open_suite()
+    assert parse_suite(as_yaml(suite), "its JSON") == suite
 
 
 def test_no_params_yaml_says_how_to_get_one(project: Path) -> None:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from mobilebench.config.recipe import DataPolicy, Fit
     from mobilebench.evaluation.target import Target
 
@@ -124,12 +126,20 @@ def moments(histogram: Histogram) -> tuple[tuple[float, float, float], tuple[flo
     return (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
 
 
+def colours(images: Pixels, rows: npt.NDArray[np.int64]) -> Histogram:
+    """Return how often each channel of some images [N, H, W, 3] has each value: int64 [3, 256]."""
+    histogram = np.zeros((3, 256), np.int64)
+    for start in range(0, len(rows), CHUNK):  # of a memory map, so that memory stays flat
+        part = images[rows[start : start + CHUNK]]
+        for channel in range(3):
+            histogram[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
+    return histogram
+
+
 def _store_arrays(pixels: Pixels, entries: Sequence[Entry], folder: Path) -> _Stored:
     np.save(folder / IMAGES, np.ascontiguousarray(pixels, dtype=np.uint8))
-    histogram = np.zeros((3, 256), np.int64)
-    train = np.array([entry.split == "train" for entry in entries])
-    for channel in range(3):
-        histogram[channel] = np.bincount(pixels[train, ..., channel].ravel(), minlength=256)
+    train = np.array([row for row, entry in enumerate(entries) if entry.split == "train"], np.int64)
+    histogram = colours(pixels, train)
     n, height, width, _ = pixels.shape
     how = {"how": "pixels as distributed, not resized", "native_side": min(height, width), "enlarged": 0}
     return _Stored((n, height, width, 3), [pixel_sha1(image) for image in pixels], histogram, how)

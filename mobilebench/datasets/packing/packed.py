@@ -4,6 +4,10 @@
 (path, label, split, group, sha1 of the stored pixels; one line per row) and `meta.json`. The digest covers labels,
 index and shape, and through the index's sha1 column every pixel: opening checks all but the pixels, `verify()` checks
 those too.
+
+A derived dataset has, in place of images.npy, `rows.npy`: int64 [N], which rows of its parent's images.npy, ascending,
+its own rows are. The parent's folder is beside its own. All else is as if its images had been packed by themselves, the
+digest too.
 """
 
 from __future__ import annotations
@@ -33,8 +37,14 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 IMAGES, LABELS, INDEX, META = "images.npy", "labels.npy", "index.csv", "meta.json"
+ROWS = "rows.npy"
 
 Int64s = npt.NDArray[np.int64]
+Mapped = np.memmap[Any, np.dtype[np.uint8]]
+
+
+class ParentError(DataError):
+    """A derived dataset cannot be read, for its parent is not here or was packed anew since."""
 
 
 class IndexRow(NamedTuple):
@@ -45,6 +55,20 @@ class IndexRow(NamedTuple):
     split: str
     group: str
     sha1: str
+
+
+@dataclass(frozen=True)
+class Parent:
+    """Whose images a derived dataset has."""
+
+    id: str
+    """Id of the parent, which is the name of its folder."""
+
+    digest: str
+    """The parent's digest when the rows were drawn: they are rows of that state of it."""
+
+    train: int
+    """Images in the parent's train split."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +126,9 @@ class Meta:
     metric: str = ""
     """Id of the metric it is read by where nothing else is asked for; "" for the target's default."""
 
+    parent: Parent | None = None
+    """Of a derived dataset: whose images it has."""
+
     @property
     def data_digest(self) -> str:
         """Hex identity of all that a training gets of this data: content, statistics, `hflip`, and what is predicted.
@@ -119,7 +146,7 @@ class Meta:
         So a dataset packed again has the files that it had, and a copy of them pulled from elsewhere stays valid.
         """
         content = asdict(self)
-        for key in ("target", "metric"):
+        for key in ("target", "metric", "parent"):
             if content[key] == getattr(Meta, key):
                 del content[key]
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -135,6 +162,8 @@ def read_meta(folder: Path) -> Meta:
         raw["policy"] = DataPolicy(**raw["policy"])
         for key in ("classes", "mean", "std", "shape"):
             raw[key] = tuple(raw[key])
+        if "parent" in raw:
+            raw["parent"] = Parent(**raw["parent"])
         meta = Meta(**raw)
     except FileNotFoundError:
         raise DataError(
@@ -172,10 +201,44 @@ def content_digest(shape: tuple[int, ...], classes: tuple[str, ...], labels: Lab
     return content.hexdigest()
 
 
+class Selected:
+    """Some rows of an array of images on disk: uint8 [N, H, W, 3]. What is indexed is read, nothing else."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, array: Mapped, rows: Int64s) -> None:
+        self.array = array
+        self.rows = rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, H, W, 3]."""
+        return (len(self.rows), *self.array.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of these images."""
+        return int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Pixels]:
+        return (self.array[row] for row in self.rows)
+
+    def __getitem__(self, key: int | slice | Int64s | list[int]) -> Pixels:
+        return self.array[self.rows[key]]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, *, copy: bool | None = None) -> Pixels:
+        if copy is False:
+            raise ValueError("the images of a derived dataset are rows of its parent's: an array of them is a copy")
+        return np.asarray(self[:], dtype)
+
+
 class Packed:
     """A packed dataset, opened. Arrays stay on disk until they are touched."""
 
-    def __init__(self, path: Path, meta: Meta, images: np.memmap[Any, np.dtype[np.uint8]], labels: Labels) -> None:
+    def __init__(self, path: Path, meta: Meta, images: Mapped | Selected, labels: Labels) -> None:
         self.path = path
         self.meta = meta
         self.images = images
@@ -203,6 +266,19 @@ class Packed:
             raise ValueError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
         return np.flatnonzero(self._splits == split).astype(np.int64)
 
+    def arrays(self, rows: Int64s) -> tuple[Mapped, Labels, Int64s]:
+        """Return rows of this dataset as a trainer takes them, without a copy of an image.
+
+        They are an array of images on disk, the label of each image in it, and which of its images are meant, in the
+        order of `rows`. Of a derived dataset the array is its parent's, and labels are 0 where an image is not its own.
+        """
+        if not isinstance(self.images, Selected):
+            return self.images, self.labels, rows
+        array, own = self.images.array, self.images.rows
+        labels = np.zeros((len(array), *self.labels.shape[1:]), self.labels.dtype)
+        labels[own] = self.labels
+        return array, labels, own[rows]
+
     def verify(self) -> None:
         """Read every pixel and compare with the index. Raises DataError naming the rows that changed."""
         starts = range(0, len(self.images), 256)
@@ -210,9 +286,10 @@ class Packed:
             bad = [row for rows in pool.map(self._changed, starts) for row in rows]
         if bad:
             shown = ", ".join(f"{row} ({self.index[row].path})" for row in bad[:5])
+            place = self.path if self.meta.parent is None else self.path.with_name(self.meta.parent.id)
             raise DataError(
-                f"{self.path / IMAGES} is damaged: {len(bad)} of {len(self.images)} images do not match their sha1,"
-                f" rows {shown}{', ...' if len(bad) > 5 else ''}. Delete {self.path} and prepare or pull it again."
+                f"{place / IMAGES} is damaged: {len(bad)} of {len(self.images)} images do not match their sha1,"
+                f" rows {shown}{', ...' if len(bad) > 5 else ''}. Delete {place} and prepare or pull it again."
             )
 
     def _changed(self, start: int) -> list[int]:
@@ -232,10 +309,14 @@ def open_packed(path: Path | str) -> Packed:
     """
     folder = Path(path)
     meta = read_meta(folder)
+    parent = None if meta.parent is None else _open_parent(folder, meta.parent)
     try:
-        images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / LABELS, allow_pickle=False)
         index = (folder / INDEX).read_bytes()
+        if parent is None:
+            images: Mapped | Selected = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
+        else:
+            images = _selected(parent, np.load(folder / ROWS, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{folder} is damaged ({error}): delete it and prepare or pull it again.") from error
     for problem in _problems(meta, images, labels, index):
@@ -243,8 +324,36 @@ def open_packed(path: Path | str) -> Packed:
     return Packed(folder, meta, images, labels)
 
 
-def _problems(meta: Meta, images: npt.NDArray[Any], labels: npt.NDArray[Any], index: bytes) -> Iterator[str]:
-    if not isinstance(images, np.memmap) or images.dtype != np.uint8 or images.shape != meta.shape:
+def _open_parent(folder: Path, parent: Parent) -> Mapped:
+    """Return the images of a derived dataset's parent. Raises ParentError where they are not those of its rows."""
+    place = folder.with_name(parent.id)
+    advice = f"run `mobilebench data prepare {folder.name}`, which packs both"
+    if not (place / META).exists():
+        raise ParentError(
+            f"{folder} has no pixels of its own, it is rows of {place}, which is not here: {advice}, or, where"
+            f" {parent.id} is in the suite too, `dvc pull prepare@{parent.id}`."
+        )
+    whole = open_packed(place)
+    if whole.meta.digest != parent.digest:
+        raise ParentError(
+            f"{folder} is rows of {place} as it was with digest {parent.digest[:12]}, here it has"
+            f" {whole.meta.digest[:12]}: {advice} as params.yaml says now."
+        )
+    if isinstance(whole.images, Selected):
+        raise ParentError(f"{folder} is rows of {place}, which is itself derived: {advice}.")
+    return whole.images
+
+
+def _selected(parent: Mapped, rows: npt.NDArray[Any]) -> Selected:
+    """Return rows of a parent's images. Raises ValueError for what cannot be those of a derived dataset."""
+    sound = rows.dtype == np.int64 and rows.ndim == 1 and len(rows) > 0
+    if not sound or rows[0] < 0 or rows[-1] >= len(parent) or not (np.diff(rows) > 0).all():
+        raise ValueError(f"{ROWS} holds {rows.dtype} {rows.shape}, expected int64, ascending, below {len(parent)}")
+    return Selected(parent, rows)
+
+
+def _problems(meta: Meta, images: Mapped | Selected, labels: npt.NDArray[Any], index: bytes) -> Iterator[str]:
+    if not isinstance(images, np.memmap | Selected) or images.dtype != np.uint8 or images.shape != meta.shape:
         yield f"{IMAGES} holds {images.dtype} {images.shape}, {META} says uint8 {meta.shape}"
         return
     one = meta.target in ONE_CLASS

@@ -11,10 +11,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mobilebench.config.data import DerivedData
 from mobilebench.config.parsing import canonical
-from mobilebench.datasets import registry
+from mobilebench.datasets import derived, registry
 from mobilebench.datasets.acquire import official_files as raw
 from mobilebench.datasets.acquire.source_lock import digests_of, hold_to_lock
+from mobilebench.datasets.packing.derive import derive
 from mobilebench.datasets.packing.pack import Label, pack
 from mobilebench.datasets.packing.packed import FORMAT, META, open_packed, read_meta
 from mobilebench.datasets.spec import DataError, DatasetSpec, Reading, same_source
@@ -25,11 +27,13 @@ from mobilebench.system.files import write_text
 from mobilebench.system.locks import LONG, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from mobilebench.config.data import OwnData
+    from mobilebench.config.data import DataSource
     from mobilebench.config.recipe import DataPolicy
+    from mobilebench.datasets.packing.packed import Packed
+    from mobilebench.datasets.spec import Derivation
 
 
 _log = logging.getLogger(__name__)
@@ -42,21 +46,31 @@ def prepare(
     raw_dir: Path,
     out_dir: Path,
     workers: int | None = None,
-    own: Mapping[str, OwnData] | None = None,
+    own: Mapping[str, DataSource] | None = None,
     source: Path | None = None,
     incomplete_ok: bool = False,
     lock: Path | None = None,
 ) -> Path:
     """Return `out_dir/dataset_id`, the packed dataset, having fetched, unpacked and decoded what was missing.
 
-    A dataset already packed under the same policy is left alone. source: a local folder or archive to use instead of
-    the internet. own: datasets of your own by id. incomplete_ok: accept other counts than the official ones (recorded
-    as `official: false`). lock: the file that holds the official files' digests; a complete official set must be made
-    from those (see `acquire.source_lock`). Killed at any point, it leaves no half-written dataset. Raises DataError.
+    A dataset already packed under the same policy is left alone. Of a derived dataset the parent is prepared first, by
+    the same arguments, and stays beside it, for the derived one has no pixels of its own. source: a local folder or
+    archive to use instead of the internet. own: datasets of your own by id. incomplete_ok: accept other counts than the
+    official ones (recorded as `official: false`). lock: the file that holds the official files' digests; a complete
+    official set must be made from those (see `acquire.source_lock`). Killed at any point, it leaves no half-written
+    dataset. Raises DataError.
     """
     spec = find(dataset_id, own or {})
     identity = packing_identity(spec, policy)
     final = out_dir / spec.id
+    if spec.derived is not None:
+        parent = prepare(
+            spec.derived.parent.id, policy=policy, raw_dir=raw_dir, out_dir=out_dir, workers=workers, own=own,
+            source=source, incomplete_ok=incomplete_ok, lock=lock,
+        )  # fmt: skip
+        with locked(out_dir / f".{spec.id}.lock", patience=LONG):
+            _derive(spec, spec.derived, identity, open_packed(parent), final)
+        return final
     with locked(out_dir / f".{spec.id}.lock", patience=LONG):
         if _current(final, spec, policy):
             meta = read_meta(final)
@@ -75,17 +89,32 @@ def prepare(
                 spec.id, spec.hflip, policy, identity, official, described, spec.megapixels, spec.target, spec.metric
             )
             _log.info("packing %d images of %s, read from %s", len(reading.entries), spec.id, place)
-            _publish(reading, label, final, workers or cores())
+            _publish(partial(pack, reading, label, workers=workers or cores()), final)
     return final
 
 
-def find(dataset_id: str, own: Mapping[str, OwnData]) -> DatasetSpec:
-    """Return the spec of a built-in dataset or of one's own. Raises DataError with near matches."""
-    if dataset_id in own and dataset_id not in registry.DATASETS:
-        from mobilebench.datasets.custom import spec_of
+def _derive(spec: DatasetSpec, derivation: Derivation, identity: str, parent: Packed, final: Path) -> None:
+    """Draw a derived dataset from its packed parent, where what is there was not drawn from just that."""
+    if (final / META).exists():
+        meta = read_meta(final)
+        if meta.identity == identity and meta.parent is not None and meta.parent.digest == parent.meta.digest:
+            open_packed(final)
+            _log.info("%s is up to date", final)
+            return
+    _publish(partial(derive, spec.id, parent, derivation.settings, identity), final)
+    _log.info("%s has %s", final, read_meta(final).provenance["drawn"])
 
-        return spec_of(dataset_id, own[dataset_id])
-    if dataset_id in own:
+
+def find(dataset_id: str, own: Mapping[str, DataSource]) -> DatasetSpec:
+    """Return the spec of a built-in dataset, of one's own or of a derived one. Raises DataError with near matches."""
+    entry = own.get(dataset_id)
+    if entry is not None and dataset_id not in registry.DATASETS:
+        if isinstance(entry, DerivedData):
+            return derived.spec_of(dataset_id, entry, find(derived.parent_of(dataset_id, own) or "", own))
+        from mobilebench.datasets import custom
+
+        return custom.spec_of(dataset_id, entry)
+    if entry is not None:
         raise DataError(f"data_sources names {dataset_id!r}, which is a built-in dataset: give yours another id.")
     if dataset_id in registry.DATASETS:
         return registry.DATASETS[dataset_id]
@@ -94,11 +123,20 @@ def find(dataset_id: str, own: Mapping[str, OwnData]) -> DatasetSpec:
 
 def packing_identity(spec: DatasetSpec, policy: DataPolicy) -> str:
     """Return the hex name of what the packed files are made from, known before anything is fetched."""
-    facts = {"format": FORMAT, "id": spec.id, "version": spec.version, "hflip": spec.hflip, "policy": canonical(policy)}
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "id": spec.id,
+        "version": spec.version,
+        "hflip": spec.hflip,
+        "policy": canonical(policy),
+    }
     if spec.target != "single_label":  # what was packed before there was another stays as it is
         facts["target"] = spec.target
     if spec.metric:
         facts["metric"] = spec.metric
+    if spec.derived is not None:
+        facts["parent"] = packing_identity(spec.derived.parent, policy)
+        facts["derived"] = canonical(spec.derived.settings)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -192,15 +230,15 @@ def _provenance(spec: DatasetSpec, source: Path | None, files: Mapping[str, str]
     }
 
 
-def _publish(reading: Reading, label: Label, final: Path, workers: int) -> None:
-    """Pack beside the final place and rename; an older packed set stays whole until then."""
+def _publish(write: Callable[[Path], object], final: Path) -> None:
+    """Write into a folder beside the final place and rename; an older packed set stays whole until then."""
     new, old = final.with_name(f".{final.name}.partial"), final.with_name(f".{final.name}.old")
     for left_behind in (new, old):
         shutil.rmtree(left_behind, ignore_errors=True)
     with disk_errors(final):
         new.mkdir(parents=True)
         try:
-            pack(reading, label, new, workers=workers)
+            write(new)
             if final.exists():
                 final.rename(old)
             new.rename(final)
