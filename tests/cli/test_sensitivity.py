@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from click.testing import Result
-    from torch import nn
 
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Cell
+    from mobilebench.execution.network import Built
 
 
 def call(*arguments: str) -> Result:
@@ -30,12 +30,14 @@ def tiny(store: Path, project: Path) -> Path:
     return project
 
 
-def small(cell: Cell, num_classes: int, recipe: Recipe) -> nn.Module:
+def small(cell: Cell, num_classes: int, recipe: Recipe, root: Path) -> Built:
     """In the place of a real network: this is about the command, not about training."""
     from torch import nn
 
-    return nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                         nn.Linear(4, num_classes))  # fmt: skip
+    from mobilebench.execution.network import Built
+
+    return Built(nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+                               nn.Flatten(), nn.Linear(4, num_classes)))  # fmt: skip
 
 
 def test_the_simplest_form_runs_and_the_report_shows_it(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

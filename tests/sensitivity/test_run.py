@@ -21,6 +21,7 @@ from mobilebench.config.sensitivity import SensitivitySettings
 from mobilebench.datasets.packing.packed import Packed, open_packed
 from mobilebench.datasets.packing.prepare import prepare
 from mobilebench.errors import UserError
+from mobilebench.execution.network import Built
 from mobilebench.runs.events import Epoch, Finish
 from mobilebench.runs.journal import Journal
 from mobilebench.search.studies import Pruning, Studies, StudyError
@@ -89,10 +90,13 @@ def runs(kind: str) -> list[Any]:
 def suite(store: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite whose networks are all a tiny one: what is tested here is around the training."""
 
-    def tiny(cell: Cell, num_classes: int, recipe: Recipe) -> nn.Module:
+    def tiny(cell: Cell, num_classes: int, recipe: Recipe, root: Path) -> Built:
         torch.manual_seed(cell.seed)
-        return nn.Sequential(
-            nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+        return Built(
+            nn.Sequential(
+                *(nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU()),
+                *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)),
+            )
         )
 
     monkeypatch.setattr("mobilebench.sensitivity.trial.build", tiny)
