@@ -176,7 +176,9 @@ def _show(found: Comparison, a: str, b: str) -> None:
     )
     heads = dict(zip(found.datasets, dataset_heads(found.datasets, found.metrics), strict=True))
     if found.of("xscore"):
-        console.print("xScores here are on one scale for A and B; `mobilebench score` has each on its own.", soft_wrap=True)
+        console.print(
+            "xScores here are on one scale for A and B; `mobilebench score` has each on its own.", soft_wrap=True
+        )
     for title, rows in (
         (f"{heading(found.metrics)}, mean over models", found.of("dataset")),
         ("xScore", [*found.of("xscore"), *found.of("mean xscore")]),

@@ -212,7 +212,10 @@ def compute_scores(
         source=None if drawn is None else source,
         interval_over="nothing (see the notes)" if drawn is None or source is None else resampled(matrix, source),
         level=level,
-        notes=(*_notes(matrix, result, grid=fixed is None), *(_interval_notes(matrix, source, flat, result, errors) if scored else ())),
+        notes=(
+            *_notes(matrix, result, grid=fixed is None),
+            *(_interval_notes(matrix, source, flat, result, errors) if scored else ()),
+        ),
     )
 
 

@@ -200,14 +200,26 @@ def test_a_cell_is_looked_into(grid: Path) -> None:
     assert "Quadratic weighted kappa" in graded
     folder = RESULTS / "inspect" / "starnet.toy_grades.0"
     names = {"metrics.csv", "classes.csv", "confusion.csv", "confusion.png", "reliability.png", "mistakes.png"}
+    names |= {"mistakes.csv"}
     assert {path.name for path in folder.iterdir()} == names
     with (folder / "confusion.csv").open() as file:
         counts = [[int(n) for n in row[1:]] for row in list(csv.reader(file))[1:]]
-    assert sum(map(sum, counts)) == len(load_predictions(predictions_path(RESULTS, Cell("starnet", "toy_grades", 0))))
+    kept = load_predictions(predictions_path(RESULTS, Cell("starnet", "toy_grades", 0)))
+    assert sum(map(sum, counts)) == len(kept)
+    with (folder / "mistakes.csv").open() as file:
+        mistakes = list(csv.DictReader(file))
+    assert {row["image"] for row in mistakes} == set(kept.ids[kept.predicted != kept.targets])
+    sure = [float(row["probability"]) for row in mistakes]
+    assert sure == sorted(sure, reverse=True)
 
     (run_id,) = [r.run_id for r in read_results(RESULTS) if (r.model, r.dataset) == ("starnet", "toy_scenes")]
     assert "Mean average precision" in call("inspect", run_id, "--split", "val", "--out", "elsewhere")
-    assert {path.name for path in (grid / "elsewhere").iterdir()} == {"metrics.csv", "classes.csv", "mistakes.png"}
+    assert {path.name for path in (grid / "elsewhere").iterdir()} == {
+        "metrics.csv",
+        "classes.csv",
+        "mistakes.csv",
+        "mistakes.png",
+    }
 
 
 def test_no_inspection_is_written_over_another(grid: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from scipy import stats
 
+import mobilebench
 from benchmarks.best_group import Case, rates
 from benchmarks.paired import answers
 from mobilebench.errors import UserError
@@ -13,7 +16,8 @@ from mobilebench.evaluation.metrics import METRICS
 from mobilebench.evaluation.predictions import Predictions
 from mobilebench.scoring import Matrix
 from mobilebench.scoring.paired import difference_in, with_predictions
-from mobilebench.scoring.ranking import _noise, _p_best, difference_of, rank_models, wilson
+from mobilebench.scoring.ranking import RankingRow, _noise, _p_best, difference_of, rank_models, wilson
+from mobilebench.studies.beyond_imagenet import published
 
 RNG = np.random.default_rng(0)
 
@@ -211,3 +215,10 @@ def test_models_that_say_the_same_are_tied() -> None:
 def test_the_verdict_counts_models_as_people_do(values: tuple[float, ...], said: str) -> None:
     matrix = Matrix.from_cells({(f"m{i}", "x", 0): value for i, value in enumerate(values)}, {"x": 1000})
     assert rank_models(matrix, "x").verdict.startswith(said)
+
+
+def test_a_ranking_is_a_frame_best_first() -> None:
+    found = mobilebench.rank(published.matrix(), "dogs").to_frame()
+    assert found["model"].iloc[0] == "efficientnet"
+    assert found["value"].is_monotonic_decreasing
+    assert list(found.columns) == [field.name for field in fields(RankingRow)]

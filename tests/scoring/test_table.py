@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mobilebench.scoring import Matrix, compute_scores
+from mobilebench.studies.beyond_imagenet import published
 
 # Between anchors of 0 and 1: a is 0.5 and 0.75, G 0.625, V 1/32; b lies above an anchor; c has no run on y.
 CELLS = {("a", "x", 0): 0.5, ("a", "y", 0): 0.375, ("b", "x", 0): 0.25, ("b", "y", 0): 0.75, ("c", "x", 0): 0.5}
@@ -48,3 +49,11 @@ def test_an_incomplete_grid_counts_cells_of_all_seeds() -> None:
     top1 = np.linspace(0.1, 0.9, 12).reshape(3, 2, 2)
     top1[0, 0, 0] = np.nan
     assert "1 of 12 cells has no run. Means there are over fewer seeds." in notes(top1)
+
+
+def test_few_models_are_said_to_set_the_scale() -> None:
+    few, many = published.matrix().select(models=["starnet", "fbnet"]), published.matrix()
+    assert any("Only 2 models set the scale" in note for note in compute_scores(few, draws=50).notes)
+    assert not any("set the scale" in note for note in compute_scores(many, draws=50).notes)
+    fixed = compute_scores(few, draws=50, anchors=published.paper_anchors())
+    assert not any("set the scale" in note for note in fixed.notes)
