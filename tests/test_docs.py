@@ -44,9 +44,9 @@ PAGES = {name.removeprefix("docs/"): text for name, text in TEXTS.items() if nam
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 FIRST = {"do", "then", "else"}  # words of the shell before a command
-READERS = {  # what they print is in files or in the store: carried out here
+READERS = {  # what they print is in files or in the store: carried out here; a few that take seconds are elsewhere
     *("clean", "compare", "inspect", "leaderboard", "report", "reproduce", "score", "status", "study", "subsets"),
-    *("data audit", "data list", "init", "models check", "models list", "place", "register", "site"),
+    *("data audit", "data list", "init", "models check", "place", "site"),
 }
 # What the small grid has in place of the demo's and the paper's names, and of words in capitals.
 HERE = {"demo": "tiny", "paper-v1": "tiny", "digits": "blobs", "my_parts": "blobs", "mobilenet": "shufflenet"}
