@@ -169,18 +169,29 @@ def _own_metric(dataset: str) -> set[str]:
 def values_of(records: Iterable[Record], metrics: Mapping[str, Metric], kept: KeptPredictions) -> dict[Cell, float]:
     """Return the value of each record's metric. Raises RecordsError naming every cell that it cannot be had of."""
     found, problems = {}, []
-    of_earlier = False
+    of_earlier, not_for = False, dict[str, str]()
     for record in records:
         try:
             found[record.cell] = kept.value(record, metrics[record.dataset])
         except UserError as error:
             problems.append(f"  {record.cell.name}: {error}")
             of_earlier |= not record.predictions
+            predictions = kept.of(record)
+            if predictions is not None and predictions.target not in metrics[record.dataset].targets:
+                not_for[record.dataset] = metrics[record.dataset].id
     if problems:
         lines = "\n".join(problems)
         # Equal identity, equal result: the same numbers again, and the run that is replaced stays in the store.
         advice = (
             "\n`mobilebench train DATASET --redo` trains cells again that kept no predictions" if of_earlier else ""
         )
+        others = [name for name in metrics if name not in not_for]
+        if not_for and others:
+            name = next(iter(not_for.values()))
+            advice += (
+                f"\n{name} is for {', '.join(others)} alone. Without --metric every dataset is read by its own: "
+                f"`metric: {name}` for one in params.yaml (data_sources), or `mobilebench inspect MODEL DATASET`, shows "
+                "it there"
+            )
         raise RecordsError(f"{len(problems)} cells have no value to be scored:\n{lines}{advice}")
     return found

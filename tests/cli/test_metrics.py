@@ -192,6 +192,7 @@ def test_a_metric_that_is_not_for_a_dataset_is_refused_by_name(grid: Path) -> No
     assert "2 cells have no value to be scored" in output
     assert "top1 is not for a multi_label target" in output
     assert "--redo" not in output  # training anew would not help
+    assert "top1 is for toy_grades alone. Without --metric every dataset is read by its own" in output
     assert "did you mean top1" in call("score", "--metric", "top_1", code=2)
 
 
