@@ -190,8 +190,8 @@ def values_of(records: Iterable[Record], metrics: Mapping[str, Metric], kept: Ke
             name = next(iter(not_for.values()))
             advice += (
                 f"\n{name} is for {', '.join(others)} alone. Without --metric every dataset is read by its own: "
-                f"`metric: {name}` for one in params.yaml (data_sources), or `mobilebench inspect MODEL DATASET`, shows "
-                "it there"
+                f"`metric: {name}` for one in params.yaml (data_sources), or `mobilebench inspect MODEL DATASET`, "
+                "shows it there"
             )
         raise RecordsError(f"{len(problems)} cells have no value to be scored:\n{lines}{advice}")
     return found
