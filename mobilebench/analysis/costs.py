@@ -60,6 +60,12 @@ def costs_of(results: Path, records: Iterable[Record]) -> tuple[CostRow, ...] | 
     return tuple(rows) or None
 
 
+def profiled_costs(results: Path, models: Sequence[str]) -> tuple[CostRow, ...]:
+    """Return the costs that cost.csv has of these models: all there is to know where no result file says more."""
+    path = results / COSTS
+    return tuple(row for row in read_costs(path) if row.model in models) if path.exists() else ()
+
+
 def _over_datasets(counts: Sequence[int]) -> tuple[int, tuple[int, int] | None]:
     low, high = min(counts), max(counts)
     if high <= 1.05 * low:

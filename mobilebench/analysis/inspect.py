@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -181,12 +180,6 @@ def reliability(predictions: Predictions) -> Reliability:
         np.bincount(bins, weights=right, minlength=BINS) / filled,
         images,
     )
-
-
-def run_meant(what: str) -> str | None:
-    """Return the id of the MLflow run that a name stands for (32 hex digits, `run:` before them or not), else None."""
-    match = re.fullmatch(r"(?:run:)?([0-9a-f]{32})", what)
-    return match[1] if match else None
 
 
 def cell_meant(suite: Suite, what: str, dataset: str | None, seed: int | None) -> Cell:

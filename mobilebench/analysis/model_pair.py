@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench.analysis.collect import raise_if_stale
 from mobilebench.analysis.kept import KeptPredictions
-from mobilebench.analysis.run_sets import stands_for_runs
+from mobilebench.analysis.named_runs import stands_for_runs
 from mobilebench.analysis.score_files import raise_if_other, read_origin
 from mobilebench.config.suite import PARAMS
 from mobilebench.errors import UserError

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.analysis.collect import to_matrix
-from mobilebench.analysis.costs import costs_of
+from mobilebench.analysis.costs import costs_of, profiled_costs
 from mobilebench.analysis.kept import KeptPredictions, metrics_of, values_of
 from mobilebench.analysis.score_files import ScoreOrigin, noted, read_origin, scored_with
 from mobilebench.config.suite import Cell, ScoreSettings
@@ -22,9 +22,12 @@ from mobilebench.studies.study import PUBLISHED
 from mobilebench.system.files import read_csv
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mobilebench.models.cost.cost_file import CostRow
     from mobilebench.runs.records import Record
     from mobilebench.scoring import ScoreTable
+    from mobilebench.scoring.matrix import CellKey
 
 UNCHECKED = "Read from files, not checked against a tracking server."
 
@@ -41,6 +44,8 @@ class FileResults:
     """Lambda and anchors that they were scored with, as far as the files say."""
     folder: Path | None
     """The results folder; None for a CSV and the published table."""
+    run_ids: Mapping[CellKey, str] = field(default_factory=dict)
+    """{(model, dataset, seed): id of the run}, where the files say it."""
     origin: ScoreOrigin | None = None
     """What the folder's tables are of; None where nothing says so."""
     records: tuple[Record, ...] = ()
@@ -54,11 +59,6 @@ class FileResults:
     def kept(self) -> KeptPredictions:
         """The predictions in the folder."""
         return KeptPredictions(None, self.folder)
-
-    @property
-    def run_ids(self) -> dict[tuple[str, str, int], str]:
-        """{(model, dataset, seed): id of the run}, where it is known."""
-        return {(r.model, r.dataset, r.seed): r.run_id for r in self.records}
 
     def score(self, *, lam: float | None = None, anchors: str | None = None) -> ScoreTable:
         """Return the scores, with the folder's lambda and anchors (`grid` or `paper`) where none are given."""
@@ -86,7 +86,8 @@ def read_files(source: str | Path, *, metric: str | None = None) -> FileResults:
     path = Path(source)
     if not path.is_dir():
         matrix = Matrix.from_csv(path)  # says what was expected where there is nothing
-        return _of_metric(FileResults(str(path), matrix, ScoreSettings(), None, notes=(UNCHECKED,)), metric, str(path))
+        found = FileResults(str(path), matrix, ScoreSettings(), None, _run_ids(path), notes=(UNCHECKED,))
+        return _of_metric(found, metric, str(path))
     records = tuple(record for record in read_results(path) if record.status == "FINISHED")
     if not (path / ACCURACY).exists():
         if not records:
@@ -95,15 +96,16 @@ def read_files(source: str | Path, *, metric: str | None = None) -> FileResults:
                 "cells/DATASET/MODEL.DATASET.SEED.json, as `mobilebench train` does"
             )
         return _of_records(path, records, metric)
-    matrix, origin = Matrix.from_csv(path), read_origin(path)
+    matrix, origin, run_ids = Matrix.from_csv(path), read_origin(path), _run_ids(path / ACCURACY)
+    scored = set(run_ids.values())
+    ours = tuple(record for record in records if record.run_id in scored)
     if metric is not None and set(matrix.metrics) != {metric}:
         if records:
-            return _of_records(path, _scored(path, records) or records, metric)
+            return _of_records(path, ours or records, metric)
         _refuse(matrix, metric, str(path))
     settings, _ = scored_with(path, ScoreSettings())
-    ours = _scored(path, records)
-    costs = costs_of(path, ours) or ()
-    return FileResults(_name(path, origin), matrix, settings, path, origin, ours, costs, (UNCHECKED,))
+    costs = costs_of(path, ours) or profiled_costs(path, matrix.models)
+    return FileResults(_name(path, origin), matrix, settings, path, run_ids, origin, ours, costs, (UNCHECKED,))
 
 
 def load_matrix(source: str | Path) -> Matrix:
@@ -119,10 +121,13 @@ def _name(path: Path, origin: ScoreOrigin | None) -> str:
     return f"{origin.experiment} ({path})" if origin else str(path)
 
 
-def _scored(path: Path, records: tuple[Record, ...]) -> tuple[Record, ...]:
-    """Return the records whose runs are in the folder's accuracy.csv."""
-    scored = set(read_csv(path / ACCURACY, ("run_id",))["run_id"]) if records else set()
-    return tuple(record for record in records if record.run_id in scored)
+def _run_ids(table: Path) -> dict[CellKey, str]:
+    """Return the run of each cell of a table whose cells `Matrix.from_csv` has read; nothing where it names none."""
+    frame = read_csv(table, ("model", "dataset", "seed"))
+    if "run_id" not in frame:
+        return {}
+    rows = frame.to_dict("records")
+    return {(row["model"], row["dataset"], int(float(row["seed"]))): row["run_id"] for row in rows if row["run_id"]}
 
 
 def _of_records(path: Path, records: tuple[Record, ...], metric: str | None) -> FileResults:
@@ -142,7 +147,9 @@ def _of_records(path: Path, records: tuple[Record, ...], metric: str | None) -> 
     protocols = sorted({record.protocol_hash for record in records})
     several = f"The runs are of {len(protocols)} protocols: {', '.join(protocols)}." if len(protocols) > 1 else ""
     notes = tuple(note for note in (UNCHECKED, several, *kept.notes) if note)
-    return FileResults(str(path), matrix, ScoreSettings(), path, None, records, costs_of(path, records) or (), notes)
+    run_ids = {(r.model, r.dataset, r.seed): r.run_id for r in records}
+    costs = costs_of(path, records) or ()
+    return FileResults(str(path), matrix, ScoreSettings(), path, run_ids, None, records, costs, notes)
 
 
 def _of_metric(found: FileResults, metric: str | None, source: str) -> FileResults:

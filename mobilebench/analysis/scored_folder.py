@@ -3,54 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mobilebench.analysis.costs import COSTS
 from mobilebench.analysis.result_files import read_files
 from mobilebench.analysis.score_files import SCORE, read_origin
 from mobilebench.errors import UserError
-from mobilebench.models.cost.cost_file import read_costs
 from mobilebench.runs.records import result_path
 from mobilebench.scoring.matrix import ACCURACY
 from mobilebench.system.files import read_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from mobilebench.analysis.result_files import FileResults
     from mobilebench.analysis.score_files import ScoreOrigin
-    from mobilebench.models.cost.cost_file import CostRow
     from mobilebench.runs.records import Record
     from mobilebench.scoring import Matrix, ScoreTable
-    from mobilebench.scoring.matrix import CellKey
 
 XSCORE = "xscore.csv"
 _AGAIN = "run `mobilebench score` again where the runs are, and publish all of its files"
 
 
-@dataclass(frozen=True, eq=False)
-class ScoredFolder:
-    """What a published results folder says, after it was checked."""
-
-    folder: Path
-    """The results folder."""
-    origin: ScoreOrigin
-    """What its tables are of."""
-    matrix: Matrix
-    """The results."""
-    table: ScoreTable
-    """Their scores, computed again."""
-    run_ids: Mapping[CellKey, str]
-    """{(model, dataset, seed): the run behind the cell}."""
-    records: tuple[Record, ...]
-    """The result files of scored runs, as far as they are published too."""
-    costs: tuple[CostRow, ...]
-    """Costs of the models, as far as the files say."""
-
-
-def read_scored(folder: Path) -> ScoredFolder:
-    """Return the scores in a results folder, or in the `results` of a project folder.
+def read_scored(folder: Path) -> tuple[FileResults, ScoreOrigin, ScoreTable]:
+    """Return a results folder, or the `results` of a project folder, what it is of and its scores, computed again.
 
     Raises UserError where `mobilebench score` did not write its tables, where one was changed since, where the scores
     do not follow from the results, and where a result file says otherwise than the tables.
@@ -73,18 +49,11 @@ def read_scored(folder: Path) -> ScoredFolder:
             f"{here / XSCORE} has lambda {table.lam:g} and {table.anchors_name} anchors, {SCORE} has lambda "
             f"{origin.lam:g} and {origin.anchors} anchors; {_AGAIN}"
         )
-    run_ids = _run_ids(here)
-    if set(origin.run_ids) != set(run_ids.values()):
+    if set(origin.run_ids) != set(files.run_ids.values()):
         raise UserError(f"{here / SCORE} names other runs than {ACCURACY} does; {_AGAIN}")
     _raise_if_other_scores(here, table)
     _raise_if_contradicted(here, files.records, matrix)
-    costs = files.costs or _profiled(here, matrix.models)
-    return ScoredFolder(here, origin, matrix, table, run_ids, files.records, costs)
-
-
-def _run_ids(folder: Path) -> dict[CellKey, str]:
-    frame = read_csv(folder / ACCURACY, ("model", "dataset", "seed", "run_id"))
-    return {(row["model"], row["dataset"], int(row["seed"])): row["run_id"] for row in frame.to_dict("records")}
+    return files, origin, table
 
 
 def _raise_if_other_scores(folder: Path, table: ScoreTable) -> None:
@@ -131,10 +100,3 @@ def _raise_if_contradicted(folder: Path, records: Iterable[Record], matrix: Matr
         first = digests.setdefault(cell.dataset, record)
         if first.data_digest != record.data_digest:
             raise UserError(f"{path} was read on other data than {result_path(folder, first.cell)}; {_AGAIN}")
-
-
-def _profiled(folder: Path, models: Iterable[str]) -> tuple[CostRow, ...]:
-    """Return the costs of cost.csv, which stand for the runs' own counts where no result file is published."""
-    known = set(models)
-    rows = read_costs(folder / COSTS) if (folder / COSTS).exists() else ()
-    return tuple(row for row in rows if row.model in known)

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mobilebench.analysis.kept import KeptPredictions
-from mobilebench.analysis.run_sets import records_of
+from mobilebench.analysis.named_runs import records_of
 from mobilebench.config.suite import Cell, parse_suite
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from mobilebench.config.suite import Suite
 
-    Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
-
 
 def models(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
     """Offer the models of params.yaml, or without one all packaged ones."""
@@ -53,11 +51,6 @@ def metrics(_: click.Context, __: click.Parameter, begun: str) -> list[Completio
     from mobilebench.evaluation.metrics import METRICS
 
     return _items(((name, metric.title) for name, metric in METRICS.items()), begun)
-
-
-def one_or_the_other(first: Completer, then: Completer) -> Completer:
-    """Return a completer that offers what both do."""
-    return lambda ctx, param, begun: [*first(ctx, param, begun), *then(ctx, param, begun)]
 
 
 def _of_suite(names: Callable[[Suite], Iterable[str]], begun: str) -> list[CompletionItem]:

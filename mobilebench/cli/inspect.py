@@ -29,7 +29,8 @@ def inspect(what: str, dataset: str | None, seed: int | None, split: str, out: P
     Name an MLflow run, or a cell of this project: a model and a dataset, or MODEL.DATASET.SEED. Nothing is trained or
     predicted: the predictions that the run kept are read.
     """
-    from mobilebench.analysis.inspect import cell_meant, folder_name, open_cell, open_run, run_meant
+    from mobilebench.analysis.inspect import cell_meant, folder_name, open_cell, open_run
+    from mobilebench.analysis.named_runs import run_meant
     from mobilebench.cli.console import console, print_table
     from mobilebench.execution.suites import open_suite
     from mobilebench.report.inspect import class_table, metric_table, write_inspection

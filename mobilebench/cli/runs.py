@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     "--anchors", type=click.Choice(["common", "paper"]), default="common", help="What normalises an accuracy."
 )
 @click.option("--lambda", "lam", type=click.FloatRange(0, 1), default=0.5, help="Weight of the variance.")
-@click.option("--metric", help="What every dataset is compared by; default: each dataset's own.")
+@click.option(
+    "--metric", help="What every dataset is compared by; default: each dataset's own.",
+    shell_complete=completion.metrics,
+)  # fmt: skip
 @click.option("--dataset", help="Of two models: this dataset alone.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results/compare"), show_default=True)
 @json_option
@@ -110,8 +113,8 @@ def _compare_sets(a: str, b: str, anchors: str, lam: float, metric: str | None, 
     from functools import cache
 
     from mobilebench.analysis.compare import compare as compare_matrices
-    from mobilebench.analysis.kept import KeptPredictions
-    from mobilebench.analysis.run_sets import changes, kept_of_both, load_run_set, match_models, unknown
+    from mobilebench.analysis.named_runs import load_run_set
+    from mobilebench.analysis.run_sets import changes, kept_of_both, match_models, unknown
     from mobilebench.cli.console import console
     from mobilebench.report.slope_chart import slopes
     from mobilebench.studies.beyond_imagenet.published import paper_anchors
@@ -125,12 +128,12 @@ def _compare_sets(a: str, b: str, anchors: str, lam: float, metric: str | None, 
 
     first, second = match_models(load_run_set(a, store, metric), load_run_set(b, store, metric))
     scale = paper_anchors() if anchors == "paper" else None
-    one, other = (side.kept or KeptPredictions(None, None) for side in (first, second))
     with console.status("reading predictions"):
         found = compare_matrices(
-            first.matrix, second.matrix, lam=lam, anchors=scale, predictions=kept_of_both(first, second, (one, other))
+            first.matrix, second.matrix, lam=lam, anchors=scale, predictions=kept_of_both(first, second)
         )
-    for problem in dict.fromkeys((*one.problems, *other.problems)):
+    problems = [problem for side in (first, second) if side.kept for problem in side.kept.problems]
+    for problem in dict.fromkeys(problems):
         console.print(f"[yellow]{problem}[/yellow]", soft_wrap=True)
     _show(found, first.name, second.name)
     far = _far_outside(first.matrix, second.matrix, scale) if scale else ""

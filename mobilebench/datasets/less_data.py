@@ -43,11 +43,11 @@ def draw(
 
     labels, names, groups: of each train image of the parent; a group of "" is none. classes: the classes' names.
 
-    `train_fraction` and `max_train`
-    begin with an image of every class and then give each class its share, in the sequence of the Webster (Sainte-Laguë)
-    method: unlike largest remainders, it never gives a class fewer images when more are drawn. A group counts for its
-    most frequent class; where images have several classes, it counts for the rarest of them, as an image does. Groups
-    are whole: `train_fraction` comes as near to its number of images as they allow, `max_train` never above.
+    `train_fraction` and `max_train` begin with an image of every class and then give each class its share, in the
+    sequence of the Webster (Sainte-Laguë) method: unlike largest remainders, it never gives a class fewer images when
+    more are drawn. A group counts for its most frequent class; where images have several classes, it counts for the
+    rarest of them, as an image does. Groups are whole: `train_fraction` comes as near to its number of images as they
+    allow, `max_train` never above.
 
     `per_class` takes in rounds, rarest class first, one image (or group) more of each class that has too few yet.
     Images of no class are a class too, of which so many are taken as there are.

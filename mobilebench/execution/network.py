@@ -32,8 +32,8 @@ class Built:
 def build(cell: Cell, num_classes: int, recipe: Recipe, root: Path = Path()) -> Built:
     """Return the cell's network: drawn from its seed alone, then with pretrained weights where the recipe says so.
 
-    root: the project folder. Raises ModelError where it cannot be built,
-    WeightsError where its weights are not here or not of this network.
+    root: the project folder. Raises ModelError where it cannot be built, WeightsError where its weights are not here or
+    not of this network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(cell.seed, 0, "init"))

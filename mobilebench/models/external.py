@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mobilebench.config.ids import is_id
 from mobilebench.models.registry import MODELS
@@ -12,7 +13,11 @@ from mobilebench.models.spec import ModelError, ModelSpec
 from mobilebench.system.names import near
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
+
+    _BuildNamed = Callable[[str, int, dict[str, Any]], nn.Module]
 
 GROUP = "mobilebench.models"
 # Options that say how a network of timm's is built. Others may load weights (checkpoint_path, pretrained_cfg), return
@@ -39,17 +44,25 @@ def timm_names() -> tuple[str, ...]:
 
 def timm_spec(model_id: str) -> ModelSpec:
     """Return the spec of `timm:<name>`; a name timm does not have is refused when it is built."""
+    return replace(_library_spec("timm", model_id, _timm_network), option_names=TIMM_OPTIONS)
+
+
+def torchvision_spec(model_id: str) -> ModelSpec:
+    """Return the spec of `torchvision:<name>`; a name torchvision does not have is refused when it is built."""
+    return _library_spec("torchvision", model_id, _torchvision_network)
+
+
+def _library_spec(library: Literal["timm", "torchvision"], model_id: str, build: _BuildNamed) -> ModelSpec:
     name = model_id.partition(":")[2]
     return ModelSpec(
         model_id,
         name,
-        f"timm's {name}",
-        lambda num_classes, **options: _timm_network(name, num_classes, options),
-        "timm",
+        f"{library}'s {name}",
+        lambda num_classes, **options: build(name, num_classes, options),
+        library,
         options=None,
-        option_names=TIMM_OPTIONS,
         minimum=1,
-        package=f"timm=={metadata.version('timm')}",
+        package=f"{library}=={metadata.version(library).partition('+')[0]}",
     )
 
 
@@ -69,21 +82,6 @@ def _no_timm_model(name: str) -> str:
     alike = ", ".join(f"timm:{other}" for other in near(name, timm_names()))
     hint = f"did you mean {alike}?" if alike else "timm.list_models() shows them all"
     return f"timm has no architecture called '{name}'; {hint}"
-
-
-def torchvision_spec(model_id: str) -> ModelSpec:
-    """Return the spec of `torchvision:<name>`; a name torchvision does not have is refused when it is built."""
-    name = model_id.partition(":")[2]
-    return ModelSpec(
-        model_id,
-        name,
-        f"torchvision's {name}",
-        lambda num_classes, **options: _torchvision_network(name, num_classes, options),
-        "torchvision",
-        options=None,
-        minimum=1,
-        package=f"torchvision=={metadata.version('torchvision').partition('+')[0]}",
-    )
 
 
 def _torchvision_network(name: str, num_classes: int, options: dict[str, Any]) -> nn.Module:

@@ -105,13 +105,12 @@ def suites_of(folders: Iterable[Path], *, published: bool = True) -> tuple[SiteS
 
 
 def _of_folder(folder: Path, taken: list[str]) -> SiteSuite:
-    read = read_scored(folder)
-    origin = read.origin
+    read, origin, table = read_scored(folder)
     name, number = _free(origin.experiment, {*taken, *STUDIES, *_ANCHORS})
     cells = len(read.run_ids)
     inputs = ReportInputs(
         matrix=read.matrix,
-        scores=read.table,
+        scores=table,
         suite=origin.experiment,
         experiment=origin.experiment,
         protocol_hash=origin.protocol,
@@ -161,8 +160,8 @@ def _preset(experiment: str, protocol: str) -> str:
 def write_site(out: Path, suites: tuple[SiteSuite, ...]) -> tuple[Path, ...]:
     """Write the site and return its paths, the page first.
 
-    Each file is written beside and renamed. Data of suites that an earlier site in
-    the folder had and this one does not are removed. Raises UserError for a folder that holds something else.
+    Each file is written beside and renamed. Data of suites that an earlier site in the folder had and this one does not
+    are removed. Raises UserError for a folder that holds something else.
     """
     before = _files_of_earlier_site(out)
     documents = [suite.document for suite in suites]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm, ttest_rel
 
 from mobilebench.analysis.compare import compare, jackknife
-from mobilebench.analysis.run_sets import RunSet, _of_revision, _resolve, changes, load_run_set, match_models, unknown
+from mobilebench.analysis.named_runs import _of_revision, _resolve, load_run_set
+from mobilebench.analysis.run_sets import RunSet, changes, match_models, unknown
 from mobilebench.cli.runs import _far_outside
 from mobilebench.config.protocol import Override
 from mobilebench.config.suite import Cell, parse_suite, preset_text

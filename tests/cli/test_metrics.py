@@ -331,6 +331,12 @@ def test_a_folder_of_results_is_scored_without_a_store_by_the_same_numbers(
     assert "toy_grades" in call("leaderboard", "theirs", "--dataset", "toy_grades")
     assert not (elsewhere / "results").exists()
 
+    alone = shutil.copytree(sent, elsewhere / "tables", ignore=shutil.ignore_patterns("cells", "predictions"))
+    (alone / "cost.csv").write_text("model,params,macs\nstarnet,7,9\nanother,1,1\n")
+    tables = read_files(alone)  # what is known without the result files
+    assert tables.run_ids == read_files(sent).run_ids
+    assert len(tables.run_ids) == 4
+    assert [(row.model, row.params) for row in tables.costs] == [("starnet", 7)]
     (sent / "accuracy.csv").write_text((sent / "accuracy.csv").read_text().replace("0.", "0.1", 1))
     assert "was changed after" in call("score", "theirs", code=2)
     for name in ("accuracy.csv", "noise.csv", "xscore.csv", "score.json"):

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
-from mobilebench.analysis.run_sets import RunSet, load_run_set
+from mobilebench.analysis.named_runs import load_run_set
 from mobilebench.cli import main
 from mobilebench.config.suite import Cell
 from mobilebench.execution.training_run import TrainingRun
@@ -21,6 +21,8 @@ from mobilebench.tracking import Tracker, uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from mobilebench.analysis.run_sets import RunSet
 
 pytestmark = pytest.mark.usefixtures("trained")
 STARNET = Cell("starnet", "blobs", 0)
