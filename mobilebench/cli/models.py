@@ -51,7 +51,7 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
         return
     size = _resolution(resolution)
     with console.status("building the networks ..."):
-        fitting = [model_id for model_id, spec in MODELS.items() if spec.minimum <= size]
+        fitting = [model_id for model_id, spec in MODELS.items() if spec.takes(size)]
         lines = table.lines([*fitting, *entry_points()], classes, size, printed_costs())
     answer(
         classes=classes,
@@ -63,8 +63,9 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
             for line in lines
         ],
     )
-    for model_id in MODELS.keys() - set(fitting):
-        console.print(f"Left out: {model_id}, which needs {MODELS[model_id].minimum} px or more.")
+    for model_id in MODELS:
+        if model_id not in fitting:
+            console.print(f"Left out: {model_id}, which needs {MODELS[model_id].sizes}.")
     console.print(_costs(lines, f"Networks with {classes} classes at {size} px"))
     console.print(_designs(lines))
     console.print(
@@ -78,7 +79,10 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
 @CLASSES
 @RESOLUTION
 def check(model: str, classes: int, resolution: int | None) -> None:
-    """Check that MODEL can be trained in a grid: forward at the size, gradients everywhere, budget."""
+    """Check that MODEL can be trained in a grid: forward at the size, gradients everywhere, budget.
+
+    The budget of 2.5 M parameters is that of suites trained from scratch: elsewhere nothing is said of it.
+    """
     from mobilebench.cli.console import console
     from mobilebench.models import checks, create
     from mobilebench.models import model_table as table
@@ -86,11 +90,11 @@ def check(model: str, classes: int, resolution: int | None) -> None:
 
     size = _resolution(resolution)
     network = create(model, classes)
-    warnings = checks.check(network, classes, size)
+    checks.check(network, classes, size)
     cost = static_cost(network, size)
     macs = table.millions(cost.macs)
     console.print(f"[bold]{model}[/bold] can be trained at {size} px: {cost.params:,} parameters, {macs} M MACs")
-    for warning in warnings:
+    for warning in checks.budget_warnings(network) if _is_of_the_budget(model) else ():
         console.print(f"[yellow]warning:[/yellow] {warning}")
 
 
@@ -156,6 +160,17 @@ def fetch(names: tuple[str, ...]) -> None:
         raise UserError("\n".join(problems))
     if not wanted:
         console.print("The suite starts every network from scratch: there are no weights to fetch.")
+
+
+def _is_of_the_budget(model: str) -> bool:
+    """Return whether a model is compared at an equal budget: from scratch, in a suite where every network is."""
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.execution.suites import open_suite, starts_from_scratch
+    from mobilebench.models import BACKBONES, split
+
+    if split(model).weights or model in BACKBONES:
+        return False
+    return not PARAMS.exists() or starts_from_scratch(open_suite(networks=False))
 
 
 def _pretrained() -> list[str]:

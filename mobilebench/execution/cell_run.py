@@ -20,8 +20,9 @@ from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
 from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, wanted_statistics
 from mobilebench.execution.network import build
+from mobilebench.execution.suites import starts_from_scratch
 from mobilebench.execution.training_run import TrainingRun
-from mobilebench.models.checks import check
+from mobilebench.models.checks import budget_warnings, check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
 from mobilebench.models.fingerprint import fingerprint, metric_fingerprint
 from mobilebench.runs.events import Finish, Start
@@ -200,8 +201,8 @@ class CellRun(TrainingRun):
         model = built.network
         self._check_unchanged(built)
         if self.cell.model not in models.MODELS:  # the registry's own are held to this by the tests
-            warnings = check(model, classes, recipe.resolution)
-            for warning in warnings if recipe.pretrained is None else ():  # equal budgets are for scratch alone
+            check(model, classes, recipe.resolution)
+            for warning in budget_warnings(model) if starts_from_scratch(self.context.suite) else ():
                 self.note(warning)
         data = replace(train_data(packed), pretrained=wanted_statistics(self.cell.model, recipe))
         trainer = Trainer(model, data, recipe, self.cell.seed, self.context.suite.runtime, head=built.head)

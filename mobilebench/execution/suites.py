@@ -70,6 +70,12 @@ def _check_starts(suite: Suite) -> None:
             raise UserError(unnamed(model))
 
 
+def starts_from_scratch(suite: Suite) -> bool:
+    """Return whether every network of a suite is trained from scratch: these are compared at an equal budget."""
+    pairs = {(cell.model, cell.dataset) for cell in suite.cells()}
+    return all(suite.protocol.recipe_for(*pair).pretrained is None for pair in pairs)
+
+
 def check_models(names: Iterable[str]) -> None:
     """Raise UserError, with near matches, for a model that the registry doesn't know."""
     for name in names:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from mobilebench import load_model, models
 from mobilebench.cli import main
+from mobilebench.config.protocol import Override
 from mobilebench.config.recipe import FirstEpochs, FromPretrained, OnVal, Pretrained
 from mobilebench.errors import UserError
 from mobilebench.evaluation.selection import BestVal
@@ -39,6 +40,16 @@ if TYPE_CHECKING:
     from mobilebench.training import EpochResult
 
 MODEL = "shufflenet@file:w.pth"
+
+
+class Notes(NullListener):
+    """A listener that keeps what a person should know."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def note(self, cell: Cell, message: str) -> None:
+        self.heard.append(message)
 
 
 class Power(NullListener):
@@ -180,6 +191,19 @@ def test_a_run_is_a_start_for_another_network_of_its_kind(
     assert torch.equal(source.scale, network.scale)
     first, second = source.network.state_dict(), network.network.state_dict()
     assert {name for name in first if not torch.equal(first[name], second[name])} == {"fc.weight", "fc.bias"}
+
+
+@pytest.mark.parametrize("beside", [(), (MODEL,)])
+def test_the_budget_is_of_suites_whose_every_network_is_from_scratch(
+    suite: Suite, project: Path, beside: tuple[str, ...]
+) -> None:
+    model = "timm:resnet10t"
+    scratch = Override({"init": "scratch"}, models=(model,))
+    protocol = replace(suite.protocol, epochs=1, warmup_epochs=0, overrides=(scratch,))
+    suite = replace(suite, models=(model, *beside), protocol=protocol)
+    notes = Notes()
+    CellRun(replace(opened(suite), listener=notes), next(iter(suite.cells()))).complete()
+    assert any("xScore compares networks of equal budget" in note for note in notes.heard) == (not beside)
 
 
 def test_dvc_sees_the_weights_of_pretrained_cells_and_nothing_new_of_others(suite: Suite) -> None:
