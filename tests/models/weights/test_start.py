@@ -169,6 +169,42 @@ def test_an_older_form_goes_through_timms_own_conversion(monkeypatch: pytest.Mon
     assert all(torch.equal(loaded[name], value) for name, value in state.items() if name not in head)
 
 
+@pytest.mark.parametrize(
+    ("model", "resized"),
+    [("timm:deit_tiny_patch16_224", {"pos_embed"}), ("timm:swin_tiny_patch4_window7_224", set())],
+)
+def test_weights_for_other_images_get_position_embeddings_of_the_new_size_as_timm_makes_them(
+    model: str, resized: set[str]
+) -> None:
+    import timm
+    from timm.layers import resample_abs_pos_embed
+
+    name, options = model.removeprefix("timm:"), {"img_size": 256}
+    torch.manual_seed(0)
+    source = timm.create_model(name, num_classes=9).state_dict()  # for images of 224 px
+    torch.save(source, "w.pth")
+    network = models.create(model, 4, **options)
+    head = find_head(model, 4, options)
+    load_body(network, f"{model}@file:w.pth", head, options, WeightsFile(Path("w.pth"), ""))
+    state = network.state_dict()
+    body = source.keys() - head.names
+    assert {key for key in body if state[key].shape != source[key].shape} == resized
+    assert all(torch.equal(state[key], source[key]) for key in body - resized)
+    for key in resized:
+        expected = resample_abs_pos_embed(source[key], [16, 16], num_prefix_tokens=1)
+        torch.testing.assert_close(state[key], expected)
+    with torch.no_grad():
+        assert network.eval()(torch.zeros(1, 3, 256, 256)).shape == (1, 4)
+
+
+def test_weights_that_mix_the_pixels_of_other_images_are_refused() -> None:
+    model, options = "timm:mixer_s16_224@file:w.pth", {"img_size": 256}
+    torch.save(models.create(model, 9).state_dict(), "w.pth")
+    network = models.create(model, 4, **options)
+    with pytest.raises(WeightsError, match=r"of another shape \(blocks.0.mlp_tokens.fc1.weight \[256, 196\] instead"):
+        load_body(network, model, find_head(model, 4, options), options, WeightsFile(Path("w.pth"), ""))
+
+
 class Runs:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (Path("ran").write_text, ("x",))
