@@ -170,7 +170,7 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     from mobilebench.execution.context import open_context, raise_if_repacking_is_due
     from mobilebench.execution.executors.processes import fork_server
     from mobilebench.execution.kept import keep_finished
-    from mobilebench.execution.suites import open_suite
+    from mobilebench.execution.suites import check_sizes, open_suite
     from mobilebench.system.signals import termination_as_interrupt
     from mobilebench.tracking import OfflineTracker
 
@@ -198,6 +198,7 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
             from mobilebench.training.device import check_device
 
             check_device(suite.runtime.device)  # before --redo forgets a result
+            check_sizes(suite, cells)
             context.packed.verify()
             if not offline:  # MLflow is imported here and not before: a machine without a store needs none
                 from mobilebench.tracking import Tracker

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from mobilebench.config.recipe import Scalar
     from mobilebench.models.model_table import Line
     from mobilebench.models.profile import ProfileRow
     from mobilebench.models.weights.files import WeightsFile
@@ -81,15 +82,19 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
 def check(model: str, classes: int, resolution: int | None) -> None:
     """Check that MODEL can be trained in a grid: forward at the size, gradients everywhere, budget.
 
-    The budget of 2.5 M parameters is that of suites trained from scratch: elsewhere nothing is said of it.
+    It is built with the model_options that params.yaml has for it. The budget of 2.5 M parameters is that of suites
+    trained from scratch: elsewhere nothing is said of it.
     """
     from mobilebench.cli.console import console
-    from mobilebench.models import checks, create
+    from mobilebench.models import ModelError, checks, create, split
     from mobilebench.models import model_table as table
     from mobilebench.models.cost.counts import static_cost
+    from mobilebench.models.meta import size_problem
 
-    size = _resolution(resolution)
-    network = create(model, classes)
+    size, options = _resolution(resolution), _options(model)
+    network = create(model, classes, **options)
+    if problem := size_problem(model, options, size, pretrained=bool(split(model).weights)):
+        raise ModelError(problem)
     checks.check(network, classes, size)
     cost = static_cost(network, size)
     macs = table.millions(cost.macs)
@@ -218,6 +223,14 @@ def _resolution(resolution: int | None) -> int:
     if resolution is not None:
         return resolution
     return open_suite(networks=False).protocol.resolution if PARAMS.exists() else 224
+
+
+def _options(model: str) -> dict[str, Scalar]:
+    """Return the options that params.yaml has a network built with, none where there is no params.yaml."""
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.execution.suites import open_suite
+
+    return open_suite(networks=False).protocol.recipe_for(model, "").model_options if PARAMS.exists() else {}
 
 
 def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Table:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from mobilebench.config.suite import Suite
+    from mobilebench.config.suite import Cell, Suite
 
 
 def open_suite(path: Path = PARAMS, *, networks: bool = True) -> Suite:
@@ -68,6 +68,22 @@ def _check_starts(suite: Suite) -> None:
             )
         if pretrained is not None and not weights:
             raise UserError(unnamed(model))
+
+
+def check_sizes(suite: Suite, cells: Iterable[Cell]) -> None:
+    """Raise UserError, before anything is trained, where a network of these cells takes images of other sizes only.
+
+    It says of each which sizes. A network that has another fault fails when it is trained, and no other cell does.
+    """
+    from mobilebench.models.meta import size_problem  # imports torch
+
+    problems: dict[str, None] = {}
+    for model, dataset in {(cell.model, cell.dataset): None for cell in cells}:
+        recipe = suite.protocol.recipe_for(model, dataset)
+        problem = size_problem(model, recipe.model_options, recipe.resolution, pretrained=recipe.pretrained is not None)
+        problems |= {problem: None} if problem else {}
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 def starts_from_scratch(suite: Suite) -> bool:
