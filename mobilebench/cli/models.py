@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,15 +92,15 @@ def check(model: str, classes: int, resolution: int | None) -> None:
     from mobilebench.models.cost.counts import static_cost
     from mobilebench.models.meta import size_problem
 
-    size, options = _resolution(resolution), _options(model)
-    network = create(model, classes, **options)
-    if problem := size_problem(model, options, size, pretrained=bool(split(model).weights)):
+    size, (model_id, options) = _resolution(resolution), _network(model)
+    network = create(model_id, classes, **options)
+    if problem := size_problem(model_id, options, size, pretrained=bool(split(model_id).weights), name=model):
         raise ModelError(problem)
     checks.check(network, classes, size)
     cost = static_cost(network, size)
     macs = table.millions(cost.macs)
     console.print(f"[bold]{model}[/bold] can be trained at {size} px: {cost.params:,} parameters, {macs} M MACs")
-    for warning in checks.budget_warnings(network) if _is_of_the_budget(model) else ():
+    for warning in checks.budget_warnings(network) if _is_of_the_budget(model_id) else ():
         console.print(f"[yellow]warning:[/yellow] {warning}")
 
 
@@ -125,8 +126,9 @@ def profile(names: str | None, classes: int, resolution: int | None, output: Pat
     ids, size = _names(names), _resolution(resolution)
     known = profiling.read_rows(output)  # refuse a foreign file before the work, not after it
     rows = []
-    for model_id in track(ids, "profiling", console=console, disable=not console.is_terminal):
-        rows.append(profiling.profile(model_id, classes, size, runs, threads, printed.get(model_id)))
+    for name, model_id in track(ids.items(), "profiling", console=console, disable=not console.is_terminal):
+        row = profiling.profile(model_id, classes, size, runs, threads, printed.get(model_id))
+        rows.append(replace(row, model=name))
         profiling.add_row(output, rows[-1])
     replaced = sum(profiling.key(row) in known for row in rows)
     answer(models=rows)
@@ -167,24 +169,24 @@ def fetch(names: tuple[str, ...]) -> None:
         console.print("The suite starts every network from scratch: there are no weights to fetch.")
 
 
-def _is_of_the_budget(model: str) -> bool:
-    """Return whether a model is compared at an equal budget: from scratch, in a suite where every network is."""
+def _is_of_the_budget(model_id: str) -> bool:
+    """Return whether a network is compared at an equal budget: from scratch, in a suite where every network is."""
     from mobilebench.config.suite import PARAMS
     from mobilebench.execution.suites import open_suite, starts_from_scratch
     from mobilebench.models import BACKBONES, split
 
-    if split(model).weights or model in BACKBONES:
+    if split(model_id).weights or model_id in BACKBONES:
         return False
     return not PARAMS.exists() or starts_from_scratch(open_suite(networks=False))
 
 
 def _pretrained() -> list[str]:
-    """Return the models of params.yaml that start from pretrained weights on some dataset."""
+    """Return the ids of the networks of params.yaml that start from pretrained weights on some dataset."""
     from mobilebench.execution.suites import open_suite
 
     suite = open_suite()
-    cells = [cell for cell in suite.cells() if suite.protocol.recipe_for(cell.model, cell.dataset).pretrained]
-    return list(dict.fromkeys(cell.model for cell in cells))
+    recipes = [(cell.model, suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in suite.cells()]
+    return list(dict.fromkeys(recipe.network_of(model) for model, recipe in recipes if recipe.pretrained))
 
 
 def _fetched(model: str) -> WeightsFile:
@@ -200,19 +202,32 @@ def _fetched(model: str) -> WeightsFile:
     return fetch(model)
 
 
-def _names(names: str | None) -> list[str]:
-    """Return the models asked for, else those of params.yaml, else the paper's; each once, all known by name."""
-    from mobilebench import models as registry
-    from mobilebench.config.suite import PARAMS
-    from mobilebench.execution.suites import open_suite
+def _names(names: str | None) -> dict[str, str]:
+    """Return the models asked for, else those of params.yaml, else the paper's, with the ids of their networks.
 
+    Raises ModelError for a name that is not known.
+    """
+    from mobilebench import models as registry
+
+    known = _model_ids()
     if names is None:
-        found = open_suite(networks=False).models if PARAMS.exists() else registry.PAPER_MODELS
+        found = tuple(known) or registry.PAPER_MODELS
     else:
         found = tuple(name.strip() for name in names.split(",") if name.strip())
     if not found:
         raise registry.ModelError(f"--models {names!r} names no model; separate names by commas")
-    return [registry.get(name).id for name in dict.fromkeys(found)]
+    ids = {name: known.get(name, name) for name in found}
+    for model_id in ids.values():
+        registry.get(model_id)
+    return ids
+
+
+def _model_ids() -> dict[str, str]:
+    """Return the models of params.yaml with the ids of their networks; nothing where there is no such file."""
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.execution.suites import network_ids, open_suite
+
+    return dict(network_ids(open_suite(networks=False))) if PARAMS.exists() else {}
 
 
 def _resolution(resolution: int | None) -> int:
@@ -225,12 +240,15 @@ def _resolution(resolution: int | None) -> int:
     return open_suite(networks=False).protocol.resolution if PARAMS.exists() else 224
 
 
-def _options(model: str) -> dict[str, Scalar]:
-    """Return the options that params.yaml has a network built with, none where there is no params.yaml."""
+def _network(model: str) -> tuple[str, dict[str, Scalar]]:
+    """Return the id of a model's network and the options that it is built with, as params.yaml has them."""
     from mobilebench.config.suite import PARAMS
     from mobilebench.execution.suites import open_suite
 
-    return open_suite(networks=False).protocol.recipe_for(model, "").model_options if PARAMS.exists() else {}
+    if not PARAMS.exists():
+        return model, {}
+    recipe = open_suite(networks=False).protocol.recipe_for(model, "")
+    return _model_ids().get(model, model), recipe.model_options
 
 
 def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Table:

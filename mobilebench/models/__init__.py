@@ -22,6 +22,7 @@ __all__ = [
     "ModelSpec",
     "create",
     "get",
+    "is_known",
     "split",
 ]
 
@@ -44,6 +45,11 @@ def get(model_id: str) -> ModelSpec:
     if network in installed:
         return installed[network]
     raise ModelError(_unknown(network, [*MODELS, *installed]))
+
+
+def is_known(name: str) -> bool:
+    """Return whether a registered network or one of an installed package has this name."""
+    return name in MODELS or name in entry_points()
 
 
 def create(model_id: str, num_classes: int, /, **options: object) -> nn.Module:

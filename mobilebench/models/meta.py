@@ -43,11 +43,14 @@ def create_on_meta(model_id: str, num_classes: int, options: Mapping[str, object
             return models.create(model_id, num_classes, **options).to("meta")
 
 
-def size_problem(model_id: str, options: Mapping[str, object], resolution: int, *, pretrained: bool) -> str:
+def size_problem(
+    model_id: str, options: Mapping[str, object], resolution: int, *, pretrained: bool, name: str = ""
+) -> str:
     """Return what to say where a network takes images of other sizes in pixels and not of this one, "" where it does.
 
     Nothing is said of a network that cannot be built or takes none of the sizes tried: it has another fault, which its
-    training names. pretrained: whether weights have to fit into it. Within a process a network is tried once at a size.
+    training names. pretrained: whether weights have to fit into it; name: what the suite calls it, where that is no id.
+    Within a process a network is tried once at a size.
     """
     settings = json.dumps(options, sort_keys=True)
     refusal, taken, for_it = _tried(split(model_id).network, settings, resolution, pretrained)
@@ -55,7 +58,7 @@ def size_problem(model_id: str, options: Mapping[str, object], resolution: int, 
         return ""
     sizes = " and ".join(str(size) for size in taken)
     nearest = min(taken, key=lambda size: abs(size - resolution))
-    override = f'`- {{models: ["{model_id}"], set: {{resolution: {nearest}}}}}` in protocol.overrides'
+    override = f'`- {{models: ["{name or model_id}"], set: {{resolution: {nearest}}}}}` in protocol.overrides'
     advice = f"It takes {sizes} px: set the resolution for it alone, {override}, or for all"
     if for_it:
         built = json.dumps(dict(options) | {MADE_FOR: resolution}).replace('"', "")
