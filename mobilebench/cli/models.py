@@ -100,6 +100,8 @@ def check(model: str, classes: int, resolution: int | None) -> None:
     cost = static_cost(network, size)
     macs = table.millions(cost.macs)
     console.print(f"[bold]{model}[/bold] can be trained at {size} px: {cost.params:,} parameters, {macs} M MACs")
+    if split(model_id).weights:
+        console.print(f"Its weights: {_said_of_weights(model_id)}", soft_wrap=True)
     for warning in checks.budget_warnings(network) if _is_of_the_budget(model_id) else ():
         console.print(f"[yellow]warning:[/yellow] {warning}")
 
@@ -167,6 +169,19 @@ def fetch(names: tuple[str, ...]) -> None:
         raise UserError("\n".join(problems))
     if not wanted:
         console.print("The suite starts every network from scratch: there are no weights to fetch.")
+
+
+def _said_of_weights(model_id: str) -> str:
+    """Return what a network's weights were pretrained on and how images were prepared for them, in words."""
+    from mobilebench.models import ModelError
+    from mobilebench.models.weights.preprocessing import preprocessing
+    from mobilebench.models.weights.pretraining import pretrained_on
+
+    try:
+        prepared = f"images of {preprocessing(model_id)}"
+    except ModelError:
+        prepared = "how images were prepared for them is not known"
+    return f"pretrained on {pretrained_on(model_id)}; {prepared}"
 
 
 def _is_of_the_budget(model_id: str) -> bool:

@@ -86,7 +86,9 @@ def parse(kind: type[T], data: Any, where: str = "") -> T:
 
 
 def _meant(problems: Sequence[Any]) -> list[Any]:
-    """Return the problems of the form that was meant where a setting has two, a word or a mapping; pydantic has both.
+    """Return the problems of the form that was meant where a setting has two, a word or a mapping or a number.
+
+    Pydantic has those of both.
 
     What it calls the form it tried is no part of the key and is taken out of `loc`; `forms` has it still.
     """
@@ -94,10 +96,17 @@ def _meant(problems: Sequence[Any]) -> list[Any]:
         problem["loc"][:-1] for problem in problems if problem["type"] == "dataclass_type"
     }  # no mapping was given
     words = {problem["loc"][:-1] for problem in problems if problem["type"] == "literal_error"}
+    numbers = {problem["loc"][:-1] for problem in problems if problem["loc"][-1:] == ("int",)} & words
     kept = []
     for problem in problems:
         *above, last = problem["loc"] or ("",)
         is_word, message = problem["type"] == "literal_error", problem["msg"]
+        if tuple(above) in numbers:
+            if is_word != isinstance(problem["input"], str):
+                continue
+            message += " or a whole number" if is_word else ""
+            kept.append({**problem, "loc": tuple(above), "msg": message, "forms": problem["loc"]})
+            continue
         if _FORM.fullmatch(str(last)) and tuple(above) in words:
             if is_word != (tuple(above) in others):
                 continue

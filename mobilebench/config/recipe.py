@@ -230,10 +230,11 @@ class Recipe:
     """Whether a smaller last batch is left out."""
     resolution: int = 224
     """Pixels along each side of the images the network gets."""
-    eval_resize: int | None = None
+    eval_resize: int | Literal["weights"] | None = None
     """Pixels to which a stored image is resized before its centre crop of `resolution` is read at evaluation.
 
-    Null means `resolution` itself, i.e. the whole image.
+    Null means `resolution` itself, i.e. the whole image. weights: so many that the crop has the share of the image that
+    it had where the network was pretrained, as its source says.
     """
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """The optimiser, with torch's defaults; SGD with momentum 0.9."""
@@ -292,10 +293,10 @@ class Recipe:
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (batch norm needs two images)")
         _require(self.resolution >= 8, "resolution", self.resolution, "8 or more pixels")
         _require(
-            self.eval_resize is None or self.eval_resize >= self.resolution,
+            self.eval_resize is None or self.eval_resize == "weights" or self.eval_resize >= self.resolution,
             "eval_resize",
             self.eval_resize,
-            f"null or at least resolution ({self.resolution})",
+            f"null, weights or at least resolution ({self.resolution})",
         )
         rule = self.best_val
         _require(
@@ -317,6 +318,12 @@ class Recipe:
             "normalize",
             self.normalize,
             "dataset, imagenet or half with init scratch: there are no weights that say how",
+        )
+        _require(
+            start is not None or self.eval_resize != "weights",
+            "eval_resize",
+            self.eval_resize,
+            "null or a number of pixels with init scratch: there are no weights that say how",
         )
         _require(self.lr > 0, "lr", self.lr, "more than 0")
         _require(0 <= self.min_lr <= self.lr, "min_lr", self.min_lr, f"0 or more and at most lr ({self.lr})")

@@ -19,7 +19,7 @@ from mobilebench.errors import TrackingError, UserError
 from mobilebench.evaluation.metrics import MetricError, metric_of, raise_if_undefined, readings
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
-from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, wanted_statistics
+from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, with_wanted
 from mobilebench.execution.network import build
 from mobilebench.execution.suites import starts_from_scratch
 from mobilebench.execution.training_run import TrainingRun
@@ -209,7 +209,7 @@ class CellRun(TrainingRun):
                 self.note(warning)
         if recipe.pretrained is not None and (words := self._overlap()):
             self.note(words)
-        data = replace(train_data(packed), pretrained=wanted_statistics(self.model_id, recipe))
+        data = with_wanted(train_data(packed), self.model_id, recipe)
         trainer = Trainer(model, data, recipe, self.cell.seed, self.context.suite.runtime, head=built.head)
         self._cost = count(model, recipe.resolution)  # now with the threads that the runtime allows
         for decision in trainer.decisions:

@@ -138,6 +138,17 @@ def test_check_says_nothing_of_the_budget_where_a_network_is_for_fine_tuning(cal
     result = call("check", model, "--resolution", "32", "--classes", "67")
     assert result.exit_code == 0
     assert "warning" not in result.output
+    assert ("Its weights: pretrained on unknown; how images were prepared for them is not known" in result.output) == (
+        "@" in model
+    )
+
+
+def test_check_says_how_images_were_prepared_for_the_weights(call: Call) -> None:
+    result = call("check", "timm:tf_efficientnet_lite0.in1k", "--resolution", "32")
+    assert (
+        "Its weights: pretrained on ImageNet-1k; images of 224 px, the centre of 256 px, resized bicubic; mean 0.5, std"
+        in result.output
+    )
 
 
 def test_check_says_nothing_of_the_budget_in_a_suite_that_fine_tunes(call: Call) -> None:

@@ -281,6 +281,19 @@ def test_what_weights_were_pretrained_on_is_said_wherever_models_are_listed(stor
     assert line.endswith("| ImageNet-1k |")
 
 
+def test_the_views_at_evaluation_are_those_that_the_weights_want(suite: Suite) -> None:
+    scratch = Override({"init": "scratch", "eval_resize": None, "normalize": "dataset"}, models=("starnet",))
+    suite = pretrained(suite, LITE0, Pretrained("all_but_head"), eval_resize="weights", normalize="weights")
+    suite = replace(suite, models=(LITE0, "starnet"), protocol=replace(suite.protocol, overrides=(scratch,)))
+    context = opened(suite)
+    found = {}
+    for cell in suite.cells():
+        CellRun(context, cell).complete()
+        made = json.loads((context.journal(cell).artifacts / "model.json").read_text())
+        found[cell.model] = made["resolution"], made["eval_resize"], made["mean"] == [0.5, 0.5, 0.5]
+    assert found == {LITE0: (32, 36, True), "starnet": (32, 32, False)}  # 32 / 0.875 is 36.6
+
+
 def test_where_all_start_from_scratch_nothing_is_said_of_pretraining(store: Path, project: Path) -> None:
     suite = grids.write(project, per_class=8)
     context = open_context(suite, "blobs", Tracker())

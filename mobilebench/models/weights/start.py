@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mobilebench.config.parsing import parse
 from mobilebench.models.meta import create_on_meta
-from mobilebench.models.names import FILE, PACKAGE, RUN, TIMM, TORCHVISION, split
-from mobilebench.models.weights.files import WeightsError, fetched_path, timm_config, torchvision_weights
+from mobilebench.models.names import FILE, PACKAGE, RUN, TIMM, split
+from mobilebench.models.weights.files import WeightsError
 from mobilebench.models.weights.tensors import as_timm, read_tensors
-from mobilebench.system.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from mobilebench.models.weights.files import WeightsFile
 
-Triple = tuple[float, float, float]
 _SHOWN = 3  # names in a message
 _COUNTERS = "num_batches_tracked"  # of batch norm, which files of before 2018 lack
 
@@ -144,55 +140,3 @@ def _classes_of(tensors: Mapping[str, Tensor], head: Head) -> int | None:
         if name in tensors and _fits(tuple(tensors[name].shape), width):
             return tensors[name].shape[width.index(None)]
     return None
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What is read here of the model.json beside a run's weights."""
-
-    mean: Triple
-    std: Triple
-
-
-def normalization(model_id: str) -> tuple[Triple, Triple]:
-    """Return mean and std per channel, of images in [0, 1], that the weights of an id were trained with.
-
-    Raises WeightsError where their source says none.
-    """
-    network, weights = split(model_id)
-    own = weights.startswith((FILE, PACKAGE, RUN))
-    if weights.startswith(RUN):
-        return _of_run(fetched_path(model_id).with_suffix(".json"))
-    if network.startswith(TIMM):
-        import timm
-
-        name = network.removeprefix(TIMM)
-        config = timm.models.get_pretrained_cfg(name) if own else timm_config(name, weights)
-        if config is not None:
-            return _triple(config.mean), _triple(config.std)
-    if network.startswith(TORCHVISION) and not own:
-        made = torchvision_weights(network.removeprefix(TORCHVISION), weights).transforms()
-        return _triple(made.mean), _triple(made.std)
-    raise WeightsError(
-        f"normalize is weights, and nothing says how images of {model_id} are normalised; set normalize to what they "
-        "were trained with: imagenet, half or dataset"
-    )
-
-
-def _triple(values: Any) -> Triple:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
-
-
-def _of_run(path: Path) -> tuple[Triple, Triple]:
-    import json
-
-    try:
-        said = json.loads(read_text(path, "the JSON of a trained network"))
-        made = parse(_Made, {key: said[key] for key in ("mean", "std")}, f"{path}: ")
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"{path} does not say how images are normalised ({error}); fetch the run again with `mobilebench models "
-            "fetch`, or set normalize to what it was trained with"
-        ) from None
-    return made.mean, made.std
