@@ -19,7 +19,7 @@ from mobilebench.evaluation.metrics import MetricError, metric_of, raise_if_unde
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
 from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, wanted_statistics
-from mobilebench.execution.network import build
+from mobilebench.execution.network import as_trained, build
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
@@ -205,6 +205,7 @@ class CellRun(TrainingRun):
             for warning in warnings if recipe.pretrained is None else ():  # equal budgets are for scratch alone
                 self.note(warning)
         data = replace(train_data(packed), pretrained=wanted_statistics(self.model_id, recipe))
+        model = as_trained(model, built.head, recipe.knn, classes, packed.meta.target)
         trainer = Trainer(model, data, recipe, self.cell.seed, self.context.suite.runtime, head=built.head)
         self._cost = count(model, recipe.resolution)  # now with the threads that the runtime allows
         for decision in trainer.decisions:

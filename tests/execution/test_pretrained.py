@@ -13,11 +13,12 @@ import grids
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
-from mobilebench import load_model, models
+from mobilebench import load_model, load_predictions, models
 from mobilebench.cli import main
 from mobilebench.config.phases import FLAT, Phase
-from mobilebench.config.recipe import FirstEpochs, FromPretrained, OnVal, Pretrained, Recipe
+from mobilebench.config.recipe import FirstEpochs, FromPretrained, Neighbours, OnVal, Pretrained, Recipe
 from mobilebench.errors import UserError
 from mobilebench.evaluation.selection import BestVal
 from mobilebench.execution.cell_run import CellFailedError, CellRun
@@ -176,6 +177,23 @@ def test_a_phase_starts_from_the_best_weights_so_far(suite: Suite, monkeypatch: 
     ((before, loss),) = began
     assert before < 6
     assert loss == min(losses[:before]) < losses[before - 1]
+
+
+def test_neighbours_vote_in_a_cell_that_is_resumed_loaded_and_scored_as_any(suite: Suite) -> None:
+    suite = pretrained(suite, MODEL, Pretrained(knn=Neighbours(3)), epochs=1, warmup_epochs=0)
+    (cell,) = suite.cells()
+    context = opened(suite)
+    with pytest.raises(KeyboardInterrupt):
+        CellRun(replace(context, listener=Power(1)), cell).complete()
+    CellRun(context, cell).complete()
+    journal = context.journal(cell)
+    finish = journal.events()[-1]
+    model = load_model(str(journal.artifacts))
+    images, rows = context.packed.images, context.packed.rows("test")
+    predictions = load_predictions(str(journal.artifacts))
+    found = model([Image.fromarray(images[row]) for row in rows])
+    assert found.argmax(1).tolist() == predictions.predicted.tolist()
+    assert finish.metrics["final_test_top1"] == (predictions.predicted == context.packed.labels[rows]).mean() > 0.9
 
 
 def test_a_probes_network_has_the_files_body_to_the_end(suite: Suite, weights: dict[str, Tensor]) -> None:
