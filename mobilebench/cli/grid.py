@@ -216,7 +216,7 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         if again:
             for cell in cells:
                 CellRun(context, cell).reset()
-        epochs = {cell: suite.protocol.recipe_for(cell.model, cell.dataset).epochs for cell in cells}
+        epochs = {cell: suite.protocol.recipe_for(cell.model, cell.dataset).total_epochs for cell in cells}
         with termination_as_interrupt(), grid_progress(epochs) as progress:
             failed = run_cells(replace(context, listener=progress), cells)
     except KeyboardInterrupt:

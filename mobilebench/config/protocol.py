@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mobilebench.config.parsing import canonical, digest, parse
+from mobilebench.config.phases import FLAT
 from mobilebench.config.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Protocol(Recipe):
 
     def _with(self, changes: Mapping[str, Any], where: str) -> Recipe:
         common = {f.name: getattr(self, f.name) for f in fields(Recipe)}
+        if changes.get("phases"):  # they stand for what the protocol says of its one phase
+            common |= {f.name: f.default for f in fields(Recipe) if f.name in FLAT}
         return parse(Recipe, _deep_merge(_plain(common), changes), where)
 
     @property

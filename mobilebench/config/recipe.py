@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
+from mobilebench.config.phases import FLAT, Optimizer, Phase
 from mobilebench.evaluation.selection import BestVal
 
 # Read by pydantic on standard dataclasses; a plain dict, so nothing needs pydantic to import this module.
@@ -167,6 +168,23 @@ class FirstEpochs:
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """A classifier by nearest neighbours in place of training. Raises ValueError, naming the key."""
+
+    k: int = 20
+    """How many train images vote: those most similar by the cosine of their features."""
+    temperature: float = 0.07
+    """A vote weighs exp(similarity / temperature); the smaller, the more the nearest count."""
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    def __post_init__(self) -> None:
+        where = "init.pretrained.knn."
+        _require(1 <= self.k <= 10_000, f"{where}k", self.k, "1 to 10000")
+        # Similarities differ by 2 at most, and exp(2 / 0.005) is beyond a 32-bit float.
+        _require(0.005 <= self.temperature < math.inf, f"{where}temperature", self.temperature, "0.005 or more")
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """How a network learns that starts from pretrained weights; which weights, its name says (`timm:NAME.TAG`).
 
@@ -188,6 +206,12 @@ class Pretrained:
     Layers are timm's groups where the network has such, and elsewhere the modules that share the first two parts of
     their name (`layer1.0`, `features.3`).
     """
+    knn: Neighbours | None = field(default=None, metadata={"since": 3})
+    """{k: 20, temperature: 0.07}: no training, but the vote of the k most similar train images.
+
+    The features are what the head would get, of images as they are read at evaluation. Needs `epochs: 1`, in which the
+    train images are looked at once; optimiser, rates, batch size and augmentation are without effect.
+    """
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
@@ -199,6 +223,10 @@ class Pretrained:
             only = "null and 1.0 with freeze all_but_head: the head alone learns, at `lr`"
             found = (self.head_lr, self.layer_decay)
             _require(found == (None, 1.0), f"{where}head_lr, layer_decay", found, only)
+        if self.knn is not None:
+            given = (self.freeze, self.head_lr, self.layer_decay)
+            only = "none, null and 1.0 beside knn: nothing learns"
+            _require(given == ("none", None, 1.0), f"{where}freeze, head_lr, layer_decay", given, only)
 
 
 @dataclass(frozen=True)
@@ -236,7 +264,7 @@ class Recipe:
     Null means `resolution` itself, i.e. the whole image. weights: so many that the crop has the share of the image that
     it had where the network was pretrained, as its source says.
     """
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    optimizer: Optimizer = "adam"
     """The optimiser, with torch's defaults; SGD with momentum 0.9."""
     lr: float = 1e-3
     """Learning rate after the warm-up, per step of the optimiser; without effect where there is one epoch."""
@@ -246,7 +274,20 @@ class Recipe:
     """The optimiser's weight decay: an L2 term for adam and sgd, decoupled for adamw.
 
     It is for every parameter, those of normalisation layers and biases too, as torch's optimisers have it by default;
-    many published recipes leave these out.
+    see `decay_norms`.
+    """
+    decay_norms: bool = field(default=True, metadata={"since": 3})
+    """Whether weight decay is for normalisation layers and biases too.
+
+    False leaves out what timm leaves out: parameters of one dimension, biases, and those that the network itself names
+    (position embeddings, say).
+    """
+    phases: tuple[Phase, ...] = field(default=(), metadata={"since": 3})
+    """Several phases of training, each with its own optimiser, in place of epochs, warmup_epochs, optimizer, lr, min_lr
+    and weight_decay, which are then left out.
+
+    [{optimizer: adamw, lr: 0.001, epochs: 100, patience: 10}, {optimizer: sgd, lr: 0.001, epochs: 100, patience: 10,
+    start: best}] trains by AdamW until the val images no longer get better, and from the best epoch by SGD.
     """
     label_smoothing: float = 0.05
     """Share of the target spread evenly over the classes, in [0, 1)."""
@@ -284,6 +325,7 @@ class Recipe:
     def __post_init__(self) -> None:
         _require_numbers(self)
         _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        self._check_phases()
         _require(
             0 <= self.warmup_epochs < self.epochs,
             "warmup_epochs",
@@ -300,19 +342,21 @@ class Recipe:
         )
         rule = self.best_val
         _require(
-            rule is None or rule.min_epochs <= self.epochs,
+            rule is None or rule.min_epochs <= self.total_epochs,
             "selection.best_val.min_epochs",
             rule and rule.min_epochs,
-            f"at most epochs ({self.epochs})",
+            f"at most epochs ({self.total_epochs})",
         )
         start = self.pretrained
         frozen = start.freeze.epochs if start and isinstance(start.freeze, FirstEpochs) else 0
         _require(
-            frozen < self.epochs,
+            frozen < self.total_epochs,
             "init.pretrained.freeze.epochs",
             frozen,
-            f"fewer than epochs ({self.epochs}); all_but_head freezes to the end",
+            f"fewer than epochs ({self.total_epochs}); all_but_head freezes to the end",
         )
+        once = "1 with init.pretrained.knn: the train images are looked at once"
+        _require(self.knn is None or self.total_epochs == 1, "epochs", self.total_epochs, once)
         _require(
             start is not None or self.normalize != "weights",
             "normalize",
@@ -330,6 +374,52 @@ class Recipe:
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 <= value < 1")
 
+    def _check_phases(self) -> None:
+        if not self.phases:
+            return
+        given = [f.name for f in fields(Recipe) if f.name in FLAT and getattr(self, f.name) != f.default]
+        _require(
+            not given,
+            ", ".join(given),
+            [getattr(self, name) for name in given],
+            f"nothing beside phases, which say it themselves: leave out {', '.join(FLAT)}",
+        )
+        for number, phase in enumerate(self.phases):
+            _require_numbers(phase, f"phases[{number}].")
+            if problem := phase.problem():
+                raise ValueError(f"phases[{number}].{problem}")
+            on_val = [key for key in ("patience", "start") if getattr(phase, key) not in {0, "last"}]
+            _require(
+                self.best_val is not None or not on_val,
+                f"phases[{number}].{', '.join(on_val)}",
+                [getattr(phase, key) for key in on_val],
+                "0 and last with selection last_epoch; what tells epochs is selection: {best_val: {metric: top1}}",
+            )
+        _require(self.phases[0].start == "last", "phases[0].start", "best", "last: no epoch comes before it")
+        rule, start = self.best_val, self.pretrained
+        patience = rule.patience if rule else 0
+        _require(patience == 0, "selection.best_val.patience", patience, "0 beside phases, which have their own")
+        head_lr = start.head_lr if start else None
+        _require(head_lr is None, "init.pretrained.head_lr", head_lr, "null beside phases: each has one lr")
+
+    @property
+    def plan(self) -> tuple[Phase, ...]:
+        """The phases of training: those of `phases`, or the one that the recipe's own keys say."""
+        if self.phases:
+            return self.phases
+        patience = self.best_val.patience if self.best_val else 0
+        return (
+            Phase(
+                self.epochs, self.lr, self.optimizer, 0.9, self.weight_decay, "cosine", self.min_lr, self.warmup_epochs,
+                patience,
+            ),
+        )  # fmt: skip
+
+    @property
+    def total_epochs(self) -> int:
+        """The most epochs that training has: all phases to their ends."""
+        return sum(phase.epochs for phase in self.plan)
+
     def network_of(self, model: str) -> str:
         """Return the id of the network that a name in `models` stands for, as `mobilebench.models.get` takes it."""
         return self.network or model
@@ -338,6 +428,11 @@ class Recipe:
     def pretrained(self) -> Pretrained | None:
         """How the network learns from pretrained weights, None where it starts from scratch."""
         return self.init.pretrained if isinstance(self.init, FromPretrained) else None
+
+    @property
+    def knn(self) -> Neighbours | None:
+        """The rule of a classifier by nearest neighbours, None where the network is trained."""
+        return self.pretrained.knn if self.pretrained else None
 
     @property
     def best_val(self) -> BestVal | None:

@@ -20,7 +20,7 @@ from mobilebench.evaluation.metrics import MetricError, metric_of, raise_if_unde
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
 from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, with_wanted
-from mobilebench.execution.network import build
+from mobilebench.execution.network import as_trained, build
 from mobilebench.execution.suites import starts_from_scratch
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import budget_warnings, check
@@ -210,6 +210,7 @@ class CellRun(TrainingRun):
         if recipe.pretrained is not None and (words := self._overlap()):
             self.note(words)
         data = with_wanted(train_data(packed), self.model_id, recipe)
+        model = as_trained(model, built.head, recipe.knn, classes, packed.meta.target)
         trainer = Trainer(model, data, recipe, self.cell.seed, self.context.suite.runtime, head=built.head)
         self._cost = count(model, recipe.resolution)  # now with the threads that the runtime allows
         for decision in trainer.decisions:
@@ -255,7 +256,7 @@ class CellRun(TrainingRun):
 
     def epoch_done(self, result: EpochResult) -> None:
         """Show the epoch."""
-        self.context.listener.epoch(self.cell, result, self.recipe.epochs)
+        self.context.listener.epoch(self.cell, result, self.recipe.total_epochs)
 
     def changed(self) -> None:
         """Deliver what is new."""

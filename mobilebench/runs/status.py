@@ -75,7 +75,7 @@ def outlook(suite: Suite, states: Mapping[Cell, CellState]) -> Outlook:
     Networks differ several times in pace, so this is rough until some of each are finished. An epoch that an unfinished
     cell has done counts as one to do.
     """
-    epochs = {cell: suite.protocol.recipe_for(cell.model, cell.dataset).epochs for cell in states}
+    epochs = {cell: suite.protocol.recipe_for(cell.model, cell.dataset).total_epochs for cell in states}
     paces: dict[str, list[float]] = {}
     for cell, state in states.items():
         record = read_result(result_path(RESULTS, cell)) if state.name == "finished" else None
@@ -136,7 +136,7 @@ def _known(suite: Suite, identity: Identity, record: Record | None, meta: Meta) 
         if journal.waits_for(suite.experiment):
             return _undelivered()
         return CellState("finished", *_shown(record, meta))
-    epochs = suite.protocol.recipe_for(cell.model, cell.dataset).epochs
+    epochs = suite.protocol.recipe_for(cell.model, cell.dataset).total_epochs
     return _unfinished(journal, epochs, cell.dataset) if journal.events() else None
 
 
