@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_WHOLE = {"model_options", "space"}  # an override gives these anew: the keys in them are not settings of their own
+
+
 @dataclass(frozen=True)
 class Override:
     """Settings that differ for some cells."""
@@ -67,8 +70,7 @@ class Protocol(Recipe):
         return recipe_hash(self.recipe_for(model, dataset))
 
     def _with(self, changes: Mapping[str, Any], where: str) -> Recipe:
-        common = {f.name: getattr(self, f.name) for f in fields(Recipe)}
-        return parse(Recipe, _deep_merge(_plain(common), changes), where)
+        return with_settings(self, changes, where)
 
     @property
     def hash(self) -> str:
@@ -77,6 +79,15 @@ class Protocol(Recipe):
         It names a suite's protocol for people. What decides whether a cell is trained again is `recipe_hash`.
         """
         return digest(canonical(self))
+
+
+def with_settings(recipe: Recipe, changes: Mapping[str, Any], where: str = "") -> Recipe:
+    """Return a recipe with other settings, nested as in the protocol.
+
+    Raises ConfigError, with the key's full name below `where`, for those that are unknown or not allowed.
+    """
+    common = {f.name: getattr(recipe, f.name) for f in fields(Recipe)}
+    return parse(Recipe, _deep_merge(_plain(common), changes), where)
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -92,6 +103,6 @@ def _deep_merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict) and key != "model_options"
+        both = isinstance(old, dict) and isinstance(value, dict) and key not in _WHOLE
         merged[key] = _deep_merge(old, value) if both else value  # type: ignore[arg-type]
     return merged

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
+from mobilebench.config.tuning import Tuning
 from mobilebench.evaluation.selection import BestVal
 
 # Read by pydantic on standard dataclasses; a plain dict, so nothing needs pydantic to import this module.
@@ -273,6 +274,12 @@ class Recipe:
     """Options given to the network's builder."""
     data: DataPolicy = field(default_factory=DataPolicy)
     """How the dataset is split and stored."""
+    tuning: Tuning | None = field(default=None, metadata={"since": 3})
+    """Settings that are chosen anew for each cell on its validation images, null for none.
+
+    {space: {lr: [0.001, 0.0001], weight_decay: [0, 0.01]}} trains four trials a cell, see
+    [Tune each cell](transfer.md#tune-each-cell).
+    """
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from mobilebench.config.parsing import ConfigError, canonical, digest, flatten
 from mobilebench.config.protocol import Override, Protocol, recipe_hash
 from mobilebench.config.recipe import DataPolicy, Recipe
 from mobilebench.config.suite import Cell, parse_suite, preset_text, presets
+from mobilebench.config.tuning import Tuning
 from mobilebench.datasets.packing.packed import META, content_digest, index_text, open_packed, pixel_sha1
 from mobilebench.evaluation import metrics
 from mobilebench.models import fingerprint
@@ -37,7 +38,7 @@ OTHER: dict[str, Any] = {
     "augment.random_erasing": 0.1, "augment.cutmix_alpha": 0.0, "augment.cutmix_prob": 0.5,
     "augment.cutmix_box": "batch", "augment.cutmix_weight": "drawn", "normalize": "half", "precision": "bf16",
     "model_options": {"patch_size": 7}, "data.short_side": 64, "data.split_seed": 1, "data.val_fraction": 0.1,
-    "data.fit": "pad",
+    "data.fit": "pad", "tuning": Tuning({"lr": (1e-3, 1e-4)}),
 }  # fmt: skip
 FIXED = {"init", "selection"}  # settings of one allowed value
 
