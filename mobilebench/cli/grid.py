@@ -166,11 +166,12 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     from dataclasses import replace
 
     from mobilebench.cli.console import console, grid_progress
+    from mobilebench.config.protocol import epochs_of
     from mobilebench.config.suite import select_cells
     from mobilebench.execution.context import open_context, raise_if_repacking_is_due
     from mobilebench.execution.executors.processes import fork_server
     from mobilebench.execution.kept import keep_finished
-    from mobilebench.execution.suites import open_suite
+    from mobilebench.execution.suites import open_suite, trainings
     from mobilebench.system.signals import termination_as_interrupt
     from mobilebench.tracking import OfflineTracker
 
@@ -189,15 +190,16 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         console.print(f"[yellow]predictions stay where they are[/yellow]: {problem}", soft_wrap=True)
     if not cells:
         return
-    if suite.runtime.workers(len(cells)) > 1:
+    if suite.runtime.workers(trainings(suite, cells)) > 1:
         fork_server()  # it loads PyTorch while this process does
     try:
         with console.status(f"loading PyTorch and {dataset}"):
-            from mobilebench.execution.cell_run import CellRun
             from mobilebench.execution.grid import run_cells
+            from mobilebench.execution.tuned_cell import cell_run, raise_if_untunable
             from mobilebench.training.device import check_device
 
             check_device(suite.runtime.device)  # before --redo forgets a result
+            raise_if_untunable(context, cells)
             context.packed.verify()
             if not offline:  # MLflow is imported here and not before: a machine without a store needs none
                 from mobilebench.tracking import Tracker
@@ -207,8 +209,8 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
                 context = replace(context, tracker=store)
         if again:
             for cell in cells:
-                CellRun(context, cell).reset()
-        epochs = {cell: suite.protocol.recipe_for(cell.model, cell.dataset).epochs for cell in cells}
+                cell_run(context, cell).reset()
+        epochs = {cell: epochs_of(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in cells}
         with termination_as_interrupt(), grid_progress(epochs) as progress:
             failed = run_cells(replace(context, listener=progress), cells)
     except KeyboardInterrupt:

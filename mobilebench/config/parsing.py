@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from dataclasses import Field
 
 T = TypeVar("T")
-_FORM = re.compile(r"literal\[.*\]|tuple\[.*\]|[A-Z][A-Za-z]+")  # how pydantic names the forms of a setting that has several
+_FORM = re.compile(
+    r"literal\[.*\]|tuple\[.*\]|[A-Z][A-Za-z]+"
+)  # how pydantic names the forms of a setting that has several
 _DEEPEST = 1000  # characters of a key, beyond any that is read: an alias may lead back to its own parent
 
 
@@ -79,15 +81,16 @@ def parse(kind: type[T], data: Any, where: str = "") -> T:
     """
     try:
         # By way of JSON, where a list is the only way to write a tuple; strict types otherwise.
-        return _adapter(kind).validate_json(json.dumps(data))
+        found: T = _adapter(cast("Any", kind)).validate_json(json.dumps(data))
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(kind, problem, where) for problem in _meant(error.errors()))) from None
     except (TypeError, ValueError, RecursionError) as error:  # no JSON: a date, a list in itself
         raise ConfigError(f"{where.rstrip('. ') or kind.__name__}: {error}") from None
+    return found
 
 
 @cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     """Return what reads a kind; making it takes longer than reading with it."""
     return TypeAdapter(kind)
 

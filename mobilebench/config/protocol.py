@@ -90,6 +90,11 @@ def with_settings(recipe: Recipe, changes: Mapping[str, Any], where: str = "") -
     return parse(Recipe, _deep_merge(_plain(common), changes), where)
 
 
+def epochs_of(recipe: Recipe) -> int:
+    """Return the epochs that a cell of this recipe trains, those of all its trials where it is tuned."""
+    return recipe.epochs if recipe.tuning is None else recipe.tuning.epochs(recipe.epochs)
+
+
 def recipe_hash(recipe: Recipe) -> str:
     """Return twelve hex digits of a cell's recipe: equal exactly when every setting that reaches its training is."""
     return digest(canonical(recipe))

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
-from mobilebench.config.tuning import Tuning
+from mobilebench.config.tuning import Tuning  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.evaluation.selection import BestVal
 
 # Read by pydantic on standard dataclasses; a plain dict, so nothing needs pydantic to import this module.

@@ -40,7 +40,9 @@ class Range:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"tuning.space has a range from {self.low} to {self.high}; allowed: low < high, both finite")
+            raise ValueError(
+                f"tuning.space has a range from {self.low} to {self.high}; allowed: low < high, both finite"
+            )
         if self.log and self.low <= 0:
             raise ValueError(f"tuning.space has a range with log from {self.low}; allowed with log: low of more than 0")
 
@@ -100,7 +102,7 @@ class Tuning:
         return self.trials or 0
 
     def grid(self) -> list[dict[str, Any]]:
-        """Return every combination of the lists, in the order of the settings' names: that of a file decides nothing."""
+        """Return every combination of the lists, in the order of the settings' names, whatever that of a file is."""
         lists = {name: self.space[name] for name in sorted(self.space)}
         values = [found for found in lists.values() if not isinstance(found, Range)]
         return [dict(zip(lists, combination, strict=True)) for combination in product(*values)]

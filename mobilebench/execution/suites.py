@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from mobilebench.config.suite import Suite
+    from mobilebench.config.suite import Cell, Suite
 
 
 def open_suite(path: Path = PARAMS, *, networks: bool = True) -> Suite:
@@ -113,3 +113,9 @@ def suite_of_experiment(experiment: str) -> Suite | None:
     named = (name for name in presets() if experiment in preset_text(name))  # reading one takes a tenth of a second
     shipped = (parse_suite(preset_text(name), name) for name in named)
     return next((suite for suite in shipped if suite.experiment == experiment), None)
+
+
+def trainings(suite: Suite, cells: Iterable[Cell]) -> int:
+    """Return how many trainings cells are: one each, or as many as a tuned one has trials."""
+    recipes = (suite.protocol.recipe_for(cell.model, cell.dataset) for cell in cells)
+    return sum(1 if recipe.tuning is None else recipe.tuning.count for recipe in recipes)

@@ -62,6 +62,12 @@ class Journal:
         self._delivery = folder / "delivered.json"
         self.artifacts = folder / "artifacts"
 
+    @property
+    def name(self) -> str:
+        """What the journal is of, as messages call it."""
+        above = self.folder.parent
+        return f"trial {self.folder.name} of {above.parent.name}" if above.name == _TRIALS else self.folder.name
+
     def trial(self, number: int) -> Journal:
         """Return the journal of a trial of a tuned cell, whose journal this is. number: counted from 1."""
         return Journal(self.folder / _TRIALS / str(number))
@@ -96,7 +102,7 @@ class Journal:
                 who = (self.folder / "holder.txt").read_text(encoding="utf-8", errors="replace")
             except OSError:  # not yet written, or not ours to read
                 who = "another process"
-            raise CellBusyError(f"{self.folder.name} is being trained by {who}; wait for it or stop it") from None
+            raise CellBusyError(f"{self.name} is being trained by {who}; wait for it or stop it") from None
 
     def is_locked(self) -> bool:
         """Return whether some process holds the cell now."""
