@@ -124,7 +124,7 @@ def _is_in(tracker: Tracker, journal: Journal) -> bool:
     A project folder that was moved has its store under another address: the run's id tells that it is the same.
     """
     run, start = journal.delivery.run_id, journal.start
-    if run is None or start is None or not journal.is_delivered():
+    if run is None or start is None or not all(own.is_delivered() for own in (journal, *journal.trials().values())):
         return False
     place = tracker.whereabouts(run)
     if place is None or (place.experiment, place.status, place.restore) != (start.experiment, "FINISHED", ""):

@@ -17,7 +17,7 @@ from mobilebench.execution.context import open_context
 from mobilebench.execution.executors import WorkerDiedError, make_executor
 from mobilebench.execution.suites import trainings
 from mobilebench.execution.tuned_cell import TunedCellRun, cell_run, raise_if_untunable
-from mobilebench.runs.events import Fail, Interrupt, reason_tags
+from mobilebench.runs.events import Fail, Finish, Interrupt, reason_tags
 from mobilebench.tracking import OfflineTracker
 from mobilebench.training.device import check_device, devices_of
 
@@ -256,6 +256,9 @@ class _Grid:
         """Yield the trials of a cell that are left to train, until one fails."""
         with ExitStack() as held:
             try:
+                if run.journal.last(Finish) is not None:  # trained, and waits to be delivered
+                    self._chosen.append(run)
+                    return
                 held.enter_context(run.journal.locked())
                 run.begin()
                 left = run.open_trials()

@@ -170,15 +170,23 @@ class Tracker:
     def give_way(self, journal: Journal, record: Record) -> None:
         """Let a journal's own run, if it has one, give way to a finished one of its identity: two would be counted.
 
-        A journal that was trained to its end then counts as delivered, as that run.
+        A journal that was trained to its end then counts as delivered, as that run. Of a tuned cell the runs of its
+        trials are closed with its own, and those that have none get none.
         """
-        own = journal.delivery
         with self._errors("write to"):
-            if own.run_id not in {None, record.run_id} and own.store == self.store:
-                with suppress(MlflowException):  # deleted by someone: nothing to close
-                    self._writer.close(self._client.get_run(own.run_id))
+            for own in (journal, *journal.trials().values()):
+                self._close_run_of(own, record)
+        for trial in journal.trials().values():
+            state = trial.delivery
+            trial.delivery = Delivery(state.run_id, len(trial.events()), self.store, record.run_id)
         if journal.last(Finish) is not None:
             journal.delivery = Delivery(record.run_id, len(journal.events()), self.store)
+
+    def _close_run_of(self, journal: Journal, record: Record) -> None:
+        own = journal.delivery
+        if own.run_id not in {None, record.run_id} and own.store == self.store:
+            with suppress(MlflowException):  # deleted by someone: nothing to close
+                self._writer.close(self._client.get_run(own.run_id))
 
     def has_run(self, journal: Journal) -> bool:
         """Return whether this store has the run that the journal was delivered to, in its experiment and ended."""
