@@ -9,7 +9,7 @@ DOCS := .venv-docs
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo check test fuzz coverage lint lock wheel server ui docs
+.PHONY: setup demo demo-transfer check test fuzz coverage lint lock wheel server ui docs
 
 setup: $(READY)
 
@@ -28,6 +28,14 @@ demo: $(READY)
 	dvc repro
 	mobilebench leaderboard
 	@echo "Next: 'make ui' shows the runs, results/report.md the report."
+
+# Pretrained weights against none, in a folder of its own. With DATA=id=PATH a folder of your images is trained on too.
+demo-transfer: $(READY)
+	mkdir -p demo-transfer
+	cd demo-transfer && { test -d .dvc || dvc init --quiet --no-scm; }
+	cd demo-transfer && { test -e params.yaml || mobilebench init demo_transfer $(addprefix --data ,$(DATA)); }
+	cd demo-transfer && dvc repro && mobilebench leaderboard
+	cd demo-transfer && mobilebench compare lite0_scratch lite0_probe && mobilebench compare lite0_scratch lite0_full
 
 # Under a minute, for every change: style, types, the order of the rooms, the fast tests.
 check: $(READY)

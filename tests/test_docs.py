@@ -160,7 +160,14 @@ def _readers() -> list[tuple[str, ...]]:
 def test_commands_that_read_results_are_carried_out(words: tuple[str, ...], trained: Path) -> None:
     (record, *_) = read_results(trained / "results")
     known = HERE | SHOWN | {"RUN_ID": record.run_id, "RUN": record.run_id, "DATASET": "blobs", "MODEL": "starnet"}
-    known |= {"MODEL_A": "starnet", "MODEL_B": "shufflenet", "NAME": _name(words), "HEAD": "tiny"}
+    known |= {
+        "MODEL_A": "starnet",
+        "MODEL_B": "shufflenet",
+        "lite0_scratch": "starnet",
+        "lite0_probe": "shufflenet",
+        "NAME": _name(words),
+        "HEAD": "tiny",
+    }
     scored = CliRunner().invoke(main, ["score"])
     assert scored.exit_code == 0, scored.output
     if "--under-ms" in words:
@@ -231,7 +238,7 @@ def test_dvc_takes_every_command(words: tuple[str, ...]) -> None:
 
 def test_every_make_target_and_benchmark_named_exists() -> None:
     whole = "\n".join(TEXTS.values())
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {words[0] for words in documented("make")} <= targets
     modules = set(re.findall(r"python -m benchmarks\.(\w+)", whole))
     assert modules >= {"coverage", "throughput"}

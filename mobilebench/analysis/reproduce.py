@@ -179,7 +179,7 @@ def _own_images(run: Details, tracker: Tracker) -> tuple[str, list[str]]:
 
 def _own_network(run: Details) -> list[str]:
     """Return the step that a network of another package needs. A registry may have a stranger's of the same name."""
-    model = run.record.model
+    model = _model_id(run)
     if split(model).network in models.MODELS or model.startswith((TIMM, TORCHVISION)):
         return []
     package = run.tags.get("network_package") or _offering(model)
@@ -188,8 +188,15 @@ def _own_network(run: Details) -> list[str]:
 
 
 def _package_check(run: Details) -> list[Check]:
-    then, here = run.tags.get("network_package"), _offering(run.record.model)
-    return [_equal(f"package of {run.record.model}", then, here or "not installed")] if then else []
+    model = _model_id(run)
+    then, here = run.tags.get("network_package"), _offering(model)
+    return [_equal(f"package of {model}", then, here or "not installed")] if then else []
+
+
+def _model_id(run: Details) -> str:
+    """Return the id of the run's network, which its model's name may stand for."""
+    own = run.params.get("network", "None")
+    return run.record.model if own == "None" else own
 
 
 def _offering(model: str) -> str:

@@ -27,14 +27,21 @@ if TYPE_CHECKING:
     "--model", "models", multiple=True, help="This model in place of the suite's; may be given several times.",
     shell_complete=completion.every_model,
 )  # fmt: skip
+@click.option(
+    "--data",
+    "own",
+    multiple=True,
+    metavar="ID=PATH",
+    help="A dataset of your own beside the suite's: a folder of class folders, or a CSV; may be given several times.",
+)
 @click.option("--force", is_flag=True, help="Replace a params.yaml whose changes git does not have.")
-def init(suite: str | None, models: tuple[str, ...], *, force: bool) -> None:
+def init(suite: str | None, models: tuple[str, ...], own: tuple[str, ...], *, force: bool) -> None:
     """Make this folder a project: write params.yaml from a packaged SUITE; without one, list the suites.
 
     In a folder that is no project yet, dvc.yaml and what DVC and git ignore are written too, and `dvc init` is called.
     """
     from mobilebench.cli.console import console
-    from mobilebench.cli.project import make_project, write_params
+    from mobilebench.cli.project import make_project, own_data, write_params
     from mobilebench.config.suite import presets
     from mobilebench.execution.suites import check_models, open_suite
 
@@ -43,7 +50,7 @@ def init(suite: str | None, models: tuple[str, ...], *, force: bool) -> None:
             console.print(f"[bold]{name:16}[/bold] {line}")
         return
     check_models(models)
-    write_params(suite, models, force=force)
+    write_params(suite, models, own_data(own), force=force)
     loaded = open_suite()
     grid = f"{len(loaded.models)} models x {len(loaded.datasets)} datasets x {len(loaded.seeds)} seeds"
     console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,8 @@ def check(model: str, classes: int, resolution: int | None) -> None:
     from mobilebench.models.cost.counts import static_cost
 
     size = _resolution(resolution)
-    network = create(model, classes)
+    model_id = _model_ids().get(model, model)
+    network = create(model_id, classes)
     warnings = checks.check(network, classes, size)
     cost = static_cost(network, size)
     macs = table.millions(cost.macs)
@@ -116,8 +118,9 @@ def profile(names: str | None, classes: int, resolution: int | None, output: Pat
     ids, size = _names(names), _resolution(resolution)
     known = profiling.read_rows(output)  # refuse a foreign file before the work, not after it
     rows = []
-    for model_id in track(ids, "profiling", console=console, disable=not console.is_terminal):
-        rows.append(profiling.profile(model_id, classes, size, runs, threads, printed.get(model_id)))
+    for name, model_id in track(ids.items(), "profiling", console=console, disable=not console.is_terminal):
+        row = profiling.profile(model_id, classes, size, runs, threads, printed.get(model_id))
+        rows.append(replace(row, model=name))
         profiling.add_row(output, rows[-1])
     replaced = sum(profiling.key(row) in known for row in rows)
     answer(models=rows)
@@ -159,12 +162,12 @@ def fetch(names: tuple[str, ...]) -> None:
 
 
 def _pretrained() -> list[str]:
-    """Return the models of params.yaml that start from pretrained weights on some dataset."""
+    """Return the ids of the networks of params.yaml that start from pretrained weights on some dataset."""
     from mobilebench.execution.suites import open_suite
 
     suite = open_suite()
-    cells = [cell for cell in suite.cells() if suite.protocol.recipe_for(cell.model, cell.dataset).pretrained]
-    return list(dict.fromkeys(cell.model for cell in cells))
+    recipes = [(cell.model, suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in suite.cells()]
+    return list(dict.fromkeys(recipe.network_of(model) for model, recipe in recipes if recipe.pretrained))
 
 
 def _fetched(model: str) -> WeightsFile:
@@ -180,19 +183,32 @@ def _fetched(model: str) -> WeightsFile:
     return fetch(model)
 
 
-def _names(names: str | None) -> list[str]:
-    """Return the models asked for, else those of params.yaml, else the paper's; each once, all known by name."""
-    from mobilebench import models as registry
-    from mobilebench.config.suite import PARAMS
-    from mobilebench.execution.suites import open_suite
+def _names(names: str | None) -> dict[str, str]:
+    """Return the models asked for, else those of params.yaml, else the paper's, with the ids of their networks.
 
+    Raises ModelError for a name that is not known.
+    """
+    from mobilebench import models as registry
+
+    known = _model_ids()
     if names is None:
-        found = open_suite(networks=False).models if PARAMS.exists() else registry.PAPER_MODELS
+        found = tuple(known) or registry.PAPER_MODELS
     else:
         found = tuple(name.strip() for name in names.split(",") if name.strip())
     if not found:
         raise registry.ModelError(f"--models {names!r} names no model; separate names by commas")
-    return [registry.get(name).id for name in dict.fromkeys(found)]
+    ids = {name: known.get(name, name) for name in found}
+    for model_id in ids.values():
+        registry.get(model_id)
+    return ids
+
+
+def _model_ids() -> dict[str, str]:
+    """Return the models of params.yaml with the ids of their networks; nothing where there is no such file."""
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.execution.suites import network_ids, open_suite
+
+    return dict(network_ids(open_suite(networks=False))) if PARAMS.exists() else {}
 
 
 def _resolution(resolution: int | None) -> int:

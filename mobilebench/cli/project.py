@@ -8,11 +8,12 @@ import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
+from mobilebench.config.ids import is_id
 from mobilebench.config.suite import PARAMS, parse_suite, preset_text, presets
 from mobilebench.errors import UserError
 from mobilebench.system.extras import require
@@ -20,34 +21,65 @@ from mobilebench.system.files import read_text, write_text
 from mobilebench.system.git import git
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _PROJECT = resources.files("mobilebench.config") / "project"
 # Not dvc.yaml here: DVC reads every file of that name in a repository, this program's own included.
 _FILES = {"dvc.yaml": "stages.yaml", ".gitignore": "gitignore", ".dvcignore": "dvcignore"}
 
 
-def write_params(suite: str, models: Sequence[str] = (), *, force: bool) -> None:
+def write_params(suite: str, models: Sequence[str] = (), data: Mapping[str, str] | None = None, *, force: bool) -> None:
     """Write params.yaml from a packaged suite, with `models` in place of its own where some are given.
+
+    data: one's own datasets beside the suite's, a folder or a CSV by id.
 
     Raises UserError for an unknown suite, and, unless forced, when the present params.yaml holds settings that neither
     git nor a packaged suite has: they would be lost.
     """
-    named = "".join(f" --model {name}" for name in models)
-    text = with_models(preset_text(suite), models) if models else preset_text(suite)
+    named = "".join([*(f" --model {m}" for m in models), *(f" --data {k}={v}" for k, v in (data or {}).items())])
+    text = changed_suite(preset_text(suite), models, data or {}) if models or data else preset_text(suite)
     replace_params(text, force=force, again=f"mobilebench init {suite}{named} --force")
 
 
-def with_models(text: str, models: Sequence[str]) -> str:
-    """Return the YAML of a suite with these models, its comments and layout kept; an override keeps the models left.
+def changed_suite(text: str, models: Sequence[str], own: Mapping[str, str]) -> str:
+    """Return the YAML of a suite with other models and more datasets, its comments and layout kept.
 
-    One that is for none of these models is left out. Raises UserError for a suite that these models do not make.
+    models: those in place of its own; none keeps them. An override keeps the models left, and one for none of them is
+    left out. own: folders or CSVs of one's own by dataset id. Raises UserError for a suite that these do not make.
     """
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
     data = yaml.load(text)
+    if models:
+        _set_models(data, models)
+    for name, path in own.items():
+        if name in data["datasets"]:
+            raise UserError(f"--data {name}={path}: the suite has a dataset of that name; give yours another")
+        data["datasets"].append(name)
+        data.setdefault("data_sources", {})[name] = {"csv" if path.lower().endswith(".csv") else "folder": path}
+    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    out = io.StringIO()
+    yaml.dump(data, out)
+    parse_suite(out.getvalue(), PARAMS.name)
+    return out.getvalue()
+
+
+def own_data(given: Sequence[str]) -> dict[str, str]:
+    """Return the folders and CSVs of `ID=PATH` texts by id. Raises UserError for another text or nothing at PATH."""
+    found = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not (equals and is_id(name) and path):
+            raise UserError(f"--data {text}; expected ID=PATH, ID of lower-case letters, digits and _")
+        if not Path(path).exists():
+            raise UserError(f"--data {text}: there is nothing at {path}; expected a folder of class folders, or a CSV")
+        found[name] = path
+    return found
+
+
+def _set_models(data: Any, models: Sequence[str]) -> None:
     data["models"] = list(models)
     overrides = data["protocol"].get("overrides") or []
     for override in overrides:
@@ -55,11 +87,6 @@ def with_models(text: str, models: Sequence[str]) -> str:
             override["models"] = CommentedSeq(name for name in override["models"] if name in models)
             override["models"].fa.set_flow_style()
     data["protocol"]["overrides"] = [one for one in overrides if one.get("models", True)]
-    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
-    out = io.StringIO()
-    yaml.dump(data, out)
-    parse_suite(out.getvalue(), PARAMS.name)
-    return out.getvalue()
 
 
 def replace_params(text: str, *, force: bool, again: str = "the same command and --force") -> None:

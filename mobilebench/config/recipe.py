@@ -270,6 +270,11 @@ class Recipe:
 
     {best_val: {metric: top1, patience: 0, min_epochs: 1}} needs `data.val_fraction` or a dataset with a val split.
     """
+    network: str | None = field(default=None, metadata={"since": 3})
+    """The network's id, where the name in `models` is one of your own; null where it is the id.
+
+    So one network can stand in a suite several times, each time with other settings (`overrides`).
+    """
     model_options: dict[str, Scalar] = field(default_factory=dict)
     """Options given to the network's builder."""
     data: DataPolicy = field(default_factory=DataPolicy)
@@ -324,6 +329,10 @@ class Recipe:
         _require(0 <= self.min_lr <= self.lr, "min_lr", self.min_lr, f"0 or more and at most lr ({self.lr})")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 <= value < 1")
+
+    def network_of(self, model: str) -> str:
+        """Return the id of the network that a name in `models` stands for, as `mobilebench.models.get` takes it."""
+        return self.network or model
 
     @property
     def pretrained(self) -> Pretrained | None:

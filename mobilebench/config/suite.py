@@ -36,7 +36,7 @@ class Cell:
     """One (model, dataset, seed); the protocol is the suite's."""
 
     model: str
-    """As `mobilebench.models.get` takes it; it may be `timm:<name>`."""
+    """Its name in the suite: an id as `mobilebench.models.get` takes it, or a name of the user's own."""
 
     dataset: str
     """Id of a built-in dataset or of the suite's `data_sources`."""
@@ -86,7 +86,7 @@ class Suite:
     """Name of the MLflow experiment that its runs go to."""
 
     models: tuple[str, ...]
-    """The grid's networks: ids, or `timm:<name>`."""
+    """The grid's networks: ids as `timm:<name>`, or names of your own whose network the protocol's overrides say."""
 
     datasets: tuple[str, ...]
     """The grid's datasets: built-in ids, or those of `data_sources`."""

@@ -17,6 +17,7 @@ FIXED = {
     "resolution": "all trials see the same images",
     "eval_resize": "all trials see the same images",
     "normalize": "all trials see the same images",
+    "network": "all trials train the same network",
     "model_options": "all trials train the same network",
     "init": "all trials start from the same weights; what learns of pretrained ones may be tuned, as "
     "init.pretrained.head_lr",

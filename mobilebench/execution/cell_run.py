@@ -67,6 +67,7 @@ class CellRun(TrainingRun):
         self.context = context
         self.cell = cell
         self.recipe = context.suite.protocol.recipe_for(cell.model, cell.dataset)
+        self.model_id = self.recipe.network_of(cell.model)
 
     def complete(self) -> None:
         """Finish the cell, whatever was done of it before; nothing when its result is there.
@@ -216,11 +217,11 @@ class CellRun(TrainingRun):
         built = build(self.cell, classes, recipe, self.context.root)
         model = built.network
         self._check_unchanged(built)
-        if self.cell.model not in models.MODELS:  # the registry's own are held to this by the tests
+        if self.model_id not in models.MODELS:  # the registry's own are held to this by the tests
             warnings = check(model, classes, recipe.resolution)
             for warning in warnings if recipe.pretrained is None else ():  # equal budgets are for scratch alone
                 self.note(warning)
-        data = replace(train_data(packed, test=test), pretrained=wanted_statistics(self.cell.model, recipe))
+        data = replace(train_data(packed, test=test), pretrained=wanted_statistics(self.model_id, recipe))
         trainer = Trainer(model, data, recipe, self.cell.seed, runtime, head=built.head)
         for decision in trainer.decisions:
             self.note(decision)
@@ -243,7 +244,7 @@ class CellRun(TrainingRun):
 
     def _check_unchanged(self, built: Built) -> None:
         """Raise UserError where code, data or weights are no longer those the cell's identity was made of."""
-        network, data = fingerprint(self.cell.model, built.network), self.context.packed.meta.data_digest
+        network, data = fingerprint(self.model_id, built.network), self.context.packed.meta.data_digest
         chooser = metric_fingerprint(self.recipe.best_val.metric) if self.recipe.best_val else ""
         same = {
             f"the code of {self.cell.model}": network == self.identity.network,

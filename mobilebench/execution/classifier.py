@@ -98,7 +98,7 @@ def trained_model(made: ModelFile, weights: Path, run_id: str | None) -> Trained
     Warns where its code is no longer that of the run: the weights fit, and the logits may be others.
     """
     network = network_of(made, weights)
-    if made.network and fingerprint(made.model, network) != made.network:
+    if made.network and fingerprint(made.model_id or made.model, network) != made.network:
         warnings.warn(
             f"the code of {made.model} is not what {made.cell.name} was trained with; its logits may differ from the "
             "run's",
@@ -116,7 +116,7 @@ def network_of(made: ModelFile, weights: Path) -> nn.Module:
     if state is None:
         raise UserError(f"there are no weights at {weights}")
     with torch.random.fork_rng(devices=[]):
-        network = models.create(made.model, len(made.classes), **made.options)
+        network = models.create(made.model_id or made.model, len(made.classes), **made.options)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -48,7 +48,8 @@ def start_event(context: RunContext, identity: Identity) -> Start:
         tags["weights"] = identity.weights
     if identity.selection_metric:
         tags["selection_metric"] = identity.selection_metric
-    spec = models.get(cell.model)
+    recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
+    spec = models.get(recipe.network_of(cell.model))
     if spec.zoo == "entry_point":  # `reproduce` names it: nothing else tells where the network is from
         tags["network_package"] = spec.package
     data = dvc_digest(f"{PACKED}/{cell.dataset}")
@@ -56,8 +57,7 @@ def start_event(context: RunContext, identity: Identity) -> Start:
         experiment=suite.experiment,
         run_name=cell.name,
         tags=with_surroundings(tags | ({"dvc_data": data} if data else {})),
-        params=parameters(cell, suite.protocol.recipe_for(cell.model, cell.dataset))
-        | {"num_classes": len(packed.meta.classes)},
+        params=parameters(cell, recipe) | {"num_classes": len(packed.meta.classes)},
         dataset=dataset_input(packed, {split: len(rows) for split in SPLITS if len(rows := packed.rows(split))}),
     )
 

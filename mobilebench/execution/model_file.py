@@ -50,6 +50,8 @@ class ModelFile:
     std: tuple[float, float, float]
     target: Target
     metric: str
+    model_id: str = ""
+    """What the network is built as, where `model` is a name of the suite's own."""
 
     @property
     def cell(self) -> Cell:
@@ -63,11 +65,12 @@ class ModelFile:
 
 def describe(cell: Cell, recipe: Recipe, meta: Meta, network: str) -> ModelFile:
     """Return what there is to say of a cell's network. network: its fingerprint."""
-    mean, std = statistics(recipe.normalize, meta.mean, meta.std, wanted_statistics(cell.model, recipe))
+    wanted = wanted_statistics(recipe.network_of(cell.model), recipe)
+    mean, std = statistics(recipe.normalize, meta.mean, meta.std, wanted)
     return ModelFile(
         cell.model, cell.dataset, cell.seed, dict(recipe.model_options), network, meta.classes,
         recipe.resolution, recipe.eval_resize or recipe.resolution, meta.shape[1], meta.policy.fit,
-        mean, std, meta.target, metric_of(meta.metric, meta.target).id,
+        mean, std, meta.target, metric_of(meta.metric, meta.target).id, recipe.network or "",
     )  # fmt: skip
 
 

@@ -35,14 +35,15 @@ def build(cell: Cell, num_classes: int, recipe: Recipe, root: Path = Path()) -> 
     root: the project folder. Raises ModelError where it cannot be built, WeightsError where its weights are not here or
     not of this network.
     """
+    model_id = recipe.network_of(cell.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(cell.seed, 0, "init"))
-        network = models.create(cell.model, num_classes, **recipe.model_options)
+        network = models.create(model_id, num_classes, **recipe.model_options)
     if recipe.pretrained is None:
         return Built(network)
-    file = find_weights(cell.model, root)
-    head = find_head(cell.model, num_classes, recipe.model_options)
-    load_body(network, cell.model, head, recipe.model_options, file)
+    file = find_weights(model_id, root)
+    head = find_head(model_id, num_classes, recipe.model_options)
+    load_body(network, model_id, head, recipe.model_options, file)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(cell.seed, 0, "head"))
         draw_head(network, head)

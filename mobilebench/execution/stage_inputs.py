@@ -39,13 +39,12 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
     recipes = {cell.name: suite.protocol.recipe_hash_for(cell.model, cell.dataset) for cell in suite.cells()}
     files: dict[str, Any] = {}
     program = {stage: code_of(stage) for stage in STAGE_CODE}
-    code = {model: digest for model in suite.models if (digest := code_digest(model))}
     for dataset in suite.datasets:
         files[f"prepare/{dataset}"] = {**_packing(suite, dataset), "program": program["prepare"]}
         files[f"train/{dataset}"] = {
             "experiment": suite.experiment,
             "recipes": {cell.name: recipes[cell.name] for cell in suite.cells(dataset)},
-            "code": code,
+            "code": _networks(suite, dataset),
             **_choosers(suite, dataset),
             "program": program["train"],
             **_weights(suite, dataset),
@@ -72,10 +71,16 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
     ]
 
 
+def _networks(suite: Suite, dataset: str) -> dict[str, str]:
+    """Return the code of the dataset's networks from outside, by model."""
+    found = {m: suite.protocol.recipe_for(m, dataset).network_of(m) for m in suite.models}
+    return {model: digest for model, model_id in found.items() if (digest := code_digest(model_id))}
+
+
 def _weights(suite: Suite, dataset: str) -> dict[str, dict[str, str]]:
     """Return the pretrained weights of the dataset's cells by model, with their key; nothing where all are drawn."""
-    starts = {m: suite.protocol.recipe_for(m, dataset).pretrained for m in suite.models}
-    found = {model: weights_digest(model) for model, start in starts.items() if start is not None}
+    recipes = {m: suite.protocol.recipe_for(m, dataset) for m in suite.models}
+    found = {model: weights_digest(recipe.network_of(model)) for model, recipe in recipes.items() if recipe.pretrained}
     return {"weights": found} if found else {}
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mobilebench import datasets, models
+from mobilebench.config.ids import is_id
 from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import PARAMS, load_suite, parse_suite, preset_text, presets
 from mobilebench.datasets.derived import parent_of
@@ -38,12 +39,53 @@ def check_names(suite: Suite, *, networks: bool = True) -> None:
     """Raise UserError, with near matches, for a dataset or (with `networks`) a model that the registries don't know."""
     overrides = suite.protocol.overrides
     if networks:
-        check_models({*suite.models, *(m for o in overrides for m in o.models or ())})
+        _check_networks(suite)
+        # Settings of a network of your own name that the suite does not have at present are no mistake.
+        named = {m for o in overrides if "network" not in o.set for m in o.models or ()}
+        own = {m for o in overrides if "network" in o.set for m in o.models or ()}
+        check_models(named - own - set(suite.models))
         _check_starts(suite)
     for dataset in {*suite.datasets, *(d for o in overrides for d in o.datasets or ())} - set(suite.data_sources):
         datasets.get(dataset)
     _check_derived(suite)
     _check_spaces(suite)
+
+
+def _check_networks(suite: Suite) -> None:
+    """Raise UserError for a model whose network is not known, or whose name is that of another network."""
+    for model, model_id in network_ids(suite):
+        if model_id == model:
+            _get(model)
+            continue
+        if not is_id(model):
+            raise UserError(
+                f"models: {model} is the id of a network, and its `network` is {model_id}. Give it a name of your own: "
+                "lower-case letters, digits and _"
+            )
+        if models.is_known(model):
+            raise UserError(
+                f"models: {model} is a network of that name, and its `network` is {model_id}. Give it another name, "
+                f"as in {model}_own"
+            )
+        models.get(model_id)
+
+
+def _get(model: str) -> None:
+    try:
+        models.get(model)
+    except UserError as error:
+        if not is_id(model):
+            raise
+        raise UserError(
+            f"{error}. If it is your own name for one of them, say which: an override in protocol.overrides with "
+            f"`models: [{model}]` and `set: {{network: ID}}`"
+        ) from None
+
+
+def network_ids(suite: Suite) -> list[tuple[str, str]]:
+    """Return the suite's models with the ids of their networks, each pair once."""
+    pairs = ((cell.model, suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in suite.cells())
+    return list(dict.fromkeys((model, recipe.network_of(model)) for model, recipe in pairs))
 
 
 def _check_derived(suite: Suite) -> None:
@@ -71,15 +113,16 @@ def _check_spaces(suite: Suite) -> None:
 def _check_starts(suite: Suite) -> None:
     """Raise UserError where a model's id and the recipe's `init` do not go together."""
     for model, dataset in {(cell.model, cell.dataset): None for cell in suite.cells()}:
-        weights = models.split(model).weights
-        pretrained = suite.protocol.recipe_for(model, dataset).pretrained
+        recipe = suite.protocol.recipe_for(model, dataset)
+        network, weights = models.split(recipe.network_of(model))
+        pretrained = recipe.pretrained
         if weights and pretrained is None:
             raise UserError(
-                f"{model} names pretrained weights, and its recipe on {dataset} has init scratch; write "
-                f"{models.split(model).network}, or set init to {{pretrained: {{}}}}"
+                f"{recipe.network_of(model)} names pretrained weights, and the recipe of {model} on {dataset} has init "
+                f"scratch; write {network}, or set init to {{pretrained: {{}}}}"
             )
         if pretrained is not None and not weights:
-            raise UserError(unnamed(model))
+            raise UserError(unnamed(network))
 
 
 def check_models(names: Iterable[str]) -> None:
@@ -91,9 +134,9 @@ def check_models(names: Iterable[str]) -> None:
 def unknown_networks(suite: Suite) -> dict[str, str]:
     """Return the suite's models that nothing installed here offers, each with what to do about it."""
     found = {}
-    for model in suite.models:
+    for model, model_id in network_ids(suite):
         try:
-            models.get(model)
+            models.get(model_id)
         except UserError as error:
             found[model] = str(error)
     return found

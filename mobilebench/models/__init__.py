@@ -13,7 +13,17 @@ from mobilebench.system.names import near
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["CANONICAL_MODELS", "MODELS", "PAPER_MODELS", "ModelError", "ModelSpec", "create", "get", "split"]
+__all__ = [
+    "CANONICAL_MODELS",
+    "MODELS",
+    "PAPER_MODELS",
+    "ModelError",
+    "ModelSpec",
+    "create",
+    "get",
+    "is_known",
+    "split",
+]
 
 
 def get(model_id: str) -> ModelSpec:
@@ -34,6 +44,11 @@ def get(model_id: str) -> ModelSpec:
     if network in installed:
         return installed[network]
     raise ModelError(_unknown(network, [*MODELS, *installed]))
+
+
+def is_known(name: str) -> bool:
+    """Return whether a registered network or one of an installed package has this name."""
+    return name in MODELS or name in entry_points()
 
 
 def create(model_id: str, num_classes: int, /, **options: object) -> nn.Module:

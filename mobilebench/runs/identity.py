@@ -96,9 +96,10 @@ def wanted(suite: Suite, cell: Cell, meta: Meta, root: Path = Path()) -> Identit
     built, which imports torch.
     """
     recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
-    network = known_fingerprint(cell.model, len(meta.classes), recipe.model_options, root / NETWORKS)
+    model_id = recipe.network_of(cell.model)
+    network = known_fingerprint(model_id, len(meta.classes), recipe.model_options, root / NETWORKS)
     chooser = metric_fingerprint(recipe.best_val.metric) if recipe.best_val else ""
-    weights = weights_digest(cell.model, root) if recipe.pretrained else ""
+    weights = weights_digest(model_id, root) if recipe.pretrained else ""
     return Identity(cell, recipe_hash(recipe), meta.data_digest, network, selection_metric=chooser, weights=weights)
 
 

@@ -108,7 +108,9 @@ class TrialRun(TrainingRun):
         """Return the trainer of the cell's network under the trial's recipe, without the test images."""
         job, packed = self._job, open_packed(self._job.packed)
         built = build(job.cell, len(packed.meta.classes), job.recipe, job.root)
-        data = replace(probe_data(packed, job.cut), pretrained=wanted_statistics(job.cell.model, job.recipe))
+        data = replace(
+            probe_data(packed, job.cut), pretrained=wanted_statistics(job.recipe.network_of(job.cell.model), job.recipe)
+        )
         return Trainer(built.network, data, job.recipe, job.cell.seed, job.runtime, head=built.head)
 
     def changed(self) -> None:

@@ -101,6 +101,35 @@ def test_init_writes_a_suite_of_other_models(project: Path) -> None:
     assert (project / "params.yaml").read_text() == before
 
 
+def test_init_adds_a_folder_of_ones_own(project: Path) -> None:
+    for name in ("red", "blue"):
+        (project / "images" / name).mkdir(parents=True)
+    assert call("init", "demo", "--data", "mine=images", "--data", "list=images/list.csv").exit_code == 2
+    assert call("init", "demo", "--data", "mine=images").exit_code == 0
+    suite, demo = load_suite(), parse_suite(preset_text("demo"), "demo")
+    assert suite.datasets == (*demo.datasets, "mine")
+    assert suite.data_sources["mine"].folder == "images"
+    assert (suite.protocol, suite.models) == (demo.protocol, demo.models)
+    assert "# the demo's images are squares" in (project / "params.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("images", "--data images; expected ID=PATH"),
+        ("My images=images", "expected ID=PATH, ID of lower-case letters"),
+        ("mine=imagse", "there is nothing at imagse; expected a folder of class folders, or a CSV"),
+        ("digits=images", "the suite has a dataset of that name; give yours another"),
+    ],
+)
+def test_init_refuses_data_that_it_cannot_add(project: Path, given: str, expected: str) -> None:
+    (project / "images").mkdir()
+    result = call("init", "demo", "--data", given)
+    assert result.exit_code == 2
+    assert expected in " ".join(result.output.split())
+    assert not (project / "params.yaml").exists()
+
+
 def test_init_never_loses_settings_that_git_does_not_have(project: Path) -> None:
     call("init", "demo")
     mine = preset_text("demo").replace("epochs: 4", "epochs: 7")

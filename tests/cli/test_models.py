@@ -140,14 +140,14 @@ def test_the_suite_in_params_yaml_gives_resolution_and_models(call: Call, tmp_pa
 
     suite = open_suite()
     assert _resolution(None) == suite.protocol.resolution == 32
-    assert _names(None) == list(suite.models)
+    assert _names(None) == {name: name for name in suite.models}
     assert _resolution(64) == 64
 
 
 def test_without_params_yaml_the_papers_models_at_224(call: Call) -> None:
     from mobilebench.cli.models import _names, _resolution
 
-    assert _names(None) == list(PAPER_MODELS)
+    assert _names(None) == {name: name for name in PAPER_MODELS}
     assert _resolution(None) == 224
 
 

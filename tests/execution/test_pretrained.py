@@ -136,6 +136,35 @@ def test_a_probes_network_has_the_files_body_to_the_end(suite: Suite, weights: d
     assert all(torch.equal(state[name], value) for name, value in weights.items() if not name.startswith("fc."))
 
 
+def test_one_network_stands_in_a_suite_under_several_names(suite: Suite, weights: dict[str, Tensor]) -> None:
+    """From scratch and pretrained: trained, scored, profiled, loaded and described by their own names."""
+    text = (
+        Path("params.yaml").read_text().replace("[shufflenet, starnet]", "[drawn, probe]").replace("  epochs: 2", OWN)
+    )
+    Path("params.yaml").write_text(text)
+    assert CliRunner().invoke(main, ["train", "blobs"]).exit_code == 0
+    assert CliRunner().invoke(main, ["score"]).exit_code == 0
+    loaded = {name: load_model(f"tiny/{name}/blobs") for name in ("drawn", "probe")}
+    states = {name: model.network.state_dict() for name, model in loaded.items()}
+    body = [name for name in weights if not name.startswith("fc.")]
+    assert all(torch.equal(states["probe"][name], weights[name]) for name in body)
+    assert not all(torch.equal(states["drawn"][name], weights[name]) for name in body)
+    profiled = CliRunner().invoke(main, ["models", "profile", "--runs", "3", "--resolution", "32", "--json"])
+    assert [row["model"] for row in json.loads(profiled.stdout)["models"]] == ["drawn", "probe"]
+    assert "probe can be trained" in CliRunner().invoke(main, ["models", "check", "probe"]).stdout
+    fetched = json.loads(CliRunner().invoke(main, ["models", "fetch", "--json"]).stdout)
+    assert [row["model"] for row in fetched["weights"]] == [MODEL]
+    (details,) = (run for run in Tracker().runs("tiny") if run.record.model == "probe")
+    assert (details.tags["model"], details.params["network"]) == ("probe", MODEL)
+
+
+OWN = f"""  epochs: 2
+  network: shufflenet
+  overrides:
+    - models: [probe]
+      set: {{ network: "{MODEL}", init: {{ pretrained: {{ freeze: all_but_head }} }} }}"""
+
+
 def test_weights_that_are_gone_fail_the_cell_with_the_reason_and_its_result_is_still_shown(suite: Suite) -> None:
     suite = pretrained(suite, epochs=2)
     (cell,) = suite.cells()

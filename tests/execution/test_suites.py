@@ -7,7 +7,7 @@ import pytest
 from mobilebench.analysis.reproduce import as_yaml
 from mobilebench.config.suite import parse_suite, preset_text, presets
 from mobilebench.errors import UserError
-from mobilebench.execution.suites import check_names, open_suite, suite_of_experiment
+from mobilebench.execution.suites import check_names, network_ids, open_suite, suite_of_experiment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +100,45 @@ def test_a_derived_dataset_is_a_name_that_is_known(project: Path) -> None:
     )
     suite = open_suite()
     assert parse_suite(as_yaml(suite), "its JSON") == suite
+
+
+OWN = """
+  network: timm:resnet18
+  overrides:
+    - { models: [other], set: { network: "timm:resnet34" } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ("mine, other", ""),
+        ("mine, mobilenet", "mobilenet is a network of that name, and its `network` is timm:resnet18. Give it another"),
+        ("mine, 'timm:vgg11'", "timm:vgg11 is the id of a network, and its `network` is timm:resnet18"),
+    ],
+)
+def test_a_network_may_have_a_name_of_ones_own_that_is_no_others(project: Path, models: str, expected: str) -> None:
+    text = "suite: s\nexperiment: s\nmodels: [{}]\ndatasets: [digits]\nseeds: [0]\nprotocol:{}"
+    (project / "params.yaml").write_text(text.format(models, OWN))
+    if expected:
+        with pytest.raises(UserError, match=expected):
+            open_suite()
+    else:
+        assert network_ids(open_suite()) == [("mine", "timm:resnet18"), ("other", "timm:resnet34")]
+
+
+def test_a_name_of_ones_own_without_a_network_is_told_what_to_write(project: Path) -> None:
+    (project / "params.yaml").write_text(DEMO.replace("- convnext", "- my_probe"))
+    with pytest.raises(UserError, match=r"models: \[my_probe\]` and `set: \{network: ID\}`"):
+        open_suite()
+
+
+def test_settings_of_a_named_network_that_the_suite_leaves_out_are_no_mistake(project: Path) -> None:
+    named = (
+        "    - { models: [resting], set: { network: 'timm:resnet18' } }\n    - { models: [resting], set: { lr: 0.1 } }"
+    )
+    (project / "params.yaml").write_text(DEMO.replace("  overrides:", f"  overrides:\n{named}"))
+    assert "resting" not in open_suite().models
 
 
 def test_no_params_yaml_says_how_to_get_one(project: Path) -> None:

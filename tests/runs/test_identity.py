@@ -38,7 +38,7 @@ OTHER: dict[str, Any] = {
     "augment.random_erasing": 0.1, "augment.cutmix_alpha": 0.0, "augment.cutmix_prob": 0.5,
     "augment.cutmix_box": "batch", "augment.cutmix_weight": "drawn", "normalize": "half", "precision": "bf16",
     "model_options": {"patch_size": 7}, "data.short_side": 64, "data.split_seed": 1, "data.val_fraction": 0.1,
-    "data.fit": "pad", "tuning": Tuning({"lr": (1e-3, 1e-4)}),
+    "data.fit": "pad", "network": "timm:resnet18", "tuning": Tuning({"lr": (1e-3, 1e-4)}),
 }  # fmt: skip
 FIXED = {"init", "selection"}  # settings of one allowed value
 
@@ -281,6 +281,7 @@ def test_tags_tell_the_identity(suite: Suite, project: Path) -> None:
 PINNED = {
     "canonical_v1": ("83c302bd6eed", "09a5000b6cb4"),
     "demo": ("58d476e1142e", "fb8b21d00436"),
+    "demo_transfer": ("32ccbc856295", "742087068554"),
     "paper_v1": ("c521ef2e9db4", "b06ba31d7730"),
     "proxy_4": ("c521ef2e9db4", "ffda3a007750"),
     "released_code": ("b6b66a65cbcd", "5c1d4118538e"),
