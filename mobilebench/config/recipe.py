@@ -343,3 +343,8 @@ class Recipe:
     def best_val(self) -> BestVal | None:
         """The rule by which an epoch is chosen on val, None where the last is kept."""
         return self.selection.best_val if isinstance(self.selection, OnVal) else None
+
+    @property
+    def chooses_on_val(self) -> bool:
+        """Whether an epoch or settings are chosen on val."""
+        return self.best_val is not None or self.tuning is not None

@@ -69,8 +69,7 @@ class Runtime:
 
     def reads_test_curve(self, recipe: Recipe) -> bool:
         """Return whether test is read along the way under a recipe."""
-        chooses_on_val = recipe.best_val is not None or recipe.tuning is not None
-        return not chooses_on_val if self.test_curve is None else self.test_curve
+        return not recipe.chooses_on_val if self.test_curve is None else self.test_curve
 
     def workers(self, cells: int, devices: int = 1) -> int:
         """Return how many processes train this many cells on this many devices, 1 for none beside this one."""

@@ -23,8 +23,9 @@ from mobilebench.execution.network import build
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
-from mobilebench.models.fingerprint import fingerprint, metric_fingerprint
+from mobilebench.models.fingerprint import fingerprint
 from mobilebench.runs.events import Finish, Start
+from mobilebench.runs.identity import chooser_of
 from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.records import PREDICTIONS, PREDICTIONS_TAG, result_path, write_result
 from mobilebench.system.disk import StorageError, disk_errors
@@ -245,10 +246,10 @@ class CellRun(TrainingRun):
     def _check_unchanged(self, built: Built) -> None:
         """Raise UserError where code, data or weights are no longer those the cell's identity was made of."""
         network, data = fingerprint(self.model_id, built.network), self.context.packed.meta.data_digest
-        chooser = metric_fingerprint(self.recipe.best_val.metric) if self.recipe.best_val else ""
+        chooser = chooser_of(self.recipe, self.context.packed.meta)
         same = {
             f"the code of {self.cell.model}": network == self.identity.network,
-            "the code of the metric that chooses the epoch": chooser == self.identity.selection_metric,
+            "the code of the metric that chooses on val": chooser == self.identity.selection_metric,
             f"the packed data of {self.cell.dataset}": data == self.identity.data,
             f"the pretrained weights of {self.cell.model}": built.weights == self.identity.weights,
         }

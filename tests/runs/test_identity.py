@@ -299,3 +299,16 @@ def recipes(name: str) -> str:
 def test_every_packaged_suite_has_the_hashes_it_had(name: str) -> None:
     """The protocol's, which people read, and those of the recipes, by which cells are trained again or not."""
     assert (parse_suite(preset_text(name), name).protocol.hash, recipes(name)) == PINNED[name]
+
+
+def test_a_datasets_metric_is_of_the_identity_where_it_alone_chooses_settings(project: Path) -> None:
+    """It is no part of the recipe, and another one may choose another trial."""
+
+    def read_by(metric: str, tuning: str, selection: str = "last_epoch") -> Identity:
+        suite = grids.write(project, tuning=tuning, selection=selection, val=0.25)
+        return wanted(suite, CHOSEN, replace(open_packed(project / "data/packed/blobs").meta, metric=metric))
+
+    space = "{space: {lr: [1.0e-2, 1.0e-3]}}"
+    assert read_by("", space) == read_by("top1", space) != read_by("macro_f1", space)
+    assert read_by("", space, "{best_val: {}}") == read_by("macro_f1", space, "{best_val: {}}")
+    assert read_by("", "null") == read_by("macro_f1", "null")
