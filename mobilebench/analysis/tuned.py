@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
-from mobilebench.evaluation.metrics import get_metric, metric_of
-from mobilebench.execution.tuned_cell import TRIALS
+from mobilebench.execution.tuned_cell import TRIALS, choosing_metric
 from mobilebench.runs.events import Fail
 from mobilebench.runs.identity import wanted
 from mobilebench.runs.journal import Journal
@@ -74,7 +73,7 @@ def trials_of_cell(suite: Suite, cell: Cell, store: Callable[[], Tracker]) -> Ce
             "(docs/transfer.md), and the cell is trained anew with it"
         )
     meta = read_meta(PACKED / cell.dataset)
-    chooser = get_metric(recipe.best_val.metric) if recipe.best_val else metric_of(meta.metric, meta.target)
+    chooser = choosing_metric(recipe, meta)
     trials = trials_of(recipe, cell.seed)
     journal = Journal(STATE / wanted(suite, cell, meta).name)
     if journal.trials():

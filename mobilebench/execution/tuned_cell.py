@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import TrackingError
-from mobilebench.evaluation.metrics import get_metric
+from mobilebench.evaluation.metrics import get_metric, metric_of
 from mobilebench.execution.cell_run import CellRun, spent
 from mobilebench.execution.describe import dataset_input, parameters, with_surroundings
 from mobilebench.execution.training_run import TrainingRun
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Cell
+    from mobilebench.datasets.packing.packed import Meta
     from mobilebench.evaluation.metrics import Metric
     from mobilebench.execution.context import RunContext
     from mobilebench.execution.training_run import Readings
@@ -63,6 +64,12 @@ def raise_if_untunable(context: RunContext, cells: Iterable[Cell]) -> None:
         )
 
 
+def choosing_metric(recipe: Recipe, meta: Meta) -> Metric:
+    """Return the metric whose reading on val says which trial is best: the selection's, else the dataset's own."""
+    rule = recipe.best_val
+    return metric_of(meta.metric, meta.target) if rule is None else get_metric(rule.metric)
+
+
 class TunedCellRun(CellRun):
     """One tuned cell in one process. `complete` trains trial after trial; the grid has them trained as jobs before."""
 
@@ -74,8 +81,7 @@ class TunedCellRun(CellRun):
     @property
     def chooser(self) -> Metric:
         """The metric whose reading on val says which trial is best."""
-        rule = self.recipe.best_val
-        return self.metric() if rule is None else get_metric(rule.metric)
+        return choosing_metric(self.recipe, self.context.packed.meta)
 
     @property
     def final_recipe(self) -> Recipe:

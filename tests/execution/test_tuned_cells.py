@@ -6,6 +6,8 @@ import csv
 import json
 import multiprocessing
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -284,6 +286,25 @@ def test_so_many_steps_there_are(project: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(checkpoint, "save", saved)
     assert run_cells(context, [CELL]) == []
     assert len(steps) == STEPS
+
+
+def test_a_killed_call_in_processes_is_carried_on_to_the_same_end(unbroken: Path, project: Path) -> None:
+    """SIGKILL on `mobilebench train` with two trials under way; its workers end with it, at their own moment."""
+    offline(project, epochs=2)
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("device: cpu,", "device: cpu, cells_per_device: 2,"))
+    command = [sys.executable, "-m", "mobilebench", "train", "blobs", "--model", "shufflenet", "--offline"]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not any(b'"epoch"' in path.read_bytes() for path in STATE.glob("*/trials/*/journal.jsonl")):
+        assert first.poll() is None, "it ended before any epoch"
+    first.kill()
+    first.wait()
+    for _ in range(5):  # a worker of the first call may still hold its trial: then this one says so and fails
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+        if second.returncode == 0 or "is being trained by" not in second.stdout:
+            break
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert result() == result(unbroken)
 
 
 def diverge_above(monkeypatch: pytest.MonkeyPatch, lr: float) -> None:
