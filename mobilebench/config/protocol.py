@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mobilebench.config.parsing import canonical, digest, parse
+from mobilebench.config.phases import FLAT
 from mobilebench.config.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -87,12 +88,14 @@ def with_settings(recipe: Recipe, changes: Mapping[str, Any], where: str = "") -
     Raises ConfigError, with the key's full name below `where`, for those that are unknown or not allowed.
     """
     common = {f.name: getattr(recipe, f.name) for f in fields(Recipe)}
+    if changes.get("phases"):  # they stand for what the recipe says of its one phase
+        common |= {f.name: f.default for f in fields(Recipe) if f.name in FLAT}
     return parse(Recipe, _deep_merge(_plain(common), changes), where)
 
 
 def epochs_of(recipe: Recipe) -> int:
     """Return the epochs that a cell of this recipe trains, those of all its trials where it is tuned."""
-    return recipe.epochs if recipe.tuning is None else recipe.tuning.epochs(recipe.epochs)
+    return recipe.total_epochs if recipe.tuning is None else recipe.tuning.epochs(recipe.total_epochs)
 
 
 def recipe_hash(recipe: Recipe) -> str:

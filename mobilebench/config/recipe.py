@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
+from mobilebench.config.phases import FLAT, Optimizer, Phase
 from mobilebench.config.tuning import Tuning  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.evaluation.selection import BestVal
 
@@ -236,7 +237,7 @@ class Recipe:
 
     Null means `resolution` itself, i.e. the whole image.
     """
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    optimizer: Optimizer = "adam"
     """The optimiser, with torch's defaults; SGD with momentum 0.9."""
     lr: float = 1e-3
     """Learning rate after the warm-up, per step of the optimiser; without effect where there is one epoch."""
@@ -246,7 +247,20 @@ class Recipe:
     """The optimiser's weight decay: an L2 term for adam and sgd, decoupled for adamw.
 
     It is for every parameter, those of normalisation layers and biases too, as torch's optimisers have it by default;
-    many published recipes leave these out.
+    see `decay_norms`.
+    """
+    decay_norms: bool = field(default=True, metadata={"since": 3})
+    """Whether weight decay is for normalisation layers and biases too.
+
+    False leaves out what timm leaves out: parameters of one dimension, biases, and those that the network itself names
+    (position embeddings, say).
+    """
+    phases: tuple[Phase, ...] = field(default=(), metadata={"since": 3})
+    """Several phases of training, each with its own optimiser, in place of epochs, warmup_epochs, optimizer, lr, min_lr
+    and weight_decay, which are then left out.
+
+    [{optimizer: adamw, lr: 0.001, epochs: 100, patience: 10}, {optimizer: sgd, lr: 0.001, epochs: 100, patience: 10,
+    start: best}] trains by AdamW until the val images no longer get better, and from the best epoch by SGD.
     """
     label_smoothing: float = 0.05
     """Share of the target spread evenly over the classes, in [0, 1)."""
@@ -290,6 +304,7 @@ class Recipe:
     def __post_init__(self) -> None:
         _require_numbers(self)
         _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        self._check_phases()
         _require(
             0 <= self.warmup_epochs < self.epochs,
             "warmup_epochs",
@@ -306,18 +321,18 @@ class Recipe:
         )
         rule = self.best_val
         _require(
-            rule is None or rule.min_epochs <= self.epochs,
+            rule is None or rule.min_epochs <= self.total_epochs,
             "selection.best_val.min_epochs",
             rule and rule.min_epochs,
-            f"at most epochs ({self.epochs})",
+            f"at most epochs ({self.total_epochs})",
         )
         start = self.pretrained
         frozen = start.freeze.epochs if start and isinstance(start.freeze, FirstEpochs) else 0
         _require(
-            frozen < self.epochs,
+            frozen < self.total_epochs,
             "init.pretrained.freeze.epochs",
             frozen,
-            f"fewer than epochs ({self.epochs}); all_but_head freezes to the end",
+            f"fewer than epochs ({self.total_epochs}); all_but_head freezes to the end",
         )
         _require(
             start is not None or self.normalize != "weights",
@@ -329,6 +344,52 @@ class Recipe:
         _require(0 <= self.min_lr <= self.lr, "min_lr", self.min_lr, f"0 or more and at most lr ({self.lr})")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 <= value < 1")
+
+    def _check_phases(self) -> None:
+        if not self.phases:
+            return
+        given = [f.name for f in fields(Recipe) if f.name in FLAT and getattr(self, f.name) != f.default]
+        _require(
+            not given,
+            ", ".join(given),
+            [getattr(self, name) for name in given],
+            f"nothing beside phases, which say it themselves: leave out {', '.join(FLAT)}",
+        )
+        for number, phase in enumerate(self.phases):
+            _require_numbers(phase, f"phases[{number}].")
+            if problem := phase.problem():
+                raise ValueError(f"phases[{number}].{problem}")
+            on_val = [key for key in ("patience", "start") if getattr(phase, key) not in {0, "last"}]
+            _require(
+                self.best_val is not None or not on_val,
+                f"phases[{number}].{', '.join(on_val)}",
+                [getattr(phase, key) for key in on_val],
+                "0 and last with selection last_epoch; what tells epochs is selection: {best_val: {metric: top1}}",
+            )
+        _require(self.phases[0].start == "last", "phases[0].start", "best", "last: no epoch comes before it")
+        rule, start = self.best_val, self.pretrained
+        patience = rule.patience if rule else 0
+        _require(patience == 0, "selection.best_val.patience", patience, "0 beside phases, which have their own")
+        head_lr = start.head_lr if start else None
+        _require(head_lr is None, "init.pretrained.head_lr", head_lr, "null beside phases: each has one lr")
+
+    @property
+    def plan(self) -> tuple[Phase, ...]:
+        """The phases of training: those of `phases`, or the one that the recipe's own keys say."""
+        if self.phases:
+            return self.phases
+        patience = self.best_val.patience if self.best_val else 0
+        return (
+            Phase(
+                self.epochs, self.lr, self.optimizer, 0.9, self.weight_decay, "cosine", self.min_lr, self.warmup_epochs,
+                patience,
+            ),
+        )  # fmt: skip
+
+    @property
+    def total_epochs(self) -> int:
+        """The most epochs that training has: all phases to their ends."""
+        return sum(phase.epochs for phase in self.plan)
 
     def network_of(self, model: str) -> str:
         """Return the id of the network that a name in `models` stands for, as `mobilebench.models.get` takes it."""

@@ -41,6 +41,16 @@ class BestVal:
 
 
 @dataclass(frozen=True)
+class Span:
+    """What of a phase of training decides when it ends."""
+
+    epochs: int
+    """Its most epochs."""
+    patience: int = 0
+    """Epochs without a better one after which it ends, counted from its first at the earliest; 0 for none."""
+
+
+@dataclass(frozen=True)
 class Choice:
     """What a history of readings says."""
 
@@ -49,20 +59,32 @@ class Choice:
     `min_epochs`, and its reading is a number."""
     stop: bool
     """Whether training ends here."""
+    phase: int = 0
+    """Index of the phase that the next epoch belongs to."""
+    before: int = 0
+    """Epochs before that phase."""
 
 
-def judge(history: Sequence[float], rule: BestVal) -> Choice:
+def judge(history: Sequence[float], rule: BestVal | None, spans: Sequence[Span] = ()) -> Choice:
     """Return the choice after the epochs 1 to len(history), given their values of the rule's metric.
 
-    The earliest of equally good epochs is kept. A later epoch must be better, however little, to take its place. An
-    epoch whose value is not a finite number (the metric is undefined for what the network said then) is never kept, and
-    patience does not run before there is one to keep. Epochs after the one where training ends count for nothing.
+    spans: the phases of training; none for one without an end but the rule's patience. rule: None where no epoch is
+    chosen, and phases end by their epochs alone.
+
+    The earliest of equally good epochs is kept, over all phases. A later epoch must be better, however little, to take
+    its place. An epoch whose value is not a finite number (the metric is undefined for what the network said then) is
+    never kept, and patience does not run before there is one to keep. Epochs after the one where training ends count
+    for nothing.
     """
-    sign = 1.0 if get_metric(rule.metric).higher_is_better else -1.0
-    keep, best = None, -math.inf
+    sign = 1.0 if rule is None or get_metric(rule.metric).higher_is_better else -1.0
+    parts = spans or (Span(len(history) + 1, rule.patience if rule else 0),)
+    keep, best, phase, before = None, -math.inf, 0, 0
     for epoch, value in enumerate(history, start=1):
-        if epoch >= rule.min_epochs and math.isfinite(value) and sign * value > best:
+        if rule and epoch >= rule.min_epochs and math.isfinite(value) and sign * value > best:
             keep, best = epoch, sign * value
-        if keep is not None and 0 < rule.patience <= epoch - keep:
-            return Choice(keep, stop=True)
-    return Choice(keep, stop=False)
+        waited = 0 if keep is None else epoch - max(keep, before)
+        if epoch - before >= parts[phase].epochs or 0 < parts[phase].patience <= waited:
+            if phase + 1 == len(parts):
+                return Choice(keep, stop=True, phase=phase, before=before)
+            phase, before = phase + 1, epoch
+    return Choice(keep, stop=False, phase=phase, before=before)

@@ -262,7 +262,7 @@ class CellRun(TrainingRun):
 
     def epoch_done(self, result: EpochResult) -> None:
         """Show the epoch."""
-        self.context.listener.epoch(self.cell, result, self.recipe.epochs)
+        self.context.listener.epoch(self.cell, result, self.recipe.total_epochs)
 
     def changed(self) -> None:
         """Deliver what is new."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 import traceback
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mobilebench.evaluation.selection import Choice, judge
+from mobilebench.evaluation.selection import Choice, Span, judge
 from mobilebench.runs.events import Epoch, Fail, Finish, Interrupt, Resume, Start, reason_tags
 from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.energy import meter_of
@@ -79,7 +79,11 @@ class TrainingRun(ABC):
         self._restore(trainer)
         meter = meter_of(trainer.device)
         epochs = trainer.epochs()
-        while not self._choice(trainer).stop and (result := next(epochs, None)) is not None:
+        while not self._choice(trainer).stop:
+            self._enter_phase(trainer)
+            result = next(epochs, None)
+            if result is None:
+                break
             self._keep(trainer, result, meter.lap())
             self.epoch_done(result)
             self.changed()
@@ -89,26 +93,47 @@ class TrainingRun(ABC):
         self._forget_weights(keep=None)
 
     def _choice(self, trainer: Trainer, newest: Mapping[int, Readings] | None = None) -> Choice:
-        """Return which epoch of the journal, and of `newest` where it lacks that, is to be kept, if one is chosen."""
-        rule = trainer.recipe.best_val
-        if rule is None:
-            return Choice(None, stop=False)
+        """Return which epoch of the journal, and of `newest` where it lacks that, is to be kept, if one is chosen.
+
+        Where none is, training ends with the last epoch of this trainer, which may be behind the journal after the
+        newest checkpoint was damaged.
+        """
         epochs = {**(newest or {}), **self._epochs()}
+        return self._standing(trainer, epochs if trainer.recipe.best_val else self._trained(trainer))
+
+    def _trained(self, trainer: Trainer) -> dict[int, Readings]:
+        return {epoch: readings for epoch, readings in self._epochs().items() if epoch <= trainer.epoch}
+
+    def _standing(self, trainer: Trainer, epochs: Mapping[int, Readings]) -> Choice:
+        rule, spans = trainer.recipe.best_val, [Span(p.epochs, p.patience) for p in trainer.recipe.plan]
         # A metric that is undefined for an epoch's predictions has no reading there, and the epoch is not chosen.
-        return judge([epochs[epoch].get(f"val_{rule.metric}", math.nan) for epoch in sorted(epochs)], rule)
+        name = f"val_{rule.metric}" if rule else ""
+        return judge([epochs[epoch].get(name, math.nan) for epoch in sorted(epochs)], rule, spans)
+
+    def _enter_phase(self, trainer: Trainer) -> None:
+        """Bring the trainer into the phase that its next epoch belongs to, which what it has trained so far says."""
+        choice = self._standing(trainer, self._trained(trainer))
+        if choice.phase == trainer.phase:
+            return
+        best = trainer.recipe.plan[choice.phase].start == "best"
+        weights = self._chosen_weights(trainer, choice.keep) if best else None
+        trainer.begin_phase(choice.phase, choice.before, weights)
+        start = f" from the weights of epoch {choice.keep}, the best on val" if best else ""
+        self.note(f"phase {choice.phase + 1} of {len(trainer.recipe.plan)} begins after epoch {trainer.epoch}{start}")
 
     def chosen_epoch(self, trainer: Trainer) -> int:
         """Return the epoch that counts: the best on val so far, or the last where none is chosen.
 
         Raises TrainingError where none can be chosen.
         """
+        return trainer.epoch if trainer.recipe.best_val is None else self._kept(trainer, self._choice(trainer).keep)
+
+    def _kept(self, trainer: Trainer, keep: int | None) -> int:
         rule = trainer.recipe.best_val
-        if rule is None:
-            return trainer.epoch
-        keep = self._choice(trainer).keep
-        if keep is None:
+        if keep is None or rule is None:
+            metric = rule.metric if rule else "the metric"
             raise TrainingError(
-                f"no epoch can be chosen: {rule.metric} is undefined for the validation images in each that may be. "
+                f"no epoch can be chosen: {metric} is undefined for the validation images in each that may be. "
                 "Choose by another metric (selection.best_val.metric) or hold out more images (data.val_fraction)"
             )
         return keep
@@ -119,16 +144,19 @@ class TrainingRun(ABC):
         Raises TrainingError where they are gone or damaged, or no epoch could be chosen.
         """
         keep = self.chosen_epoch(trainer)
-        if trainer.recipe.best_val is None:
-            return keep
+        if trainer.recipe.best_val is not None:
+            trainer.load_weights(self._chosen_weights(trainer, keep))
+        return keep
+
+    def _chosen_weights(self, trainer: Trainer, epoch: int | None) -> dict[str, Any]:
+        keep = self._kept(trainer, epoch)
         weights = checkpoint.load(self._weights(keep))
         if weights is None:
             raise TrainingError(
                 f"the weights of epoch {keep}, the best on val, are gone from {self.journal.folder}; train the cell "
                 "anew with --redo"
             )
-        trainer.load_weights(weights)
-        return keep
+        return dict(weights)
 
     def _weights(self, epoch: int) -> Path:
         return self.journal.folder / f"chosen-{epoch}.pt"

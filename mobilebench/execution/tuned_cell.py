@@ -98,7 +98,7 @@ class TunedCellRun(CellRun):
     def open_trials(self) -> dict[int, int]:
         """Return the trials that are to be trained, by number, each with its epochs left."""
         return {
-            number: trial.recipe.epochs - max(_epochs(journal), default=0)
+            number: trial.recipe.total_epochs - max(_epochs(journal), default=0)
             for number, trial in self.trials.items()
             if end_of(journal := self.journal.trial(number)) is None
         }
@@ -339,7 +339,8 @@ class TrialRun(TrainingRun):
     def epoch_done(self, result: EpochResult) -> None:
         """Show the epoch."""
         self._since = time.perf_counter()
-        self._cell.context.listener.trial_epoch(self._cell.cell, self._trial.number, result, self._trial.recipe.epochs)
+        epochs = self._trial.recipe.total_epochs
+        self._cell.context.listener.trial_epoch(self._cell.cell, self._trial.number, result, epochs)
 
     def note(self, message: str) -> None:
         """Pass on something a person should know about the trial."""

@@ -207,7 +207,7 @@ def _superseded(identity: Identity, record: Record | None, journals: list[Path])
 def _unfinished(journal: Journal, recipe: Recipe, dataset: str) -> CellState:
     events = journal.events()
     done = max((event.step for event in events if isinstance(event, Epoch)), default=0)
-    progress, trials = f"{done}/{recipe.epochs}", None
+    progress, trials = f"{done}/{recipe.total_epochs}", None
     if recipe.tuning is not None:
         trials = len(ends_of(journal)), recipe.tuning.count
         progress = f"{trials[0]}/{trials[1]} trials"

@@ -64,7 +64,7 @@ def findings(suite: Suite, probes: Sequence[Probe]) -> Findings:
         suite=suite.suite,
         experiment=experiment_of(suite),
         protocol_hash=suite.protocol.hash,
-        epochs=suite.protocol.epochs,
+        epochs=suite.protocol.total_epochs,
         resolution=suite.protocol.resolution,
         lam=suite.score.lam,
         suite_models=len(suite.models),

@@ -98,7 +98,7 @@ class TrialRun(TrainingRun):
         super().__init__(Journal(job.folder))
         self._job = job
         self._send = send
-        self._judge = job.pruning.judge(job.recipe.epochs) if job.pruning else None
+        self._judge = job.pruning.judge(job.recipe.total_epochs) if job.pruning else None
 
     def start_event(self) -> Start:
         """Return the job's first event."""
@@ -124,7 +124,7 @@ class TrialRun(TrainingRun):
             TrialProgress(
                 job.name,
                 result.epoch,
-                job.recipe.epochs,
+                job.recipe.total_epochs,
                 result.train_loss,
                 result.val.get("top1"),
                 result.images_per_second,
@@ -140,7 +140,7 @@ class TrialRun(TrainingRun):
         """Return the readings of the epoch that counts as the trial's outcome."""
         counts = epochs[self.chosen_epoch(trainer)]
         seconds = sum(values["epoch_seconds"] for values in epochs.values())
-        pruned = trainer.epoch < self._job.recipe.epochs
+        pruned = trainer.epoch < self._job.recipe.total_epochs
         outcome = TrialOutcome(counts["val_top1"], counts["val_loss"], seconds, pruned)
         return Finish(
             step=trainer.epoch,

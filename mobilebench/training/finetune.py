@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mobilebench.config.recipe import FirstEpochs
 from mobilebench.training.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from torch import nn
 
@@ -68,30 +69,40 @@ def _still(module: nn.Module, head: frozenset[str], prefix: str = "") -> list[nn
 
 
 class Group(NamedTuple):
-    """Parameters that share a learning rate."""
+    """Parameters that share a learning rate and whether weight decay is for them."""
 
     parameters: list[nn.Parameter]
     scale: float
     """What their rate is of the epoch's."""
+    decays: bool = True
+    """Whether weight decay is for them."""
 
 
 def groups(model: nn.Module, recipe: Recipe, head: frozenset[str]) -> list[Group]:
-    """Return the parameters by learning rate: one group from scratch, in the network's own order.
+    """Return the parameters by learning rate and decay: mostly one group, in the network's own order.
 
     The head is the top layer; its rate is `head_lr`, every other's falls by `layer_decay` with each layer down.
     """
+    scales = _scales(model, recipe, head)
+    own: Iterable[str] = getattr(model, "no_weight_decay", tuple)()  # timm's networks name them by patterns
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        # timm's rule, of `timm.optim.param_groups_weight_decay`
+        spared = parameter.ndim <= 1 or name.endswith(".bias") or any(fnmatch(name, pattern) for pattern in own)
+        decays = recipe.decay_norms or not spared
+        found.setdefault((scales.get(name, 1.0), decays), []).append(parameter)
+    return [Group(parameters, scale, decays) for (scale, decays), parameters in found.items()]
+
+
+def _scales(model: nn.Module, recipe: Recipe, head: frozenset[str]) -> dict[str, float]:
+    """Return what each parameter's rate is of the epoch's, where it is another."""
     start = recipe.pretrained
     if start is None or (start.head_lr is None and start.layer_decay == 1):
-        return [Group(list(model.parameters()), 1.0)]
+        return {}
     layers = _layers(model, head) if start.layer_decay < 1 else {}
-    found: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if name in head:
-            scale = 1.0 if start.head_lr is None else start.head_lr / recipe.lr
-        else:
-            scale = start.layer_decay ** layers.get(name, 0)
-        found.setdefault(scale, []).append(parameter)
-    return [Group(parameters, scale) for scale, parameters in found.items()]
+    of_head = 1.0 if start.head_lr is None else start.head_lr / recipe.lr
+    names = [name for name, _ in model.named_parameters()]
+    return {name: of_head if name in head else start.layer_decay ** layers.get(name, 0) for name in names}
 
 
 def _layers(model: nn.Module, head: frozenset[str]) -> Mapping[str, int]:

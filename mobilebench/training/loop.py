@@ -51,7 +51,8 @@ class EpochResult:
 
     epoch counts from 1; train_loss: mean over the epoch's images, in nats, with label smoothing and CutMix; lr: the
     epoch's rate; epoch_seconds and images_per_second: training only, without readings; val, test: what was read of
-    these splits, empty in epochs without a reading: `loss`, the mean loss in nats without smoothing, and metrics by id.
+    these splits, empty in epochs without a reading: `loss`, the mean loss in nats without smoothing, and metrics by id;
+    phase: counted from 1, of a recipe of phases.
     """
 
     epoch: int
@@ -61,10 +62,12 @@ class EpochResult:
     images_per_second: float
     val: Mapping[str, float]
     test: Mapping[str, float]
+    phase: int | None = None
 
     def readings(self) -> dict[str, float]:
         """All of it but the epoch by name, a reading of a split under `val_` or `test_` and its own name."""
         own = {name: getattr(self, name) for name in ("train_loss", "lr", "epoch_seconds", "images_per_second")}
+        own |= {} if self.phase is None else {"phase": self.phase}
         read = self.curves()
         return own | {f"{split}_{name}": value for split in read for name, value in read[split].items()}
 
@@ -101,9 +104,9 @@ class Trainer:
         plain = runtime.path == "plain"
         layout = torch.contiguous_format if plain else torch.channels_last
         self.model = model.to(self.device).to(memory_format=layout)
-        parts = groups(self.model, recipe, head)
-        self.optimizer = make_optimizer(parts, recipe, self.device, plain=plain)
-        self._rates = Rates(self.optimizer, parts)
+        self.phase, self._before = 0, 0  # the present phase of training, and the epochs before it
+        self._parts = groups(self.model, recipe, head)
+        self._renew_optimizer()
         self._freeze = Freeze(self.model, recipe.pretrained, head)
         self._augmenter = (PlainAugmenter if plain else Augmenter)(recipe, data, self.device)
         self._target = data.target
@@ -112,7 +115,7 @@ class Trainer:
         self._stores = self._place(data)
         train = self._stores["train"]
         self._batches = Batches(train, self._augmenter, recipe, seed, self.device)
-        plan = make_plan(recipe, runtime, self.device, len(self._batches.sizes) * recipe.epochs)
+        plan = make_plan(recipe, runtime, self.device, len(self._batches.sizes) * recipe.total_epochs)
         self._runner = StepRunner(self._step, self.model, self._batches, tuple(self._stores.values()), plan)
         where = f"on {self.device}" if train.resident else "memory-mapped on the host"
         self._notes = [f"images: {train.size / 2**20:.0f} MB {where}", *notes, *remarks(recipe)]
@@ -133,25 +136,44 @@ class Trainer:
             room -= stores[name].size if stores[name].resident else 0
         return stores
 
+    def _renew_optimizer(self) -> None:
+        phase, plain = self.recipe.plan[self.phase], self.runtime.path == "plain"
+        self.optimizer = make_optimizer(self._parts, phase, self.device, plain=plain)
+        self._rates = Rates(self.optimizer, self._parts)
+
+    def begin_phase(self, phase: int, before: int, weights: dict[str, Any] | None = None) -> None:
+        """Goes over to another phase of the recipe, with a new optimiser, after `before` epochs in all.
+
+        weights: those it starts from; None for the present ones.
+        """
+        if weights is not None:
+            self.load_weights(weights)
+        self.phase, self._before = phase, before
+        self._renew_optimizer()
+        self._runner.reset()
+
     def epochs(self) -> Iterator[EpochResult]:
         """Trains from the first unfinished epoch to the last, giving each epoch's result as it ends.
+
+        Phases that end before all their epochs are for the caller to end, by `begin_phase` or by asking no more.
 
         Raises DivergedError when the loss or what the network answers at evaluation is no longer finite: the arg max
         of NaN is class 0, and would be counted as a hit. TrainingError when memory does not suffice.
         """
-        while self.epoch < self.recipe.epochs:
+        while self.epoch < self.recipe.total_epochs:
             yield self._run_epoch()
 
     def _run_epoch(self) -> EpochResult:
         self._said.clear()
         start = time.perf_counter()
-        lr = learning_rate(self.recipe, self.epoch)
+        lr = learning_rate(self.recipe.plan[self.phase], self.epoch - self._before)
         train_loss = self._runner.run_epoch(lambda: self._train(lr), self)
         seconds = time.perf_counter() - start
         self.epoch += 1
         read = {split: self.read(split)[1] if self._is_read(split) else {} for split in ("val", "test")}
         rate = sum(self._batches.sizes) / seconds
-        return EpochResult(self.epoch, train_loss, lr, seconds, rate, read["val"], read["test"])
+        phase = self.phase + 1 if self.recipe.phases else None
+        return EpochResult(self.epoch, train_loss, lr, seconds, rate, read["val"], read["test"], phase)
 
     def _train(self, lr: float) -> float:
         """One pass over the train split; the mean loss over its images, read from the device once, at the end."""
@@ -193,7 +215,7 @@ class Trainer:
         if split not in self._stores or (split == "test" and not self.runtime.reads_test_curve(self.recipe)):
             return False
         every = self.runtime.eval_every
-        asked = self.epoch == self.recipe.epochs or (every > 0 and self.epoch % every == 0)
+        asked = self.epoch == self.recipe.total_epochs or (every > 0 and self.epoch % every == 0)
         return asked or (split == "val" and self.recipe.best_val is not None)
 
     def read(self, split: str) -> tuple[Predictions, dict[str, float]]:
@@ -247,6 +269,7 @@ class Trainer:
             "epoch": self.epoch,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "phase": [self.phase, self._before],
         }
 
     def load_weights(self, weights: dict[str, Any]) -> None:
@@ -262,10 +285,10 @@ class Trainer:
                     f"the checkpoint's {key} is {state.get(key)}, this run's is {mine}; they cannot be mixed. "
                     "Remove the checkpoint to train the cell from its first epoch"
                 )
-        self.load_weights(state["model"])
+        phase, before = state.get("phase", (0, 0))
+        self.begin_phase(phase, before, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = int(state["epoch"])
-        self._runner.reset()
 
 
 def best_val(recipe: Recipe, data: TrainData) -> BestVal | None:

@@ -1,4 +1,4 @@
-"""The recipe's optimiser and how its learning rate is set."""
+"""The optimiser of a phase of training and how its learning rate is set."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mobilebench.config.recipe import Recipe
+    from mobilebench.config.phases import Phase
     from mobilebench.training.finetune import Group
 
 
-def make_optimizer(
-    parts: Sequence[Group], recipe: Recipe, device: torch.device, *, plain: bool
-) -> torch.optim.Optimizer:
-    """The recipe's optimiser with torch's defaults (betas .9, .999; SGD momentum .9); fused on the fast path."""
-    settings: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+def make_optimizer(parts: Sequence[Group], phase: Phase, device: torch.device, *, plain: bool) -> torch.optim.Optimizer:
+    """The phase's optimiser with torch's defaults (betas .9, .999); fused on the fast path."""
+    settings: dict[str, Any] = {"lr": phase.lr, "weight_decay": phase.weight_decay}
     settings |= {"foreach": False} if plain else {"fused": True}
     graphed = device.type == "cuda" and not plain
-    rates = [recipe.lr * part.scale for part in parts]
+    rates = [phase.lr * part.scale for part in parts]
     # A CUDA graph reads the learning rates from the device.
     lrs = [torch.tensor(rate, device=device) if graphed else rate for rate in rates]
-    groups = [{"params": part.parameters, "lr": lr} for part, lr in zip(parts, lrs, strict=True)]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, **settings)
+    groups = [
+        {"params": part.parameters, "lr": lr} | ({} if part.decays else {"weight_decay": 0.0})
+        for part, lr in zip(parts, lrs, strict=True)
+    ]
+    if phase.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=phase.momentum, **settings)
     if graphed:
         settings["capturable"] = True
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[phase.optimizer]
     optimizer: torch.optim.Optimizer = kind(groups, **settings)
     return optimizer
 

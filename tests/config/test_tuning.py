@@ -97,6 +97,18 @@ def test_a_trial_has_the_recipe_of_the_cell_but_for_what_is_tried() -> None:
     assert trials_of(Recipe(), 0) == []
 
 
+def test_phases_are_tried_whole() -> None:
+    one = {"epochs": 3, "lr": 0.1, "optimizer": "sgd"}
+    phases = [[{**one, "lr": lr}, {**one, "lr": lr / 10}] for lr in (0.1, 0.01)]
+    trials = trials_of(recipe_with({"phases": phases}), 0)
+    assert [[phase.lr for phase in trial.recipe.plan] for trial in trials] == [[0.1, 0.01], [0.01, 0.001]]
+    assert [trial.recipe.total_epochs for trial in trials] == [6, 6]
+    with pytest.raises(SpaceError, match=r"lr=0.1 is not allowed: lr, min_lr is .* nothing beside phases"):
+        trials_of(recipe_with({"lr": [0.1, 0.2]}, phases=phases[0]), 0)
+    with pytest.raises(SpaceError, match=r"phases.0.lr, and the recipe has no phases.0 to set it in"):
+        trials_of(recipe_with({"phases.0.lr": [0.1, 0.2]}, phases=phases[0]), 0)
+
+
 def test_samples_are_those_of_the_seed_and_lie_in_their_ranges() -> None:
     space = {
         "lr": {"low": 1e-5, "high": 1e-1, "log": True},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilebench.evaluation.selection import BestVal, Choice, judge
+from mobilebench.evaluation.selection import BestVal, Choice, Span, judge
 
 NAN = math.nan
 
@@ -83,6 +83,57 @@ def test_what_is_kept_is_the_first_best_of_what_was_trained(history: list[float]
     sign = 1 if rule.metric == "nll" else -1
     assert choice.keep == (min(may, key=lambda one: (sign * one[0], one[1]))[1] if may else None)
     assert choice.stop == bool(rule.patience and may and len(trained) - (choice.keep or 0) >= rule.patience)
+
+
+TWO = [Span(4, 2), Span(3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("history", "rule", "expected"),
+    [
+        ([0.5, 0.4], BestVal(), Choice(1, stop=False)),
+        ([0.5, 0.4, 0.3], BestVal(), Choice(1, stop=False, phase=1, before=3)),  # patience ends the first phase
+        ([0.1, 0.2, 0.3, 0.4], BestVal(), Choice(4, stop=False, phase=1, before=4)),  # its epochs do
+        ([0.5, 0.4, 0.3, 0.4], BestVal(), Choice(1, stop=False, phase=1, before=3)),  # patience begins anew
+        ([0.5, 0.4, 0.3, 0.4, 0.5], BestVal(), Choice(1, stop=True, phase=1, before=3)),  # no better than the first's
+        ([0.5, 0.4, 0.3, 0.4, 0.6], BestVal(), Choice(5, stop=False, phase=1, before=3)),
+        ([0.5, 0.4, 0.3, 0.4, 0.6, 0.7], BestVal(), Choice(6, stop=True, phase=1, before=3)),  # all its epochs
+        ([0.5, 0.4, 0.3, 0.4, 0.5, 0.9], BestVal(), Choice(1, stop=True, phase=1, before=3)),  # after the end
+        ([NAN] * 4, BestVal(), Choice(None, stop=False, phase=1, before=4)),  # no patience before there is one to keep
+        ([0.5] * 4, None, Choice(None, stop=False, phase=1, before=4)),  # nothing is chosen: epochs alone
+        ([NAN] * 7, None, Choice(None, stop=True, phase=1, before=4)),
+    ],
+)
+def test_phases_end_by_patience_or_epochs_and_the_best_is_the_best_of_all(
+    history: list[float], rule: BestVal | None, expected: Choice
+) -> None:
+    assert judge(history, rule, TWO) == expected
+
+
+SPANS = st.lists(st.builds(Span, st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=4)
+
+
+@given(history=st.lists(VALUES, max_size=25), rule=RULES, spans=SPANS)
+def test_a_phase_is_a_training_of_its_own_that_knows_the_best_before_it(
+    history: list[float], rule: BestVal, spans: list[Span]
+) -> None:
+    """Epoch by epoch, with the wait since the last better one counted down instead of told from the history."""
+    best, kept, phase, left, epochs_left = -math.inf, None, 0, spans[0].patience, spans[0].epochs
+    sign = -1 if rule.metric == "nll" else 1
+    for epoch, value in enumerate(history, 1):
+        choice = judge(history[: epoch - 1], rule, spans)
+        assert (choice.keep, choice.stop, choice.phase) == (kept, phase == len(spans), min(phase, len(spans) - 1))
+        if phase == len(spans):
+            break
+        epochs_left -= 1
+        if epoch >= rule.min_epochs and math.isfinite(value) and sign * value > best:
+            best, kept, left = sign * value, epoch, spans[phase].patience
+        elif kept is not None:
+            left -= 1
+        if epochs_left == 0 or (spans[phase].patience and left == 0):
+            phase += 1
+            if phase < len(spans):
+                left, epochs_left = spans[phase].patience, spans[phase].epochs
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from click.testing import CliRunner
 
 from mobilebench import load_model, models
 from mobilebench.cli import main
-from mobilebench.config.recipe import FirstEpochs, FromPretrained, OnVal, Pretrained
+from mobilebench.config.phases import FLAT, Phase
+from mobilebench.config.recipe import FirstEpochs, FromPretrained, OnVal, Pretrained, Recipe
 from mobilebench.errors import UserError
 from mobilebench.evaluation.selection import BestVal
 from mobilebench.execution.cell_run import CellFailedError, CellRun
@@ -24,16 +26,16 @@ from mobilebench.execution.network import build
 from mobilebench.execution.progress import NullListener
 from mobilebench.execution.stage_inputs import write_inputs
 from mobilebench.execution.suites import check_names
+from mobilebench.runs.events import Epoch
 from mobilebench.runs.records import Record, read_results, write_result
 from mobilebench.runs.status import grid_states
 from mobilebench.system.layout import RESULTS, STATE
 from mobilebench.tracking import OfflineTracker, Tracker
-from mobilebench.training import checkpoint
+from mobilebench.training import Trainer, checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Cell, Suite
     from mobilebench.execution.context import RunContext
     from mobilebench.training import EpochResult
@@ -125,6 +127,55 @@ def test_killed_and_resumed_it_chooses_the_same_epoch_with_the_same_weights(
     (epoch, loss, first), (other_epoch, other_loss, second) = found
     assert (epoch, loss) == (other_epoch, other_loss)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+DUAL = (Phase(6, 0.1, patience=1), Phase(3, 0.001, "sgd", patience=2, start="best"))
+
+
+def test_two_phases_killed_after_any_epoch_choose_the_same_epoch_with_the_same_weights(suite: Suite) -> None:
+    """Also between the phases, where the second starts from the best weights of the first."""
+    flat = {f.name: f.default for f in fields(Recipe) if f.name in FLAT}
+    suite = pretrained(suite, selection=OnVal(BestVal("nll")), phases=DUAL, **flat)
+    (cell,) = suite.cells()
+    found = []
+    for after in range(8):
+        context = opened(suite)
+        if after:
+            with suppress(KeyboardInterrupt):
+                CellRun(replace(context, listener=Power(after)), cell).complete()
+        CellRun(context, cell).complete()
+        events = context.journal(cell).events()
+        readings = [event.metrics for event in events if isinstance(event, Epoch)]
+        found.append((events[-1].metrics["kept_epoch"], [r["train_loss"] for r in readings], kept(context, cell)))
+        shutil.rmtree(STATE)
+    phases = [r["phase"] for r in readings]
+    assert phases == sorted(phases)
+    assert set(phases) == {1, 2}
+    assert phases.count(1) < 6  # patience ended the first
+    first = found[0]
+    for epoch, losses, weights in found[1:]:
+        assert (epoch, losses) == first[:2]
+        assert all(torch.equal(first[2][name], weights[name]) for name in weights)
+
+
+def test_a_phase_starts_from_the_best_weights_so_far(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = {f.name: f.default for f in fields(Recipe) if f.name in FLAT}
+    suite = pretrained(suite, selection=OnVal(BestVal("nll")), phases=DUAL, **flat)
+    (cell,) = suite.cells()
+    began = []
+    real = Trainer.begin_phase
+
+    def begin(self: Trainer, phase: int, before: int, weights: dict[str, Tensor] | None = None) -> None:
+        real(self, phase, before, weights)
+        began.append((before, self.read("val")[1]["nll"]))
+
+    monkeypatch.setattr(Trainer, "begin_phase", begin)
+    context = opened(suite)
+    CellRun(context, cell).complete()
+    losses = [e.metrics["val_nll"] for e in context.journal(cell).events() if isinstance(e, Epoch)]
+    ((before, loss),) = began
+    assert before < 6
+    assert loss == min(losses[:before]) < losses[before - 1]
 
 
 def test_a_probes_network_has_the_files_body_to_the_end(suite: Suite, weights: dict[str, Tensor]) -> None:

@@ -141,6 +141,26 @@ def test_settings_of_a_named_network_that_the_suite_leaves_out_are_no_mistake(pr
     assert "resting" not in open_suite().models
 
 
+PHASES = "phases: [{epochs: 3, lr: 0.001, schedule: {multistep: [2]}}, {optimizer: sgd, epochs: 2, lr: 0.01}]"
+
+
+def test_phases_of_an_override_stand_for_the_protocols_one(project: Path) -> None:
+    text = DEMO.replace("set: { lr: 0.0005, min_lr: 0.00001 }", f"set: {{ {PHASES} }}")
+    (project / "params.yaml").write_text(text.replace("set: { epochs: 2, data", "set: { data"))
+    suite = open_suite()
+    recipes = [suite.protocol.recipe_for(model, "toy_shapes") for model in ("mobilevit", "fbnet")]
+    assert [recipe.total_epochs for recipe in recipes] == [5, 4]
+    assert [phase.optimizer for phase in recipes[0].plan] == ["adamw", "sgd"]
+    assert parse_suite(as_yaml(suite), "its JSON") == suite
+
+
+def test_flat_keys_beside_phases_are_refused(project: Path) -> None:
+    both = f"{PHASES}, lr: 0.1"
+    (project / "params.yaml").write_text(DEMO.replace("set: { lr: 0.0005, min_lr: 0.00001 }", f"set: {{ {both} }}"))
+    with pytest.raises(UserError, match=r"overrides\[0\].set.lr is \[0.1\]; allowed: nothing beside phases"):
+        open_suite()
+
+
 def test_no_params_yaml_says_how_to_get_one(project: Path) -> None:
     with pytest.raises(UserError, match="mobilebench init"):
         open_suite()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import multiprocessing
@@ -286,6 +287,28 @@ def test_so_many_steps_there_are(project: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(checkpoint, "save", saved)
     assert run_cells(context, [CELL]) == []
     assert len(steps) == STEPS
+
+
+def test_a_trial_of_two_phases_goes_on_in_the_second(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    phases = "[{{lr: {}, epochs: 2}}, {{lr: 1.0e-4, epochs: 2, optimizer: sgd, start: best}}]"
+    tuning = f"{{space: {{phases: [{phases.format(1e-2)}, {phases.format(1e-3)}]}}}}"
+    whole = tmp_path_factory.mktemp("whole")
+
+    class Stop(Heard):
+        def trial_epoch(self, cell: Cell, trial: int, result: EpochResult, epochs: int) -> None:
+            assert epochs == 4
+            if (trial, result.epoch) == (2, 3):
+                raise Killed
+
+    with contextlib.chdir(whole):
+        assert run_cells(offline(whole, tuning), [CELL]) == []
+    context = offline(project, tuning)
+    with pytest.raises(Killed):
+        run_cells(replace(context, listener=Stop()), [CELL])
+    heard = Heard()
+    assert run_cells(replace(context, listener=heard), [CELL]) == []
+    assert heard.planned == [{2: 1}]
+    assert result() == result(whole)
 
 
 def test_a_killed_call_in_processes_is_carried_on_to_the_same_end(unbroken: Path, project: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from loops import CPU, RECIPE, make_data, make_net, train, weights
 from torch import Tensor, nn
 
 from mobilebench.config.recipe import Augment, OnVal, Recipe
@@ -28,51 +29,13 @@ if TYPE_CHECKING:
 
     from mobilebench.training.batches import Batch
 
-CPU = Runtime(device="cpu", threads=1)  # test processes share the cores
 TWO_THREADS = replace(CPU, threads=2)  # where the order of sums could differ
-RECIPE = Recipe(epochs=4, warmup_epochs=1, batch_size=16, resolution=24, lr=0.01)
 STRONG = Augment(randaugment=(2, 10), random_erasing=0.5, crop_scale=(0.3, 1.0), crop_ratio=(0.75, 1.33))
-
-
-def make_data(n: int = 48, side: int = 16, classes: int = 3, *, hflip: bool = True, n_test: int = 12) -> TrainData:
-    rng = np.random.default_rng(7)
-    labels = np.arange(n + n_test) % classes
-    colours = rng.integers(40, 216, size=(classes, 1, 1, 3))
-    noise = rng.integers(-30, 31, size=(n + n_test, side, side, 3))
-    images = np.clip(colours[labels] + noise, 0, 255).astype(np.uint8)
-    train = Split(images, labels, np.arange(n))
-    test = Split(images, labels, np.arange(n, n + n_test))
-    return TrainData(train, None, test, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), classes, hflip=hflip)
-
-
-def make_net(classes: int = 3, *, dropout: float = 0.2) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1, groups=8),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(dropout),
-        nn.Linear(8, classes),
-    )
 
 
 @pytest.fixture
 def data() -> TrainData:
     return make_data()
-
-
-def train(
-    data: TrainData, recipe: Recipe = RECIPE, runtime: Runtime = CPU, seed: int = 0
-) -> tuple[Trainer, list[EpochResult]]:
-    trainer = Trainer(make_net(), data, recipe, seed, runtime)
-    return trainer, list(trainer.epochs())
-
-
-def weights(trainer: Trainer) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
 
 
 def assert_same_bits(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
@@ -161,7 +124,7 @@ def test_it_learns() -> None:
 def test_results_carry_the_schedule_and_the_test_readings(data: TrainData) -> None:
     _, results = train(data, runtime=replace(CPU, eval_every=3))
     assert [r.epoch for r in results] == [1, 2, 3, 4]
-    assert [r.lr for r in results] == [learning_rate(RECIPE, e) for e in range(4)]
+    assert [r.lr for r in results] == [learning_rate(RECIPE.plan[0], e) for e in range(4)]
     assert [not r.test for r in results] == [True, True, False, False]
     _, last_only = train(data, runtime=replace(CPU, eval_every=0))
     assert [not r.test for r in last_only] == [True, True, True, False]
@@ -308,8 +271,8 @@ def test_settings_without_effect_are_said(data: TrainData) -> None:
     assert "so nothing is learnt" in said(epochs=1, warmup_epochs=0, min_lr=0.0)
     assert "warmup_epochs 1" in said(warmup_epochs=1)
     assert "epoch" not in said(warmup_epochs=0)
-    assert learning_rate(replace(RECIPE, epochs=1, warmup_epochs=0), 0) == RECIPE.min_lr
-    assert learning_rate(replace(RECIPE, epochs=3, warmup_epochs=1), 0) == RECIPE.lr
+    assert learning_rate(replace(RECIPE, epochs=1, warmup_epochs=0).plan[0], 0) == RECIPE.min_lr
+    assert learning_rate(replace(RECIPE, epochs=3, warmup_epochs=1).plan[0], 0) == RECIPE.lr
 
 
 def test_too_few_images_is_told() -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def test_schedule_is_the_released_codes() -> None:
     """The values the audit of the released code states: 2e-4 .. 1e-3, then down to 1e-5 exactly at the last epoch."""
-    rates = [learning_rate(Recipe(), e) for e in range(100)]
+    rates = [learning_rate(Recipe().plan[0], e) for e in range(100)]
     assert rates[:5] == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3])
     for e in range(5, 100):
         assert rates[e] == pytest.approx(1e-5 + (1e-3 - 1e-5) * 0.5 * (1 + math.cos(math.pi * (e - 4) / 95)), rel=1e-12)
@@ -39,7 +39,7 @@ def test_schedule_is_the_released_codes() -> None:
 def test_schedule_rises_then_falls_to_the_minimum(epochs: int, warmup: int, lr: float) -> None:
     warmup = min(warmup, epochs - 1)
     recipe = Recipe(epochs=epochs, warmup_epochs=warmup, lr=lr, min_lr=lr / 100)
-    rates = [learning_rate(recipe, e) for e in range(epochs)]
+    rates = [learning_rate(recipe.plan[0], e) for e in range(epochs)]
     assert rates[-1] == pytest.approx(lr / 100)
     assert sorted(rates[:warmup]) == rates[:warmup]
     assert sorted(rates[warmup:], reverse=True) == rates[warmup:]
