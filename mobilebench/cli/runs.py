@@ -101,12 +101,17 @@ def _compare_models(a: str, b: str, dataset: str | None, out: Path) -> None:
             ("+" if row.difference > 0 else "") + metric.show(row.difference),
             f"{short(metric, row.low, signed=True)} to {short(metric, row.high, signed=True)}" if known else "-",
             f"{row.p_better:.2f}" if known else "-", runs,
-            *([f"{row.mcnemar_p:.3f}" if row.only_right else "-"] * with_mcnemar),
+            *([_p(row.mcnemar_p) if row.only_right else "-"] * with_mcnemar),
         )  # fmt: skip
     console.print(view)
     for note in found.notes:
         console.print(note, soft_wrap=True)
     console.print(f"Written: {found.to_csv(out / 'models.csv')}")
+
+
+def _p(value: float) -> str:
+    """Return a p-value as a table has it; none is 0."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _compare_sets(a: str, b: str, anchors: str, lam: float, metric: str | None, out: Path) -> None:

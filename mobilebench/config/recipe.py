@@ -169,6 +169,23 @@ class FirstEpochs:
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """A classifier by nearest neighbours in place of training. Raises ValueError, naming the key."""
+
+    k: int = 20
+    """How many train images vote: those most similar by the cosine of their features."""
+    temperature: float = 0.07
+    """A vote weighs exp(similarity / temperature); the smaller, the more the nearest count."""
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    def __post_init__(self) -> None:
+        where = "init.pretrained.knn."
+        _require(1 <= self.k <= 10_000, f"{where}k", self.k, "1 to 10000")
+        # Similarities differ by 2 at most, and exp(2 / 0.005) is beyond a 32-bit float.
+        _require(0.005 <= self.temperature < math.inf, f"{where}temperature", self.temperature, "0.005 or more")
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """How a network learns that starts from pretrained weights; which weights, its name says (`timm:NAME.TAG`).
 
@@ -190,6 +207,12 @@ class Pretrained:
     Layers are timm's groups where the network has such, and elsewhere the modules that share the first two parts of
     their name (`layer1.0`, `features.3`).
     """
+    knn: Neighbours | None = field(default=None, metadata={"since": 3})
+    """{k: 20, temperature: 0.07}: no training, but the vote of the k most similar train images.
+
+    The features are what the head would get, of images as they are read at evaluation. Needs `epochs: 1`, in which the
+    train images are looked at once; optimiser, rates, batch size and augmentation are without effect.
+    """
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
@@ -201,6 +224,10 @@ class Pretrained:
             only = "null and 1.0 with freeze all_but_head: the head alone learns, at `lr`"
             found = (self.head_lr, self.layer_decay)
             _require(found == (None, 1.0), f"{where}head_lr, layer_decay", found, only)
+        if self.knn is not None:
+            given = (self.freeze, self.head_lr, self.layer_decay)
+            only = "none, null and 1.0 beside knn: nothing learns"
+            _require(given == ("none", None, 1.0), f"{where}freeze, head_lr, layer_decay", given, only)
 
 
 @dataclass(frozen=True)
@@ -334,6 +361,8 @@ class Recipe:
             frozen,
             f"fewer than epochs ({self.total_epochs}); all_but_head freezes to the end",
         )
+        once = "1 with init.pretrained.knn: the train images are looked at once"
+        _require(self.knn is None or self.total_epochs == 1, "epochs", self.total_epochs, once)
         _require(
             start is not None or self.normalize != "weights",
             "normalize",
@@ -399,6 +428,11 @@ class Recipe:
     def pretrained(self) -> Pretrained | None:
         """How the network learns from pretrained weights, None where it starts from scratch."""
         return self.init.pretrained if isinstance(self.init, FromPretrained) else None
+
+    @property
+    def knn(self) -> Neighbours | None:
+        """The rule of a classifier by nearest neighbours, None where the network is trained."""
+        return self.pretrained.knn if self.pretrained else None
 
     @property
     def best_val(self) -> BestVal | None:

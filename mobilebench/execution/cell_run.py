@@ -19,7 +19,7 @@ from mobilebench.evaluation.metrics import MetricError, metric_of, raise_if_unde
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
 from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, wanted_statistics
-from mobilebench.execution.network import build
+from mobilebench.execution.network import as_trained, build
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
@@ -223,6 +223,7 @@ class CellRun(TrainingRun):
             for warning in warnings if recipe.pretrained is None else ():  # equal budgets are for scratch alone
                 self.note(warning)
         data = replace(train_data(packed, test=test), pretrained=wanted_statistics(self.model_id, recipe))
+        model = as_trained(model, built.head, recipe.knn, classes, packed.meta.target)
         trainer = Trainer(model, data, recipe, self.cell.seed, runtime, head=built.head)
         for decision in trainer.decisions:
             self.note(decision)
@@ -278,7 +279,7 @@ class CellRun(TrainingRun):
         with disk_errors(self.journal.artifacts):
             self.journal.artifacts.mkdir(exist_ok=True)
             checkpoint.save(self.journal.artifacts / WEIGHTS, trainer.model.state_dict())
-            made = describe(self.cell, self.recipe, self.context.packed.meta, self.identity.network)
+            made = describe(self.cell, self.final_recipe, self.context.packed.meta, self.identity.network)
             write_text(self.journal.artifacts / MODEL, made.to_json())
         metrics |= self._cost | self._optimism(epochs, metrics) | spent(epochs)
         if trainer.recipe.best_val is not None:

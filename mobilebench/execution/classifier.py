@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from mobilebench import models
 from mobilebench.datasets.packing.decode import squared
 from mobilebench.errors import UserError
+from mobilebench.execution.network import as_trained
 from mobilebench.models.fingerprint import fingerprint
+from mobilebench.models.weights.start import find_head
 from mobilebench.training import checkpoint
 from mobilebench.training.augment.crop import resize_centre
 
@@ -97,14 +99,14 @@ def trained_model(made: ModelFile, weights: Path, run_id: str | None) -> Trained
 
     Warns where its code is no longer that of the run: the weights fit, and the logits may be others.
     """
-    network = network_of(made, weights)
+    network = _drawn(made)
     if made.network and fingerprint(made.model_id or made.model, network) != made.network:
         warnings.warn(
             f"the code of {made.model} is not what {made.cell.name} was trained with; its logits may differ from the "
             "run's",
             stacklevel=3,
         )
-    return TrainedModel(network, made, run_id).eval()
+    return TrainedModel(_with_weights(network, made, weights), made, run_id).eval()
 
 
 def network_of(made: ModelFile, weights: Path) -> nn.Module:
@@ -112,11 +114,21 @@ def network_of(made: ModelFile, weights: Path) -> nn.Module:
 
     Raises UserError where the file is missing, damaged or of another network, and where none of the name is known.
     """
+    return _with_weights(_drawn(made), made, weights)
+
+
+def _drawn(made: ModelFile) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        return models.create(made.model_id or made.model, len(made.classes), **made.options)
+
+
+def _with_weights(network: nn.Module, made: ModelFile, weights: Path) -> nn.Module:
     state = checkpoint.load(weights)
     if state is None:
         raise UserError(f"there are no weights at {weights}")
-    with torch.random.fork_rng(devices=[]):
-        network = models.create(made.model_id or made.model, len(made.classes), **made.options)
+    if made.knn:
+        head = find_head(made.model_id or made.model, len(made.classes), made.options).names
+        network = as_trained(network, head, made.knn, len(made.classes), made.target)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

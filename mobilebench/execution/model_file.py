@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mobilebench.config.parsing import parse
-from mobilebench.config.recipe import Fit  # noqa: TC001 - read when model.json is
+from mobilebench.config.recipe import Fit, Neighbours  # noqa: TC001 - read when model.json is
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import metric_of
@@ -52,6 +52,8 @@ class ModelFile:
     metric: str
     model_id: str = ""
     """What the network is built as, where `model` is a name of the suite's own."""
+    knn: Neighbours | None = None
+    """The rule of a classifier by nearest neighbours on the network without its head."""
 
     @property
     def cell(self) -> Cell:
@@ -71,6 +73,7 @@ def describe(cell: Cell, recipe: Recipe, meta: Meta, network: str) -> ModelFile:
         cell.model, cell.dataset, cell.seed, dict(recipe.model_options), network, meta.classes,
         recipe.resolution, recipe.eval_resize or recipe.resolution, meta.shape[1], meta.policy.fit,
         mean, std, meta.target, metric_of(meta.metric, meta.target).id, recipe.network or "",
+        recipe.knn,
     )  # fmt: skip
 
 

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 import torch
 
 from mobilebench import models
+from mobilebench.evaluation.target import ONE_CLASS
+from mobilebench.models.neighbours import NeighbourClassifier
 from mobilebench.models.weights.files import find_weights
 from mobilebench.models.weights.start import draw_head, find_head, load_body
 from mobilebench.training.rng import derived_seed
 
 if TYPE_CHECKING:
-    from mobilebench.config.recipe import Recipe
+    from collections.abc import Iterable
+
+    from mobilebench.config.recipe import Neighbours, Recipe
     from mobilebench.config.suite import Cell
+    from mobilebench.evaluation.target import Target
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,18 @@ class Built:
     """Names of its new head's tensors where the rest is pretrained."""
     weights: str = ""
     """sha256 of the weights it has; "" for drawn ones."""
+
+
+def as_trained(
+    network: torch.nn.Module, head: Iterable[str], knn: Neighbours | None, classes: int, target: Target
+) -> torch.nn.Module:
+    """Return the network itself, or with `knn` the classifier by neighbours on it, which takes its head out in place.
+
+    head: names of its head's tensors. Raises ModelError where that is no layer.
+    """
+    if knn is None:
+        return network
+    return NeighbourClassifier(network, head, knn, classes, several=target not in ONE_CLASS)
 
 
 def build(cell: Cell, num_classes: int, recipe: Recipe, root: Path = Path()) -> Built:

@@ -9,7 +9,7 @@ from mobilebench.config.recipe import FirstEpochs
 from mobilebench.training.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from torch import nn
 
@@ -84,7 +84,7 @@ def groups(model: nn.Module, recipe: Recipe, head: frozenset[str]) -> list[Group
     The head is the top layer; its rate is `head_lr`, every other's falls by `layer_decay` with each layer down.
     """
     scales = _scales(model, recipe, head)
-    own: Iterable[str] = getattr(model, "no_weight_decay", tuple)()  # timm's networks name them by patterns
+    own: Collection[str] = getattr(model, "no_weight_decay", tuple)()  # timm's networks name them by patterns
     found: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         # timm's rule, of `timm.optim.param_groups_weight_decay`

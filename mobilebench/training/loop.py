@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mobilebench.evaluation.metrics import get_metric, metric_of, metrics_for, readings
 from mobilebench.evaluation.predictions import Predictions
 from mobilebench.evaluation.target import ONE_CLASS
+from mobilebench.models.neighbours import NeighbourClassifier
 from mobilebench.training.accel.plan import make_plan
 from mobilebench.training.accel.step_runner import StepRunner
 from mobilebench.training.augment import Augmenter
@@ -43,6 +44,7 @@ _log = logging.getLogger(__name__)
 
 # Images per evaluation batch on a CPU at 224 px: larger ones only leave the caches and fill the memory.
 _CPU_EVAL_PIXELS = 32 * 224 * 224
+_LEFT_OUT = 1024  # images of which a classifier by neighbours has a training loss
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ class Trainer:
         self._said.clear()
         start = time.perf_counter()
         lr = learning_rate(self.recipe.plan[self.phase], self.epoch - self._before)
-        train_loss = self._runner.run_epoch(lambda: self._train(lr), self)
+        known = self.model if isinstance(self.model, NeighbourClassifier) else None
+        train_loss = self._remember(known) if known else self._runner.run_epoch(lambda: self._train(lr), self)
         seconds = time.perf_counter() - start
         self.epoch += 1
         read = {split: self.read(split)[1] if self._is_read(split) else {} for split in ("val", "test")}
@@ -183,6 +186,20 @@ class Trainer:
             for i, loss in enumerate(self.steps()):
                 losses[i] = loss
         return self._mean(losses.cpu())
+
+    @torch.no_grad()
+    def _remember(self, model: NeighbourClassifier) -> float:
+        """Has the network know the train images; the mean loss of some, each without itself as a neighbour."""
+        store, found = self._stores["train"], []
+        model.eval()
+        for stored, labels in store.take(torch.split(torch.arange(len(store), device=store.home), self._eval_batch())):
+            with autocast(self.recipe, self.device):
+                found.append((model.describe(self._augmenter.view(stored)), labels))
+        features, truths = (torch.cat(parts) for parts in zip(*found, strict=True))
+        model.know(features, truths)
+        some = torch.arange(0, len(store), math.ceil(len(store) / _LEFT_OUT), device=self.device)
+        answers = model.answer(features[some], leave_out=some)
+        return float(summed_loss(answers, truths[some], self._target)) / len(some)
 
     def steps(self) -> Iterator[Tensor]:
         """The training steps of the present epoch: the loss of each, still on the device."""

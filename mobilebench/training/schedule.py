@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def remarks(recipe: Recipe) -> list[str]:
     """Return what a person may not expect of the recipe's rates: settings that are without effect."""
+    if recipe.knn:
+        return ["nearest neighbours: nothing learns; optimiser, rates, batch size and augmentation are without effect"]
     said = []
     for number, phase in enumerate(recipe.plan):
         where = f"phases[{number}]: " if recipe.phases else ""

@@ -13,11 +13,13 @@ import grids
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
-from mobilebench import load_model, models
+from mobilebench import load_model, load_predictions, models
 from mobilebench.cli import main
 from mobilebench.config.phases import FLAT, Phase
-from mobilebench.config.recipe import FirstEpochs, FromPretrained, OnVal, Pretrained, Recipe
+from mobilebench.config.recipe import FirstEpochs, FromPretrained, Neighbours, OnVal, Pretrained, Recipe
+from mobilebench.config.tuning import Tuning
 from mobilebench.errors import UserError
 from mobilebench.evaluation.selection import BestVal
 from mobilebench.execution.cell_run import CellFailedError, CellRun
@@ -26,7 +28,8 @@ from mobilebench.execution.network import build
 from mobilebench.execution.progress import NullListener
 from mobilebench.execution.stage_inputs import write_inputs
 from mobilebench.execution.suites import check_names
-from mobilebench.runs.events import Epoch
+from mobilebench.execution.tuned_cell import cell_run
+from mobilebench.runs.events import Epoch, Finish
 from mobilebench.runs.records import Record, read_results, write_result
 from mobilebench.runs.status import grid_states
 from mobilebench.system.layout import RESULTS, STATE
@@ -176,6 +179,40 @@ def test_a_phase_starts_from_the_best_weights_so_far(suite: Suite, monkeypatch: 
     ((before, loss),) = began
     assert before < 6
     assert loss == min(losses[:before]) < losses[before - 1]
+
+
+def test_neighbours_vote_in_a_cell_that_is_resumed_loaded_and_scored_as_any(suite: Suite) -> None:
+    suite = pretrained(suite, MODEL, Pretrained(knn=Neighbours(3)), epochs=1, warmup_epochs=0)
+    (cell,) = suite.cells()
+    context = opened(suite)
+    with pytest.raises(KeyboardInterrupt):
+        CellRun(replace(context, listener=Power(1)), cell).complete()
+    CellRun(context, cell).complete()
+    journal = context.journal(cell)
+    finish = journal.events()[-1]
+    model = load_model(str(journal.artifacts))
+    images, rows = context.packed.images, context.packed.rows("test")
+    predictions = load_predictions(str(journal.artifacts))
+    found = model([Image.fromarray(images[row]) for row in rows])
+    assert found.argmax(1).tolist() == predictions.predicted.tolist()
+    assert finish.metrics["final_test_top1"] == (predictions.predicted == context.packed.labels[rows]).mean() > 0.9
+
+
+def test_how_many_neighbours_vote_can_be_chosen_on_val(suite: Suite) -> None:
+    """The file beside the weights says what was chosen, as the run does, and not what the recipe began with."""
+    tuning = Tuning({"init.pretrained.knn.k": (24, 5, 3)})
+    suite = pretrained(suite, MODEL, Pretrained(knn=Neighbours(7)), epochs=1, warmup_epochs=0, tuning=tuning)
+    (cell,) = suite.cells()
+    context = opened(suite)
+    cell_run(context, cell).complete()
+    journal = context.journal(cell)
+    finish = journal.last(Finish)
+    assert finish is not None
+    assert finish.params is not None
+    assert json.loads((journal.artifacts / "model.json").read_text())["knn"]["k"] in finish.params.values()
+    images, rows = context.packed.images, context.packed.rows("test")
+    found = load_model(str(journal.artifacts))([Image.fromarray(images[row]) for row in rows])
+    assert found.argmax(1).tolist() == load_predictions(str(journal.artifacts)).predicted.tolist()
 
 
 def test_a_probes_network_has_the_files_body_to_the_end(suite: Suite, weights: dict[str, Tensor]) -> None:

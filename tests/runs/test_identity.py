@@ -282,7 +282,7 @@ def test_tags_tell_the_identity(suite: Suite, project: Path) -> None:
 PINNED = {
     "canonical_v1": ("83c302bd6eed", "09a5000b6cb4"),
     "demo": ("58d476e1142e", "fb8b21d00436"),
-    "demo_transfer": ("32ccbc856295", "742087068554"),
+    "demo_transfer": ("0f78727c67be", "ae900ef790d4"),
     "paper_v1": ("c521ef2e9db4", "b06ba31d7730"),
     "proxy_4": ("c521ef2e9db4", "ffda3a007750"),
     "released_code": ("b6b66a65cbcd", "5c1d4118538e"),
