@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
 from mobilebench.config.phases import FLAT, Optimizer, Phase
+from mobilebench.config.tuning import Tuning  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.evaluation.selection import BestVal
 
 # Read by pydantic on standard dataclasses; a plain dict, so nothing needs pydantic to import this module.
@@ -320,6 +321,12 @@ class Recipe:
     """Options given to the network's builder."""
     data: DataPolicy = field(default_factory=DataPolicy)
     """How the dataset is split and stored."""
+    tuning: Tuning | None = field(default=None, metadata={"since": 3})
+    """Settings that are chosen anew for each cell on its validation images, null for none.
+
+    {space: {lr: [0.001, 0.0001], weight_decay: [0, 0.01]}} trains four trials a cell, see
+    [Tune each cell](transfer.md#tune-each-cell).
+    """
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
@@ -438,3 +445,8 @@ class Recipe:
     def best_val(self) -> BestVal | None:
         """The rule by which an epoch is chosen on val, None where the last is kept."""
         return self.selection.best_val if isinstance(self.selection, OnVal) else None
+
+    @property
+    def chooses_on_val(self) -> bool:
+        """Whether an epoch or settings are chosen on val."""
+        return self.best_val is not None or self.tuning is not None

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from mobilebench import datasets, models
 from mobilebench.config.ids import is_id
+from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import PARAMS, load_suite, parse_suite, preset_text, presets
 from mobilebench.datasets.derived import parent_of
 from mobilebench.errors import UserError
 from mobilebench.models.weights.files import unnamed
+from mobilebench.search.space import trials_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +48,7 @@ def check_names(suite: Suite, *, networks: bool = True) -> None:
     for dataset in {*suite.datasets, *(d for o in overrides for d in o.datasets or ())} - set(suite.data_sources):
         datasets.get(dataset)
     _check_derived(suite)
+    _check_spaces(suite)
 
 
 def _check_networks(suite: Suite) -> None:
@@ -96,6 +99,15 @@ def _check_derived(suite: Suite) -> None:
                 f"protocol.overrides: {dataset} has the packed images of {parent}, and so its data settings, but of"
                 f" {dataset} {'; '.join(different)}. Name both in the override: `datasets: [{parent}, {dataset}]`"
             )
+
+
+def _check_spaces(suite: Suite) -> None:
+    """Raise SpaceError where a cell would try a setting that the protocol does not allow."""
+    recipes = (suite.protocol.recipe_for(cell.model, cell.dataset) for cell in suite.cells())
+    tuned = {recipe_hash(recipe): recipe for recipe in recipes if recipe.tuning is not None}
+    for recipe in tuned.values():
+        for seed in suite.seeds if recipe.tuning is not None and not recipe.tuning.is_grid else suite.seeds[:1]:
+            trials_of(recipe, seed)
 
 
 def _check_starts(suite: Suite) -> None:
@@ -169,3 +181,9 @@ def suite_of_experiment(experiment: str) -> Suite | None:
     named = (name for name in presets() if experiment in preset_text(name))  # reading one takes a tenth of a second
     shipped = (parse_suite(preset_text(name), name) for name in named)
     return next((suite for suite in shipped if suite.experiment == experiment), None)
+
+
+def trainings(suite: Suite, cells: Iterable[Cell]) -> int:
+    """Return how many trainings cells are: one each, or as many as a tuned one has trials."""
+    recipes = (suite.protocol.recipe_for(cell.model, cell.dataset) for cell in cells)
+    return sum(1 if recipe.tuning is None else recipe.tuning.count for recipe in recipes)

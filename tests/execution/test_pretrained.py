@@ -20,6 +20,7 @@ from mobilebench.cli import main
 from mobilebench.config.phases import FLAT, Phase
 from mobilebench.config.protocol import Override
 from mobilebench.config.recipe import FirstEpochs, FromPretrained, Neighbours, OnVal, Pretrained, Recipe
+from mobilebench.config.tuning import Tuning
 from mobilebench.errors import UserError
 from mobilebench.evaluation.selection import BestVal
 from mobilebench.execution.cell_run import CellFailedError, CellRun
@@ -28,7 +29,8 @@ from mobilebench.execution.network import build
 from mobilebench.execution.progress import NullListener
 from mobilebench.execution.stage_inputs import write_inputs
 from mobilebench.execution.suites import check_names, open_suite
-from mobilebench.runs.events import Epoch
+from mobilebench.execution.tuned_cell import cell_run
+from mobilebench.runs.events import Epoch, Finish
 from mobilebench.runs.records import Record, read_results, write_result
 from mobilebench.runs.status import grid_states
 from mobilebench.system.layout import RESULTS, STATE
@@ -205,6 +207,23 @@ def test_neighbours_vote_in_a_cell_that_is_resumed_loaded_and_scored_as_any(suit
     found = model([Image.fromarray(images[row]) for row in rows])
     assert found.argmax(1).tolist() == predictions.predicted.tolist()
     assert finish.metrics["final_test_top1"] == (predictions.predicted == context.packed.labels[rows]).mean() > 0.9
+
+
+def test_how_many_neighbours_vote_can_be_chosen_on_val(suite: Suite) -> None:
+    """The file beside the weights says what was chosen, as the run does, and not what the recipe began with."""
+    tuning = Tuning({"init.pretrained.knn.k": (24, 5, 3)})
+    suite = pretrained(suite, MODEL, Pretrained(knn=Neighbours(7)), epochs=1, warmup_epochs=0, tuning=tuning)
+    (cell,) = suite.cells()
+    context = opened(suite)
+    cell_run(context, cell).complete()
+    journal = context.journal(cell)
+    finish = journal.last(Finish)
+    assert finish is not None
+    assert finish.params is not None
+    assert json.loads((journal.artifacts / "model.json").read_text())["knn"]["k"] in finish.params.values()
+    images, rows = context.packed.images, context.packed.rows("test")
+    found = load_model(str(journal.artifacts))([Image.fromarray(images[row]) for row in rows])
+    assert found.argmax(1).tolist() == load_predictions(str(journal.artifacts)).predicted.tolist()
 
 
 def test_a_probes_network_has_the_files_body_to_the_end(suite: Suite, weights: dict[str, Tensor]) -> None:
