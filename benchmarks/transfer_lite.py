@@ -14,6 +14,7 @@ from pathlib import Path
 import mobilebench as mb
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.execution.suites import open_suite
+from mobilebench.runs.events import Finish
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_results
 
@@ -37,7 +38,8 @@ def main(project: Path) -> None:
             gain = "" if base is None or base is row else f"{100 * (row.value - base.value):+.1f}"
             other = get_metric(OTHER).show(record.metrics[OTHER])
             (folder,) = (project / ".mobilebench/cells").glob(f"{model}.{dataset}.0-*")
-            last = Journal(folder).events()[-1]
+            last = Journal(folder).last(Finish)
+            assert last is not None, f"{folder} is not finished"
             kept, run = last.metrics["kept_epoch"], last.step
             print(
                 f"| {dataset} (n = {record.n_test}) | {model} | {100 * row.value:.1f} | {100 * row.low:.1f} to "
