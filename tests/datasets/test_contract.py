@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +14,13 @@ import pytest
 
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, DataError, get
+from mobilebench.datasets.catalog import flowers102
 from mobilebench.datasets.labels import row_labels
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.evaluation.metrics import get_metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 ALL = sorted(DATASETS)
 # tiny copies: classes, train, test, side
@@ -35,6 +36,8 @@ SIZES = {
     "indoor67": (3, 12, 6, 64),
     "miniplaces": (3, 12, 6, 128),
     "digits": (10, 1437, 360, 8),
+    "flowers102": (3, 6, 12, 62),
+    "flowers102_trainval": (3, 12, 12, 62),
     "toy_shapes": (4, 320, 320, 32),
     "toy_textures": (4, 320, 320, 32),
     "toy_scenes": (4, 600, 200, 48),
@@ -43,11 +46,9 @@ SIZES = {
 
 
 @pytest.fixture
-def ready(serve_official: Callable[[str], object], packed_at: Callable[..., Path]) -> Callable[..., Path]:
+def ready(obtain: Callable[[str], Any], packed_at: Callable[..., Path]) -> Callable[..., Path]:
     def run(dataset_id: str, **more: Any) -> Path:
-        if not DATASETS[dataset_id].generated:
-            serve_official(dataset_id)
-        return packed_at(dataset_id, incomplete_ok=True, **more)
+        return packed_at(dataset_id, incomplete_ok=True, **obtain(dataset_id), **more)
 
     return run
 
@@ -117,13 +118,13 @@ def test_val_is_cut_out_of_train_and_test_is_untouched(
 
 @pytest.mark.parametrize("dataset_id", [d for d in ALL if not DATASETS[d].generated])
 def test_an_incomplete_copy_is_refused_unless_asked_for(
-    dataset_id: str, serve_official: Callable[[str], object], packed_at: Callable[..., Path], tmp_path: Path
+    dataset_id: str, obtain: Callable[[str], Any], packed_at: Callable[..., Path], tmp_path: Path
 ) -> None:
-    serve_official(dataset_id)
+    given = obtain(dataset_id)
     with pytest.raises(DataError, match=r"not complete.*--incomplete-ok"):
-        packed_at(dataset_id)
+        packed_at(dataset_id, **given)
     assert not (tmp_path / "packed" / dataset_id).exists()
-    assert not open_packed(packed_at(dataset_id, incomplete_ok=True)).meta.official
+    assert not open_packed(packed_at(dataset_id, incomplete_ok=True, **given)).meta.official
 
 
 @pytest.mark.parametrize("dataset_id", ALL)
@@ -151,11 +152,14 @@ def test_the_seven_have_the_papers_sizes() -> None:
 
 
 def test_checksums_are_those_that_torchvision_publishes() -> None:
-    from torchvision.datasets import CIFAR10, CIFAR100, Imagenette
+    from torchvision.datasets import CIFAR10, CIFAR100, Flowers102, Imagenette
 
     assert get("cifar10").sources[0].md5 == CIFAR10.tgz_md5
     assert get("cifar100").sources[0].md5 == CIFAR100.tgz_md5
     assert (get("imagenette").sources[0].url, get("imagenette").sources[0].md5) == Imagenette._ARCHIVES["160px"]
+    files = {(source.url, source.md5) for source in get("flowers102").sources}
+    assert files == {(Flowers102._download_url_prefix + name, md5) for name, md5 in Flowers102._file_dict.values()}
+    assert tuple(Flowers102.classes) == flowers102.CLASSES
 
 
 @pytest.mark.parametrize("dataset_id", ["cifar10", "cifar100"])
@@ -173,6 +177,35 @@ def test_cifar_reads_as_torchvision_reads_it(
         np.testing.assert_array_equal(packed.images[packed.rows(split)], theirs.data)
         assert packed.labels[packed.rows(split)].tolist() == theirs.targets
         assert list(packed.meta.classes) == theirs.classes
+
+
+# by raw name: torchvision's reader, its arguments for each split, and the folder below its root that holds the files
+TORCHVISION: dict[str, tuple[str, dict[str, dict[str, object]], str]] = {
+    "flowers102": ("Flowers102", {split: {"split": split} for split in ("train", "val", "test")}, "flowers-102"),
+}
+
+
+@pytest.mark.parametrize("dataset_id", sorted(TORCHVISION))
+def test_it_reads_as_torchvision_reads_it(
+    dataset_id: str, ready: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import datasets as tv
+
+    name, splits, folder = TORCHVISION[dataset_id]
+    monkeypatch.setattr("torchvision.datasets.flowers102.check_integrity", lambda *_: True)  # tiny: other checksums
+    packed = open_packed(ready(dataset_id))
+    files, root = tmp_path / "raw" / dataset_id / "files", tmp_path / "torchvision"
+    (root / folder).parent.mkdir(parents=True, exist_ok=True)
+    (root / folder).symlink_to(files)
+    for split, arguments in splits.items():
+        theirs = getattr(tv, name)(str(root), download=False, **arguments)
+        samples = getattr(theirs, "_samples", None) or zip(theirs._image_files, theirs._labels, strict=True)
+        expected = [("/".join(Path(path).parts[-1:]), label) for path, label in samples]
+        ours = [(Path(line.path).name, line.label) for line in packed.index if line.split == split]
+        assert len(expected) > 0
+        assert sorted(ours) == sorted(expected)
+        if hasattr(theirs, "classes") and name != "Flowers102":
+            assert list(packed.meta.classes) == list(theirs.classes)
 
 
 @pytest.mark.parametrize(
