@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import zipfile
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +66,35 @@ def _flowers102() -> Files:
     }
 
 
+def _dtd() -> Files:
+    """Three textures of six images; split 2 shares them out otherwise, and is not to be read."""
+    names = [[f"{c}/{c}_{i:04d}.jpg" for i in range(6)] for c in ("woven", "banded", "zigzagged")]
+    parts = {"train": slice(0, 2), "val": slice(2, 4), "test": slice(4, 6)}
+    files = {f"dtd/images/{name}": jpeg(i, (60, 60 + i)) for i, name in enumerate(chain.from_iterable(names))}
+    for number, order in ((1, 1), (2, -1)):
+        for split, part in parts.items():
+            listed = [name for some in names for name in some[::order][part]]
+            files[f"dtd/labels/{split}{number}.txt"] = "".join(f"{name}\n" for name in listed).encode()
+    files["dtd/labels/labels_joint_anno.txt"] = b"banded/banded_0000.jpg banded\n"
+    return {"dtd-r1.0.1.tar.gz": tar(files, "w:gz")}
+
+
+def _food101() -> Files:
+    """Three dishes of six photos, in lists of both forms that the archive has."""
+    dishes = ("apple_pie", "waffles", "baby_back_ribs")
+    parts = {"train": range(4), "test": range(4, 6)}
+    files = {f"food-101/images/{d}/{100 + i}.jpg": jpeg(i, (60, 60)) for d in dishes for i in range(6)}
+    for split, part in parts.items():
+        listed = {d: [f"{d}/{100 + i}" for i in part] for d in dishes}
+        files[f"food-101/meta/{split}.txt"] = "\n".join(chain.from_iterable(listed.values())).encode()
+        files[f"food-101/meta/{split}.json"] = json.dumps(listed).encode()
+    files["food-101/meta/classes.txt"] = "\n".join(sorted(dishes)).encode()
+    return {"food-101.tar.gz": tar(files, "w:gz")}
+
+
 MORE: dict[str, Callable[[], Files]] = {
     "flowers102": _flowers102,
+    "dtd": _dtd,
+    "food101": _food101,
 }
 """What makes the files of a distribution, by raw name."""

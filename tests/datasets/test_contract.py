@@ -38,6 +38,8 @@ SIZES = {
     "digits": (10, 1437, 360, 8),
     "flowers102": (3, 6, 12, 62),
     "flowers102_trainval": (3, 12, 12, 62),
+    "dtd": (3, 6, 6, 60),
+    "food101": (3, 12, 6, 60),
     "toy_shapes": (4, 320, 320, 32),
     "toy_textures": (4, 320, 320, 32),
     "toy_scenes": (4, 600, 200, 48),
@@ -152,11 +154,13 @@ def test_the_seven_have_the_papers_sizes() -> None:
 
 
 def test_checksums_are_those_that_torchvision_publishes() -> None:
-    from torchvision.datasets import CIFAR10, CIFAR100, Flowers102, Imagenette
+    from torchvision.datasets import CIFAR10, CIFAR100, DTD, Flowers102, Food101, Imagenette
 
     assert get("cifar10").sources[0].md5 == CIFAR10.tgz_md5
     assert get("cifar100").sources[0].md5 == CIFAR100.tgz_md5
     assert (get("imagenette").sources[0].url, get("imagenette").sources[0].md5) == Imagenette._ARCHIVES["160px"]
+    assert (get("dtd").sources[0].url, get("dtd").sources[0].md5) == (DTD._URL, DTD._MD5)
+    assert (get("food101").sources[0].url, get("food101").sources[0].md5) == (Food101._URL, Food101._MD5)
     files = {(source.url, source.md5) for source in get("flowers102").sources}
     assert files == {(Flowers102._download_url_prefix + name, md5) for name, md5 in Flowers102._file_dict.values()}
     assert tuple(Flowers102.classes) == flowers102.CLASSES
@@ -182,6 +186,8 @@ def test_cifar_reads_as_torchvision_reads_it(
 # by raw name: torchvision's reader, its arguments for each split, and the folder below its root that holds the files
 TORCHVISION: dict[str, tuple[str, dict[str, dict[str, object]], str]] = {
     "flowers102": ("Flowers102", {split: {"split": split} for split in ("train", "val", "test")}, "flowers-102"),
+    "dtd": ("DTD", {split: {"split": split} for split in ("train", "val", "test")}, "dtd"),
+    "food101": ("Food101", {split: {"split": split} for split in ("train", "test")}, "."),
 }
 
 
@@ -196,12 +202,15 @@ def test_it_reads_as_torchvision_reads_it(
     packed = open_packed(ready(dataset_id))
     files, root = tmp_path / "raw" / dataset_id / "files", tmp_path / "torchvision"
     (root / folder).parent.mkdir(parents=True, exist_ok=True)
-    (root / folder).symlink_to(files)
+    if folder == ".":
+        root = files
+    else:
+        (root / folder).symlink_to(files)
     for split, arguments in splits.items():
         theirs = getattr(tv, name)(str(root), download=False, **arguments)
         samples = getattr(theirs, "_samples", None) or zip(theirs._image_files, theirs._labels, strict=True)
-        expected = [("/".join(Path(path).parts[-1:]), label) for path, label in samples]
-        ours = [(Path(line.path).name, line.label) for line in packed.index if line.split == split]
+        expected = [("/".join(Path(path).parts[-2:]), label) for path, label in samples]
+        ours = [("/".join(Path(line.path).parts[-2:]), line.label) for line in packed.index if line.split == split]
         assert len(expected) > 0
         assert sorted(ours) == sorted(expected)
         if hasattr(theirs, "classes") and name != "Flowers102":
