@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from mobilebench.datasets.catalog import eurosat, ucmerced
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -92,9 +94,74 @@ def _food101() -> Files:
     return {"food-101.tar.gz": tar(files, "w:gz")}
 
 
+def _eurosat() -> Files:
+    """Ten images of each of the ten classes, at their real size."""
+    names = [f"2750/{c}/{c}_{i}.jpg" for c in eurosat.CLASSES for i in range(1, 11)]
+    return {"EuroSAT.zip": zipped({name: jpeg(i, (64, 64)) for i, name in enumerate(names)})}
+
+
+def _tiny_imagenet() -> Files:
+    """Three classes, two of which share a name; wnids.txt is in no order, and an image is grey."""
+    wnids = ("n03710721", "n01443537", "n03710637")
+    root = "tiny-imagenet-200"
+    files = {
+        f"{root}/wnids.txt": "\n".join(wnids).encode() + b"\n",
+        f"{root}/words.txt": (
+            b"n00001740\tentity\nn01443537\tgoldfish, Carassius auratus\nn03710637\tmaillot\n"
+            b"n03710721\tmaillot, tank suit\n"
+        ),
+        f"{root}/test/images/test_0.JPEG": jpeg(99, (64, 64)),
+    }
+    for c, wnid in enumerate(wnids):
+        files[f"{root}/train/{wnid}/{wnid}_boxes.txt"] = f"{wnid}_0.JPEG\t0\t10\t63\t58\n".encode()
+        for i in range(4):
+            files[f"{root}/train/{wnid}/images/{wnid}_{i}.JPEG"] = jpeg(10 * c + i, (64, 64))
+    grey = io.BytesIO()
+    Image.linear_gradient("L").resize((64, 64)).save(grey, "JPEG")
+    files[f"{root}/train/{wnids[0]}/images/{wnids[0]}_0.JPEG"] = grey.getvalue()
+    lines = [f"val_{i}.JPEG\t{wnids[i % 3]}\t0\t32\t44\t62\n" for i in range(6)]
+    files[f"{root}/val/val_annotations.txt"] = "".join(lines).encode()
+    files |= {f"{root}/val/images/val_{i}.JPEG": jpeg(50 + i, (64, 64)) for i in range(6)}
+    return {"tiny-imagenet-200.zip": zipped(files)}
+
+
+def _cub200() -> Files:
+    """Three species of five photos; the parts are mixed."""
+    species = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross")
+    paths = [f"{s}/{s[4:]}_{i:04d}_{700 + i}.jpg" for s in species for i in range(5)]
+    root = "CUB_200_2011"
+    lists = {
+        "images.txt": paths,
+        "classes.txt": species,
+        "image_class_labels.txt": [1 + i // 5 for i in range(15)],
+        "train_test_split.txt": [int(i % 5 not in {1, 3}) for i in range(15)],
+    }
+    files = {f"{root}/images/{path}": jpeg(i, (60 + i, 60)) for i, path in enumerate(paths)}
+    for name, items in lists.items():
+        files[f"{root}/{name}"] = "".join(f"{i} {item}\n" for i, item in enumerate(items, start=1)).encode()
+    return {"CUB_200_2011.tgz": tar(files | {"attributes.txt": b"1 has_bill_shape::curved\n"}, "w:gz")}
+
+
+def _ucmerced() -> Files:
+    """Five TIFFs of each of the 21 classes; a few are not quite 256 pixels wide, as in the archive."""
+    files: Files = {"UCMerced_LandUse/readme.txt": b"UC Merced Land Use Dataset\n"}
+    for c, name in enumerate(ucmerced.CLASSES):
+        for i in range(5):
+            rng = np.random.default_rng(100 * c + i)
+            small = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8))
+            out = io.BytesIO()
+            small.resize((48 if i else 47, 48)).save(out, "TIFF")
+            files[f"UCMerced_LandUse/Images/{name}/{name}{i:02d}.tif"] = out.getvalue()
+    return {"UCMerced_LandUse.zip": zipped(files)}
+
+
 MORE: dict[str, Callable[[], Files]] = {
     "flowers102": _flowers102,
     "dtd": _dtd,
     "food101": _food101,
+    "eurosat": _eurosat,
+    "tiny_imagenet": _tiny_imagenet,
+    "cub200": _cub200,
+    "ucmerced": _ucmerced,
 }
 """What makes the files of a distribution, by raw name."""

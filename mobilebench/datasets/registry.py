@@ -6,19 +6,23 @@ from typing import TYPE_CHECKING
 
 from mobilebench.datasets.catalog import (
     cifar,
+    cub200,
     digits,
     dogs,
     dtd,
+    eurosat,
     flowers102,
     food101,
     ham10k,
     imagenette,
     indoor67,
     miniplaces,
+    tiny_imagenet,
     toy_grades,
     toy_scenes,
     toy_shapes,
     toy_textures,
+    ucmerced,
 )
 from mobilebench.datasets.spec import DataError, DatasetSpec
 from mobilebench.system.names import did_you_mean
@@ -43,6 +47,11 @@ DATASETS: dict[str, DatasetSpec] = {
         flowers102.TRAINVAL,
         dtd.SPEC,
         food101.SPEC,
+        eurosat.SPEC,
+        eurosat.EIGHTY,
+        tiny_imagenet.SPEC,
+        cub200.SPEC,
+        ucmerced.SPEC,
         digits.SPEC,
         toy_shapes.SPEC,
         toy_textures.SPEC,

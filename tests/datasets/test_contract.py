@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import inspect
 import json
 from importlib import resources
 from pathlib import Path
@@ -40,6 +41,11 @@ SIZES = {
     "flowers102_trainval": (3, 12, 12, 62),
     "dtd": (3, 6, 6, 60),
     "food101": (3, 12, 6, 60),
+    "eurosat": (10, 70, 30, 64),
+    "eurosat_80": (10, 80, 20, 64),
+    "tiny_imagenet": (3, 12, 6, 64),
+    "cub200": (3, 9, 6, 60),
+    "ucmerced": (21, 84, 21, 48),
     "toy_shapes": (4, 320, 320, 32),
     "toy_textures": (4, 320, 320, 32),
     "toy_scenes": (4, 600, 200, 48),
@@ -154,13 +160,16 @@ def test_the_seven_have_the_papers_sizes() -> None:
 
 
 def test_checksums_are_those_that_torchvision_publishes() -> None:
-    from torchvision.datasets import CIFAR10, CIFAR100, DTD, Flowers102, Food101, Imagenette
+    from torchvision.datasets import CIFAR10, CIFAR100, DTD, EuroSAT, Flowers102, Food101, Imagenette
 
     assert get("cifar10").sources[0].md5 == CIFAR10.tgz_md5
     assert get("cifar100").sources[0].md5 == CIFAR100.tgz_md5
     assert (get("imagenette").sources[0].url, get("imagenette").sources[0].md5) == Imagenette._ARCHIVES["160px"]
     assert (get("dtd").sources[0].url, get("dtd").sources[0].md5) == (DTD._URL, DTD._MD5)
     assert (get("food101").sources[0].url, get("food101").sources[0].md5) == (Food101._URL, Food101._MD5)
+    (source,) = get("eurosat").sources  # torchvision has it in the code of its download only
+    assert source.url in inspect.getsource(EuroSAT.download)
+    assert str(source.md5) in inspect.getsource(EuroSAT.download)
     files = {(source.url, source.md5) for source in get("flowers102").sources}
     assert files == {(Flowers102._download_url_prefix + name, md5) for name, md5 in Flowers102._file_dict.values()}
     assert tuple(Flowers102.classes) == flowers102.CLASSES
@@ -253,6 +262,43 @@ def test_dogs_takes_the_split_from_the_mat_lists(ready: Callable[..., Path]) -> 
     assert packed.meta.classes == ("Chihuahua", "Japanese_spaniel", "collie")
     assert {line.split for line in packed.index if line.path.endswith("_5.jpg")} == {"test"}
     assert {line.split for line in packed.index if line.path.endswith("_0.jpg")} == {"train"}
+
+
+def test_eurosat_has_the_images_and_classes_that_torchvision_finds(ready: Callable[..., Path], tmp_path: Path) -> None:
+    from torchvision.datasets import EuroSAT
+
+    packed = open_packed(ready("eurosat"))
+    (tmp_path / "eurosat").symlink_to(tmp_path / "raw" / "eurosat" / "files")
+    theirs = EuroSAT(str(tmp_path), download=False)
+    assert list(packed.meta.classes) == theirs.classes
+    expected = [("/".join(Path(path).parts[-2:]), label) for path, label in theirs.samples]
+    assert sorted((line.path, line.label) for line in packed.index) == sorted(expected)
+
+
+@pytest.mark.parametrize(("dataset_id", "held"), [("eurosat", 3), ("eurosat_80", 2), ("ucmerced", 1)])
+def test_a_drawn_split_holds_out_the_same_share_of_each_class_by_the_seed(
+    dataset_id: str, held: int, ready: Callable[..., Path], tmp_path: Path
+) -> None:
+    packed = open_packed(ready(dataset_id))
+    tested = [line.label for line in packed.index if line.split == "test"]
+    assert {tested.count(label) for label in range(len(packed.meta.classes))} == {held}
+    other = open_packed(ready(dataset_id, policy=DataPolicy(split_seed=43), out_dir=tmp_path / "other"))
+    assert [line.split for line in other.index] != [line.split for line in packed.index]
+
+
+def test_tiny_imagenet_is_numbered_by_wnid_and_tested_as_the_annotations_say(ready: Callable[..., Path]) -> None:
+    packed = open_packed(ready("tiny_imagenet"))
+    assert packed.meta.classes == ("goldfish", "maillot (n03710637)", "maillot (n03710721)")
+    train = {line.path.split("/")[1]: line.label for line in packed.index if line.split == "train"}
+    assert train == {"n01443537": 0, "n03710637": 1, "n03710721": 2}
+    tested = {line.path: line.label for line in packed.index if line.split == "test"}
+    assert tested == {f"val/images/val_{i}.JPEG": (2, 0, 1)[i % 3] for i in range(6)}
+
+
+def test_cub200_is_split_by_its_list(ready: Callable[..., Path]) -> None:
+    packed = open_packed(ready("cub200"))
+    assert packed.meta.classes == ("Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross")
+    assert {line.path[-12:-8] for line in packed.index if line.split == "test"} == {"0001", "0003"}
 
 
 def test_wrong_names_get_near_matches(packed_at: Callable[..., Path]) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mobilebench.config.data import OwnData
 from mobilebench.config.recipe import DataPolicy
-from mobilebench.datasets import DataError
+from mobilebench.datasets import DATASETS, DataError
 from mobilebench.datasets.custom import spec_of
 from mobilebench.datasets.labels import label_array
 from mobilebench.datasets.packing.decode import ImageError, decode
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mobilebench.evaluation.target import Target
-
-SEVEN = ["imagenette", "cifar10", "cifar100", "dogs", "ham10k", "indoor67", "miniplaces"]
 
 
 def broken(content: bytes, rng: random.Random) -> bytes:
@@ -48,7 +46,7 @@ def broken(content: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("dataset_id", SEVEN)
+@pytest.mark.parametrize("dataset_id", sorted({spec.raw_name for spec in DATASETS.values() if not spec.generated}))
 def test_broken_distributions(
     dataset_id: str, official: dict[str, dict[str, bytes]], packed_at: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Food-101: 101 dishes of 1,000 photos each, split by the official lists. Its train labels are partly wrong, by design."""
+"""Food-101: 101 dishes of 1,000 photos each, split by the official lists. Train was left uncleaned by its owners."""
 
 from __future__ import annotations
 

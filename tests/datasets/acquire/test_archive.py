@@ -131,6 +131,13 @@ def test_from_says_what_it_cannot_use(name: str, said: str, packed_at: Callable[
         ("ham10k", "HAM10000_metadata"),
         ("indoor67", "TrainImages.txt"),
         ("miniplaces", "categories.txt"),
+        ("flowers102", "setid.mat"),
+        ("dtd", r"dtd/\{images,labels\}"),
+        ("food101", r"food-101/\{images,meta\}"),
+        ("eurosat", "2750/<class>"),
+        ("tiny_imagenet", "wnids.txt"),
+        ("cub200", "train_test_split.txt"),
+        ("ucmerced", "UCMerced_LandUse/Images"),
     ],
 )
 def test_an_empty_folder_gets_told_what_was_expected(
