@@ -155,6 +155,70 @@ def _ucmerced() -> Files:
     return {"UCMerced_LandUse.zip": zipped(files)}
 
 
+def neu_images(names: str, ending: str) -> Files:
+    """Ten grey images of each kind: `Cr In ...` or `crazing inclusion ...`, numbered from 1."""
+    files = {}
+    for c, name in enumerate(names.split()):
+        for i in range(1, 11):
+            out = io.BytesIO()
+            Image.linear_gradient("L").rotate(31 * c + 7 * i).resize((50, 50)).save(out, ending.upper())
+            files[f"{name}_{i}.{ending}"] = out.getvalue()
+    return files
+
+
+def _neu() -> Files:
+    """NEU-CLS: all images in one folder."""
+    return {"NEU-CLS.zip": zipped({f"NEU-CLS/{n}": c for n, c in neu_images("Cr In Pa PS RS Sc", "bmp").items()})}
+
+
+def _stanford_cars() -> Files:
+    """Three models of cars, six photos in train and three in test; test is annotated in a file of its own."""
+    names = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "smart fortwo Convertible 2012"]
+    cells = np.empty((1, 3), object)
+    cells[0] = names
+
+    def annotations(labels: list[int]) -> bytes:
+        kinds = [(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
+        lines = np.empty((1, len(labels)), kinds)
+        for i, label in enumerate(labels):
+            lines[0, i] = (1, 2, 30, 40, label, f"{i + 1:05d}.jpg")
+        return saved_mat(annotations=lines)
+
+    devkit = {
+        "devkit/cars_meta.mat": saved_mat(class_names=cells),
+        "devkit/cars_train_annos.mat": annotations([2, 1, 3, 3, 2, 1]),
+        "devkit/README.txt": b"cars\n",
+    }
+    return {
+        "cars_train.tgz": tar({f"cars_train/{i:05d}.jpg": jpeg(i, (60, 40 + i)) for i in range(1, 7)}, "w:gz"),
+        "cars_test.tgz": tar({f"cars_test/{i:05d}.jpg": jpeg(60 + i, (60, 42)) for i in range(1, 4)}, "w:gz"),
+        "car_devkit.tgz": tar(devkit, "w:gz"),
+        "cars_test_annos_withlabels.mat": annotations([3, 1, 2]),
+    }
+
+
+def _breakhis() -> Files:
+    """Twelve slides, of nine patients a kind at most, three images each at each magnification."""
+    slides = {
+        "benign/SOB/adenosis": ["B_A-14-22549AB", "B_A-14-22549CD", "B_A-14-29960CD", "B_A-14-3411F"],
+        "benign/SOB/tubular_adenoma": ["B_TA-14-13200", "B_TA-14-16184"],
+        "malignant/SOB/ductal_carcinoma": ["M_DC-14-13412", "M_DC-14-2523", "M_DC-14-17614"],
+        "malignant/SOB/lobular_carcinoma": ["M_LC-14-13412", "M_LC-14-12204", "M_LC-14-15570C"],
+    }
+    files: Files = {"BreaKHis_v1/README.txt": b"BreaKHis\n", "BreaKHis_v1/histology_slides/breast/._count.png": b""}
+    for place, names in slides.items():
+        for name in names:
+            folder = f"BreaKHis_v1/histology_slides/breast/{place}/SOB_{name.replace('-', '_', 1)}"
+            for magnification in (40, 100, 200, 400):
+                for i in range(1, 4):
+                    rng = np.random.default_rng([magnification, i, *name.encode()])
+                    out = io.BytesIO()
+                    Image.fromarray(rng.integers(0, 256, (46, 70, 3), np.uint8)).save(out, "PNG")
+                    path = f"{folder}/{magnification}X/SOB_{name}-{magnification}-{i:03d}.png"
+                    files[path] = out.getvalue()
+    return {"BreaKHis_v1.tar.gz": tar(files, "w:gz")}
+
+
 MORE: dict[str, Callable[[], Files]] = {
     "flowers102": _flowers102,
     "dtd": _dtd,
@@ -163,5 +227,8 @@ MORE: dict[str, Callable[[], Files]] = {
     "tiny_imagenet": _tiny_imagenet,
     "cub200": _cub200,
     "ucmerced": _ucmerced,
+    "neu": _neu,
+    "stanford_cars": _stanford_cars,
+    "breakhis": _breakhis,
 }
 """What makes the files of a distribution, by raw name."""

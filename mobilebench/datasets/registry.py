@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.catalog import (
+    breakhis,
     cifar,
     cub200,
     digits,
@@ -17,6 +18,8 @@ from mobilebench.datasets.catalog import (
     imagenette,
     indoor67,
     miniplaces,
+    neu,
+    stanford_cars,
     tiny_imagenet,
     toy_grades,
     toy_scenes,
@@ -52,6 +55,9 @@ DATASETS: dict[str, DatasetSpec] = {
         tiny_imagenet.SPEC,
         cub200.SPEC,
         ucmerced.SPEC,
+        neu.SPEC,
+        stanford_cars.SPEC,
+        *breakhis.SPECS,
         digits.SPEC,
         toy_shapes.SPEC,
         toy_textures.SPEC,

@@ -98,12 +98,12 @@ def draw(
     return list(rest), list(held)
 
 
-def drawn(entries: Sequence[Entry], fraction: float, seed: int) -> list[Entry]:
-    """Return the entries with about `fraction` of each class in test and the others in train, groups kept whole.
+def drawn(entries: Sequence[Entry], fraction: float, seed: int, *, by_group: bool = True) -> list[Entry]:
+    """Return the entries with about `fraction` of each class in test and the others in train.
 
-    Raises DataError as `holdout` does.
+    by_group: whether groups are kept whole, and the fraction is of them. Raises DataError as `holdout` does.
     """
-    groups = [entry.group for entry in entries]
+    groups = [entry.group for entry in entries] if by_group else None
     test = holdout([entry.label for entry in entries], fraction=fraction, seed=seed, groups=groups)
     return [entry._replace(split="test" if i in test else "train") for i, entry in enumerate(entries)]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tiny_archives import neu_images
 
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, DataError, get
@@ -46,6 +47,10 @@ SIZES = {
     "tiny_imagenet": (3, 12, 6, 64),
     "cub200": (3, 9, 6, 60),
     "ucmerced": (21, 84, 21, 48),
+    "neu": (6, 48, 12, 50),
+    "stanford_cars": (3, 6, 3, 42),
+    **{f"breakhis_{m}": (2, 25, 11, 46) for m in (40, 100, 200, 400)},
+    **{f"breakhis_{m}_grouped": (2, 24, 12, 46) for m in (40, 100, 200, 400)},
     "toy_shapes": (4, 320, 320, 32),
     "toy_textures": (4, 320, 320, 32),
     "toy_scenes": (4, 600, 200, 48),
@@ -197,6 +202,7 @@ TORCHVISION: dict[str, tuple[str, dict[str, dict[str, object]], str]] = {
     "flowers102": ("Flowers102", {split: {"split": split} for split in ("train", "val", "test")}, "flowers-102"),
     "dtd": ("DTD", {split: {"split": split} for split in ("train", "val", "test")}, "dtd"),
     "food101": ("Food101", {split: {"split": split} for split in ("train", "test")}, "."),
+    "stanford_cars": ("StanfordCars", {split: {"split": split} for split in ("train", "test")}, "stanford_cars"),
 }
 
 
@@ -299,6 +305,51 @@ def test_cub200_is_split_by_its_list(ready: Callable[..., Path]) -> None:
     packed = open_packed(ready("cub200"))
     assert packed.meta.classes == ("Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross")
     assert {line.path[-12:-8] for line in packed.index if line.split == "test"} == {"0001", "0003"}
+
+
+@pytest.mark.parametrize("magnification", [40, 400])
+def test_breakhis_by_patient_has_none_on_both_sides_and_by_image_has(
+    magnification: int, ready: Callable[..., Path]
+) -> None:
+    def crossing(dataset_id: str) -> set[str]:
+        packed = open_packed(ready(dataset_id))
+        assert {line.path.split("-")[3] for line in packed.index} == {str(magnification)}
+        assert {line.group for line in packed.index} >= {"14-22549", "14-13412", "14-15570"}  # 22549AB and 22549CD
+        assert {line.path[4]: line.label for line in packed.index} == {"B": 0, "M": 1}
+        train, test = ({line.group for line in packed.index if line.split == split} for split in ("train", "test"))
+        return train & test
+
+    assert crossing(f"breakhis_{magnification}")
+    assert not crossing(f"breakhis_{magnification}_grouped")
+
+
+def test_neu_is_split_alike_whatever_the_folders_of_the_copy(
+    ready: Callable[..., Path], packed_at: Callable[..., Path], tmp_path: Path
+) -> None:
+    flat = open_packed(ready("neu"))
+    copy = tmp_path / "copy"
+    kinds = "crazing inclusion patches pitted_surface rolled-in_scale scratches"
+    for i, (name, content) in enumerate(neu_images(kinds, "png").items()):
+        folder = copy / "NEU-DET" / ("train", "validation")[i % 2] / "images" / name.rpartition("_")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    shared = open_packed(packed_at("neu", source=copy, incomplete_ok=True, out_dir=tmp_path / "other"))
+    assert shared.meta.classes == flat.meta.classes == tuple(kinds.split())
+    assert shared.meta.split_digest == flat.meta.split_digest
+    assert shared.meta.digest == flat.meta.digest  # BMP and PNG lose nothing
+
+
+@pytest.mark.parametrize(("dataset_id", "images"), [("neu", "Cr_*.bmp"), ("breakhis_40", "SOB_*-40-*.png")])
+def test_an_image_that_a_copy_has_twice_is_refused(
+    dataset_id: str, images: str, obtain: Callable[[str], Any], packed_at: Callable[..., Path], tmp_path: Path
+) -> None:
+    packed_at(dataset_id, incomplete_ok=True, **obtain(dataset_id))
+    unpacked = tmp_path / "raw" / DATASETS[dataset_id].raw_name / "local"
+    one = min(unpacked.rglob(images))
+    (unpacked / "again").mkdir()
+    (unpacked / "again" / one.name).write_bytes(one.read_bytes())
+    with pytest.raises(DataError, match=r"twice, .* and .*: leave one copy there"):
+        DATASETS[dataset_id].read(unpacked, DataPolicy())
 
 
 def test_wrong_names_get_near_matches(packed_at: Callable[..., Path]) -> None:

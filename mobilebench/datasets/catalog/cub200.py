@@ -53,7 +53,7 @@ SPEC = DatasetSpec(
     domain="fine-grained natural objects",
     classes=200,
     counts={"train": 5994, "test": 5794},
-    licence="photos of flickr.com, research",
+    licence="research",
     citation="C. Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, CNS-TR-2011-001, 2011",
     homepage="https://www.vision.caltech.edu/datasets/cub_200_2011/",
     hflip=True,
@@ -69,4 +69,5 @@ SPEC = DatasetSpec(
             unverified=True,
         ),
     ),
+    note="photos of flickr.com",
 )

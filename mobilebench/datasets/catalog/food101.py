@@ -29,7 +29,7 @@ SPEC = DatasetSpec(
     domain="fine-grained dishes",
     classes=101,
     counts={"train": 75750, "test": 25250},
-    licence="photos of foodspotting.com, research",
+    licence="research",
     citation="L. Bossard, M. Guillaumin, L. Van Gool, Food-101, ECCV 2014",
     homepage="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
     hflip=True,
@@ -44,5 +44,5 @@ SPEC = DatasetSpec(
             size=4996278331,
         ),
     ),
-    note="train was not cleaned by its owners: some of its labels are wrong; test was",
+    note="photos of foodspotting.com; train was not cleaned by its owners: some of its labels are wrong; test was",
 )

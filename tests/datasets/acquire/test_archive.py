@@ -138,6 +138,9 @@ def test_from_says_what_it_cannot_use(name: str, said: str, packed_at: Callable[
         ("tiny_imagenet", "wnids.txt"),
         ("cub200", "train_test_split.txt"),
         ("ucmerced", "UCMerced_LandUse/Images"),
+        ("neu", r"Cr_1\.bmp"),
+        ("stanford_cars", "devkit/"),
+        ("breakhis_100", "no image at 100x"),
     ],
 )
 def test_an_empty_folder_gets_told_what_was_expected(
