@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from mobilebench.datasets.catalog import eurosat, ucmerced
@@ -155,6 +156,24 @@ def _ucmerced() -> Files:
     return {"UCMerced_LandUse.zip": zipped(files)}
 
 
+def hdf5(**columns: npt.NDArray[Any]) -> bytes:
+    """An HDF5 file with these columns, compressed."""
+    import h5py
+
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        for name, values in columns.items():
+            file.create_dataset(name, data=values, compression="gzip")
+    return out.getvalue()
+
+
+def _galaxy10() -> Files:
+    """Twenty images of each of the ten classes."""
+    images = np.random.default_rng(10).integers(0, 256, (200, 32, 32, 3), np.uint8)
+    labels = (np.arange(200) % 10).astype(np.uint8)
+    return {"Galaxy10_DECals.h5": hdf5(images=images, ans=labels, ra=np.linspace(0.0, 359.0, 200))}
+
+
 def neu_images(names: str, ending: str) -> Files:
     """Ten grey images of each kind: `Cr In ...` or `crazing inclusion ...`, numbered from 1."""
     files = {}
@@ -227,6 +246,7 @@ MORE: dict[str, Callable[[], Files]] = {
     "tiny_imagenet": _tiny_imagenet,
     "cub200": _cub200,
     "ucmerced": _ucmerced,
+    "galaxy10": _galaxy10,
     "neu": _neu,
     "stanford_cars": _stanford_cars,
     "breakhis": _breakhis,

@@ -190,6 +190,9 @@ class DatasetSpec:
     """For data that may change under its name: what it is now. It ends with "-" where only the settings before the
     dash are known, and is "" where nothing is: the images are not on this machine. See `same_source`."""
 
+    needs: str = ""
+    """The package of an extra that `read` imports; "" for none. Where it is not there, nothing is fetched."""
+
     megapixels: int = 90
     """Images of more million pixels are refused."""
 

@@ -179,10 +179,18 @@ _MAKERS = {
 }
 
 
+class _Made(dict[str, Files]):
+    """The files of each distribution, made when they are first asked for."""
+
+    def __missing__(self, name: str) -> Files:
+        self[name] = _MAKERS[name]()
+        return self[name]
+
+
 @pytest.fixture(scope="session")
 def official() -> dict[str, Files]:
     """The files of each official distribution, tiny, by raw name."""
-    return {name: make() for name, make in _MAKERS.items()}
+    return _Made()
 
 
 @dataclass
@@ -293,6 +301,8 @@ def obtain(serve_official: Callable[[str], object], official: dict[str, Files], 
 
     def run(dataset_id: str) -> dict[str, Path]:
         spec = DATASETS[dataset_id]
+        if spec.needs:
+            pytest.importorskip(spec.needs)
         if spec.by_hand_only:
             copy = tmp_path / f"{spec.raw_name}_by_hand"
             copy.mkdir(exist_ok=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import hashlib
 import inspect
+import io
 import json
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tiny_archives import neu_images
+from tiny_archives import hdf5, neu_images
 
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, DataError, get
@@ -20,6 +22,7 @@ from mobilebench.datasets.catalog import flowers102
 from mobilebench.datasets.labels import row_labels
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.evaluation.metrics import get_metric
+from mobilebench.system.extras import NotInstalledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +50,7 @@ SIZES = {
     "tiny_imagenet": (3, 12, 6, 64),
     "cub200": (3, 9, 6, 60),
     "ucmerced": (21, 84, 21, 48),
+    "galaxy10": (10, 180, 20, 32),
     "neu": (6, 48, 12, 50),
     "stanford_cars": (3, 6, 3, 42),
     **{f"breakhis_{m}": (2, 25, 11, 46) for m in (40, 100, 200, 400)},
@@ -281,7 +285,7 @@ def test_eurosat_has_the_images_and_classes_that_torchvision_finds(ready: Callab
     assert sorted((line.path, line.label) for line in packed.index) == sorted(expected)
 
 
-@pytest.mark.parametrize(("dataset_id", "held"), [("eurosat", 3), ("eurosat_80", 2), ("ucmerced", 1)])
+@pytest.mark.parametrize(("dataset_id", "held"), [("eurosat", 3), ("eurosat_80", 2), ("ucmerced", 1), ("galaxy10", 2)])
 def test_a_drawn_split_holds_out_the_same_share_of_each_class_by_the_seed(
     dataset_id: str, held: int, ready: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -350,6 +354,41 @@ def test_an_image_that_a_copy_has_twice_is_refused(
     (unpacked / "again" / one.name).write_bytes(one.read_bytes())
     with pytest.raises(DataError, match=r"twice, .* and .*: leave one copy there"):
         DATASETS[dataset_id].read(unpacked, DataPolicy())
+
+
+def test_galaxy10_keeps_the_pixels_and_the_order_of_its_file(
+    ready: Callable[..., Path], official: dict[str, dict[str, bytes]]
+) -> None:
+    packed = open_packed(ready("galaxy10"))
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(io.BytesIO(official["galaxy10"]["Galaxy10_DECals.h5"])) as file:
+        np.testing.assert_array_equal(packed.images, file["images"])
+        np.testing.assert_array_equal(packed.labels, file["ans"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"images": np.zeros((4, 8, 8, 3), np.float32), "ans": np.zeros(4, np.uint8)}, "found images float32"),
+        ({"images": np.zeros((4, 8, 8, 3), np.uint8), "ans": np.zeros((4, 10), np.uint8)}, r"ans uint8 \(4, 10\)"),
+        ({"images": np.zeros((4, 8, 8, 3), np.uint8), "ans": np.full(4, 10, np.uint8)}, "whole numbers below 10"),
+        ({"images": np.zeros((4, 8, 8, 3), np.uint8)}, "KeyError"),
+    ],
+)
+def test_galaxy10_refuses_another_file(columns: dict[str, Any], said: str, tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    (tmp_path / "Galaxy10_DECals.h5").write_bytes(hdf5(**columns))
+    with pytest.raises(DataError, match=said):
+        get("galaxy10").read(tmp_path, DataPolicy())
+
+
+def test_a_package_that_is_not_there_is_named_before_anything_is_fetched(
+    packed_at: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(NotInstalledError, match=r"h5py.*mobilebench\[hdf5\]"):
+        packed_at("galaxy10")
+    assert not (tmp_path / "raw").exists()
 
 
 def test_wrong_names_get_near_matches(packed_at: Callable[..., Path]) -> None:

@@ -138,6 +138,7 @@ def test_from_says_what_it_cannot_use(name: str, said: str, packed_at: Callable[
         ("tiny_imagenet", "wnids.txt"),
         ("cub200", "train_test_split.txt"),
         ("ucmerced", "UCMerced_LandUse/Images"),
+        ("galaxy10", "Galaxy10_DECals"),
         ("neu", r"Cr_1\.bmp"),
         ("stanford_cars", "devkit/"),
         ("breakhis_100", "no image at 100x"),
