@@ -27,6 +27,7 @@ protocol:
   normalize: dataset
   data: {{short_side: 16, val_fraction: {val}}}
   selection: {selection}
+  tuning: {tuning}
 runtime: {{device: cpu, threads: 1, eval_batch_size: 64}}
 data_sources:
   blobs: {{folder: source}}
@@ -34,10 +35,16 @@ data_sources:
 
 
 def write(
-    folder: Path, *, epochs: int = 2, per_class: int = 16, val: float = 0.0, selection: str = "last_epoch"
+    folder: Path,
+    *,
+    epochs: int = 2,
+    per_class: int = 16,
+    val: float = 0.0,
+    selection: str = "last_epoch",
+    tuning: str = "null",
 ) -> Suite:
     """Write params.yaml and packed data of two easily told classes into a project folder, and return its suite."""
-    (folder / "params.yaml").write_text(PARAMS.format(epochs=epochs, val=val, selection=selection))
+    (folder / "params.yaml").write_text(PARAMS.format(epochs=epochs, val=val, selection=selection, tuning=tuning))
     _images(folder / "source", per_class)
     suite = open_suite(folder / "params.yaml")
     from mobilebench.datasets.packing.prepare import prepare

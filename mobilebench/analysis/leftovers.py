@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from mobilebench.analysis.identities import identities_here
 from mobilebench.errors import TrackingError, UserError
 from mobilebench.execution.model_file import WEIGHTS
+from mobilebench.runs import trials
 from mobilebench.runs.events import Finish
 from mobilebench.runs.identity import from_tags
 from mobilebench.runs.journal import Journal
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
     from mobilebench.runs.identity import Identity
     from mobilebench.tracking import Tracker
 
-Kind = Literal["superseded journal", "checkpoint of a finished cell", "fetched predictions", "superseded weights"]
+Kind = Literal[
+    "superseded journal",
+    "checkpoint of a finished cell",
+    "weights of a finished cell's trial",
+    "fetched predictions",
+    "superseded weights",
+]
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,8 @@ def _of_journal(journal: Journal, tracker: Tracker, *, is_wanted: bool) -> Itera
     elif ended:
         for path in sorted({*journal.folder.glob("checkpoint*"), *journal.folder.glob("chosen-*")}):
             yield Leftover("checkpoint of a finished cell", path, "its weights are an artifact", journal)
+        for path in trials.leftovers(journal):
+            yield Leftover("weights of a finished cell's trial", path, "the chosen ones are an artifact", journal)
 
 
 def _is_in(tracker: Tracker, journal: Journal) -> bool:
@@ -115,7 +124,7 @@ def _is_in(tracker: Tracker, journal: Journal) -> bool:
     A project folder that was moved has its store under another address: the run's id tells that it is the same.
     """
     run, start = journal.delivery.run_id, journal.start
-    if run is None or start is None or not journal.is_delivered():
+    if run is None or start is None or not all(own.is_delivered() for own in (journal, *journal.trials().values())):
         return False
     place = tracker.whereabouts(run)
     if place is None or (place.experiment, place.status, place.restore) != (start.experiment, "FINISHED", ""):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mobilebench.analysis.collect import to_matrix
 from mobilebench.analysis.costs import costs_of, profiled_costs
 from mobilebench.analysis.kept import KeptPredictions, metrics_of, values_of
+from mobilebench.analysis.pretraining import overlaps, pretraining_of
 from mobilebench.analysis.score_files import ScoreOrigin, noted, read_origin, scored_with
 from mobilebench.config.suite import Cell, ScoreSettings
 from mobilebench.errors import UserError
@@ -56,6 +57,11 @@ class FileResults:
     """Plain sentences that a reader must see."""
 
     @property
+    def pretrained(self) -> dict[str, str]:
+        """What each model was pretrained on, as its result files say; {} where all are from scratch."""
+        return pretraining_of(self.records)
+
+    @property
     def kept(self) -> KeptPredictions:
         """The predictions in the folder."""
         return KeptPredictions(None, self.folder)
@@ -65,7 +71,7 @@ class FileResults:
         used = self.settings.lam if lam is None else lam
         fixed = published.paper_anchors() if (anchors or self.settings.anchors) == "paper" else None
         table = noted(compute_scores(self.matrix, lam=used, anchors=fixed))
-        return replace(table, notes=(*self.notes, *table.notes))
+        return replace(table, notes=(*self.notes, *overlaps(self.records), *table.notes))
 
 
 def are_files(name: str) -> bool:

@@ -35,6 +35,7 @@ COMMANDS = {
     "site": _Entry("mobilebench.cli.site:site", "Write a static site of leaderboards."),
     "sensitivity": _Entry("mobilebench.cli.sensitivity:sensitivity", "Probe how much the protocol decides."),
     "inspect": _Entry("mobilebench.cli.inspect:inspect", "Show what one cell got right and wrong."),
+    "trials": _Entry("mobilebench.cli.tuned:trials", "Show what a tuned cell tried."),
     "compare": _Entry("mobilebench.cli.runs:compare", "Compare models, experiments, runs or git revisions."),
     "reproduce": _Entry("mobilebench.cli.runs:reproduce", "Print how to make a run's number again."),
     "register": _Entry("mobilebench.cli.runs:register", "Make finished cells versions of registered models."),

@@ -92,7 +92,8 @@ class GridProgress:
         self._progress = progress
         self._clock = clock
         self._began = clock()
-        self._left = dict(epochs)
+        self._left: dict[Cell | tuple[Cell, int], int] = {}  # of cells, and of tuned ones' trials
+        self._left.update(epochs.items())
         self._done = 0
         self._grid = progress.add_task("", total=sum(epochs.values()), detail="")
         self._shown: set[str] = set()
@@ -100,16 +101,34 @@ class GridProgress:
     def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:
         """Show that an epoch of a cell is done."""
         self._left[cell] = epochs - result.epoch  # a cell that goes on where it was has fewer left than it was given
+        self._epoch(cell.name, result, epochs)
+
+    def trials_planned(self, cell: Cell, epochs: Mapping[int, int]) -> None:
+        """Count the epochs of a tuned cell by its trials from now on."""
+        self._left.pop(cell, None)
+        self._left |= {(cell, trial): left for trial, left in epochs.items()}
+
+    def trial_epoch(self, cell: Cell, trial: int, result: EpochResult, epochs: int) -> None:
+        """Show that an epoch of a trial is done."""
+        self._left[cell, trial] = epochs - result.epoch
+        self._epoch(f"{cell.name} trial {trial}", result, epochs)
+
+    def trial_ended(self, cell: Cell, trial: int, words: str) -> None:
+        """Print how a trial ended."""
+        self._left[cell, trial] = 0  # it may have stopped before its last epoch
+        self._progress.console.print(f"{cell.name} trial {trial}: {words}", soft_wrap=True, markup=False)
+
+    def _epoch(self, name: str, result: EpochResult, epochs: int) -> None:
         self._done += 1
         waiting = sum(self._left.values())
         read = "".join(f"  {split} {_shown(values)}" for split, values in result.curves().items())
         rest = f"{read}  loss {result.train_loss:.3f}  {result.images_per_second:,.0f} images/s"
-        detail = f"{cell.name} {result.epoch}/{epochs}{rest}"
+        detail = f"{name} {result.epoch}/{epochs}{rest}"
         self._progress.update(self._grid, completed=self._done, total=self._done + waiting, detail=detail)
         if not self._progress.console.is_terminal:
             seconds = (self._clock() - self._began) / self._done * waiting
             left = f"{timedelta(seconds=round(seconds))} left" if waiting else "done"
-            line = f"{cell.name}  epoch {result.epoch}/{epochs}{rest}  {left}"
+            line = f"{name}  epoch {result.epoch}/{epochs}{rest}  {left}"
             self._progress.console.print(line, soft_wrap=True, markup=False)
 
     def note(self, cell: Cell, message: str) -> None:

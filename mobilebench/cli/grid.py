@@ -173,11 +173,12 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
     from dataclasses import replace
 
     from mobilebench.cli.console import console, grid_progress
+    from mobilebench.config.protocol import epochs_of
     from mobilebench.config.suite import select_cells
     from mobilebench.execution.context import open_context, raise_if_repacking_is_due
     from mobilebench.execution.executors.processes import fork_server
     from mobilebench.execution.kept import keep_finished
-    from mobilebench.execution.suites import open_suite
+    from mobilebench.execution.suites import open_suite, trainings
     from mobilebench.system.signals import termination_as_interrupt
     from mobilebench.tracking import OfflineTracker
 
@@ -196,16 +197,14 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         console.print(f"[yellow]predictions stay where they are[/yellow]: {problem}", soft_wrap=True)
     if not cells:
         return
-    if suite.runtime.workers(len(cells)) > 1:
+    if suite.runtime.workers(trainings(suite, cells)) > 1:
         fork_server()  # it loads PyTorch while this process does
     try:
         with console.status(f"loading PyTorch and {dataset}"):
-            from mobilebench.execution.cell_run import CellRun
             from mobilebench.execution.grid import run_cells
-            from mobilebench.training.device import check_device
+            from mobilebench.execution.tuned_cell import cell_run
 
-            check_device(suite.runtime.device)  # before --redo forgets a result
-            context.packed.verify()
+            _raise_if_untrainable(context, cells)  # before --redo forgets a result
             if not offline:  # MLflow is imported here and not before: a machine without a store needs none
                 from mobilebench.tracking import Tracker
 
@@ -214,8 +213,8 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
                 context = replace(context, tracker=store)
         if again:
             for cell in cells:
-                CellRun(context, cell).reset()
-        epochs = {cell: suite.protocol.recipe_for(cell.model, cell.dataset).total_epochs for cell in cells}
+                cell_run(context, cell).reset()
+        epochs = {cell: epochs_of(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in cells}
         with termination_as_interrupt(), grid_progress(epochs) as progress:
             failed = run_cells(replace(context, listener=progress), cells)
     except KeyboardInterrupt:
@@ -226,6 +225,18 @@ def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offl
         raise click.ClickException(
             f"{len(failed)} of {len(cells)} cells are not finished: {names}. `mobilebench status` says why"
         )
+
+
+def _raise_if_untrainable(context: RunContext, cells: list[Cell]) -> None:
+    """Raise UserError where the device, a size, a tuning or the packed data would stop the cells."""
+    from mobilebench.execution.suites import check_sizes
+    from mobilebench.execution.tuned_cell import raise_if_untunable
+    from mobilebench.training.device import check_device
+
+    check_device(context.suite.runtime.device)
+    check_sizes(context.suite, cells)
+    raise_if_untunable(context, cells)
+    context.packed.verify()
 
 
 def _deliver_lost(context: RunContext, finished: list[Cell]) -> CellTracker:

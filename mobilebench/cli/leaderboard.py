@@ -34,10 +34,11 @@ def show(
     *,
     dataset: str | None = None,
     models: Sequence[str] | None = None,
+    pretrained: Mapping[str, str] | None = None,
 ) -> None:
     """Print the scores, or where there are none the models of each dataset, best first, with what they cost.
 
-    dataset: the models of this dataset alone; models: these alone.
+    dataset: the models of this dataset alone; models: these alone; pretrained: what each model was pretrained on.
     """
     answer(
         lam=table.lam,
@@ -46,18 +47,19 @@ def show(
         interval_over=table.interval_over,
         models=table.to_frame(),
         cells=matrix.to_frame(),
+        pretrained_on=pretrained or {},
     )
     if dataset is not None or not table.has_scores:
-        _show_rankings(table, matrix, title, costs, dataset=dataset, models=models)
+        _show_rankings(table, matrix, title, costs, pretrained or {}, dataset=dataset, models=models)
     else:
-        _show_scores(table if models is None else table.among(models), matrix, title)
+        _show_scores(table if models is None else table.among(models), matrix, title, pretrained or {})
 
 
-def _show_scores(table: ScoreTable, matrix: Matrix, title: str) -> None:
+def _show_scores(table: ScoreTable, matrix: Matrix, title: str, pretrained: Mapping[str, str]) -> None:
     """Print the scores, best first, and below them every model's result per dataset, in the same order."""
     runs = f"n = {len(matrix.seeds)} seeds" if len(matrix.seeds) > 1 else "single run per cell"
     console.print(f"[bold]{title}[/bold]: lambda {table.lam:g}, anchors {table.anchors_name}, {runs}", soft_wrap=True)
-    console.print(_scores(table))
+    console.print(_scores(table, pretrained))
     console.print(_values(table, matrix))
     console.print(f"Intervals resample {table.interval_over}.", soft_wrap=True)
     for note in table.notes:
@@ -69,6 +71,7 @@ def _show_rankings(
     matrix: Matrix,
     title: str,
     costs: Sequence[CostRow],
+    pretrained: Mapping[str, str],
     *,
     dataset: str | None,
     models: Sequence[str] | None,
@@ -91,7 +94,7 @@ def _show_rankings(
         metric = get_metric(ranking.metric)
         images = f"n = {ranking.n_test:,} test images" if ranking.n_test else "test images of unknown number"
         console.print(f"[bold]{name}[/bold]: test {metric.title}, {images}, {each}", soft_wrap=True)
-        _print_ranking(ranking, costs)
+        _print_ranking(ranking, costs, pretrained)
         for words in (ranking.verdict, ranking.intervals, ranking.order):
             if words:
                 console.print(words, soft_wrap=True)
@@ -106,19 +109,21 @@ def _runs(count: int) -> str:
     return "a single run each" if count == 1 else f"{count} runs each"
 
 
-def _print_ranking(ranking: Ranking, costs: Sequence[CostRow]) -> None:
+def _print_ranking(ranking: Ranking, costs: Sequence[CostRow], pretrained: Mapping[str, str]) -> None:
     """Print a ranking in as few tables as the width allows: results, distances to the best and costs stay together."""
     differ = len({row.runs for row in ranking.rows}) > 1
-    forms = [_tables(ranking, costs, runs=True)] + ([] if differ else [_tables(ranking, costs, runs=False)])
+    forms = [_tables(ranking, costs, pretrained, runs=runs) for runs in ((True,) if differ else (True, False))]
     for view in min(forms, key=len):
         console.print(view)
 
 
-def _tables(ranking: Ranking, costs: Sequence[CostRow], *, runs: bool) -> list[Table]:
+def _tables(ranking: Ranking, costs: Sequence[CostRow], pretrained: Mapping[str, str], *, runs: bool) -> list[Table]:
     groups = [_results(ranking, runs=runs), *([_distances(ranking)] if len(ranking.rows) > 1 else [])]
     known = {row.model: row for row in costs}
     if any(row.model in known for row in ranking.rows):
         groups.append(_costs(ranking, known))
+    if pretrained:
+        groups.append([("pretrained on", [_broken(pretrained.get(row.model, "-")) for row in ranking.rows])])
     tables: list[list[Column]] = [[]]
     for group in groups:
         if tables[-1] and not _fits(_of_columns(ranking, [*tables[-1], *group], tight=True)):
@@ -173,6 +178,11 @@ def _costs(ranking: Ranking, costs: Mapping[str, CostRow]) -> list[Column]:
     return columns
 
 
+def _broken(pretraining: str) -> str:
+    """Return what a model was pretrained on, one set a line."""
+    return pretraining.replace(", then ", ",\nthen ").replace("; ", ";\n")
+
+
 def _behind(metric: Metric, value: float) -> str:
     return ("+" if value > 0 else "") + metric.show(value)
 
@@ -183,13 +193,17 @@ def _between(metric: Metric, low: float, high: float, *, signed: bool = False) -
     return f"{short(metric, low, signed=signed)} to {short(metric, high, signed=signed)}"
 
 
-def _scores(table: ScoreTable) -> Table:
-    view = _table("rank", "model", "xScore", f"{100 * table.level:.0f} % interval", table.above_next_name, "G", "V")
+def _scores(table: ScoreTable, pretrained: Mapping[str, str]) -> Table:
+    heads = ("rank", "model", "xScore", f"{100 * table.level:.0f} % interval", table.above_next_name, "G", "V")
+    view = _table(*heads)
+    if pretrained:
+        view.add_column("pretrained on", no_wrap=True)
     for row in table.rows:
         rank = "-" if row.rank is None else str(row.rank)
         interval = f"{_number(row.low)} to {_number(row.high)}"
         sure = f"{row.above_next:.2f}" if math.isfinite(row.above_next) else "-"
-        view.add_row(rank, row.model, _number(row.score), interval, sure, _number(row.g), _number(row.v))
+        start = [_broken(pretrained.get(row.model, "-"))] if pretrained else []
+        view.add_row(rank, row.model, _number(row.score), interval, sure, _number(row.g), _number(row.v), *start)
     return view
 
 

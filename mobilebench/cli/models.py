@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from mobilebench.config.recipe import Scalar
     from mobilebench.models.model_table import Line
     from mobilebench.models.profile import ProfileRow
     from mobilebench.models.weights.files import WeightsFile
@@ -52,7 +53,7 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
         return
     size = _resolution(resolution)
     with console.status("building the networks ..."):
-        fitting = [model_id for model_id, spec in MODELS.items() if spec.minimum <= size]
+        fitting = [model_id for model_id, spec in MODELS.items() if spec.takes(size)]
         lines = table.lines([*fitting, *entry_points()], classes, size, printed_costs())
     answer(
         classes=classes,
@@ -64,8 +65,9 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
             for line in lines
         ],
     )
-    for model_id in MODELS.keys() - set(fitting):
-        console.print(f"Left out: {model_id}, which needs {MODELS[model_id].minimum} px or more.")
+    for model_id in MODELS:
+        if model_id not in fitting:
+            console.print(f"Left out: {model_id}, which needs {MODELS[model_id].sizes}.")
     console.print(_costs(lines, f"Networks with {classes} classes at {size} px"))
     console.print(_designs(lines))
     console.print(
@@ -79,20 +81,28 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
 @CLASSES
 @RESOLUTION
 def check(model: str, classes: int, resolution: int | None) -> None:
-    """Check that MODEL can be trained in a grid: forward at the size, gradients everywhere, budget."""
+    """Check that MODEL can be trained in a grid: forward at the size, gradients everywhere, budget.
+
+    It is built with the model_options that params.yaml has for it. The budget of 2.5 M parameters is that of suites
+    trained from scratch: elsewhere nothing is said of it.
+    """
     from mobilebench.cli.console import console
-    from mobilebench.models import checks, create
+    from mobilebench.models import ModelError, checks, create, split
     from mobilebench.models import model_table as table
     from mobilebench.models.cost.counts import static_cost
+    from mobilebench.models.meta import size_problem
 
-    size = _resolution(resolution)
-    model_id = _model_ids().get(model, model)
-    network = create(model_id, classes)
-    warnings = checks.check(network, classes, size)
+    size, (model_id, options) = _resolution(resolution), _network(model)
+    network = create(model_id, classes, **options)
+    if problem := size_problem(model_id, options, size, pretrained=bool(split(model_id).weights), name=model):
+        raise ModelError(problem)
+    checks.check(network, classes, size)
     cost = static_cost(network, size)
     macs = table.millions(cost.macs)
     console.print(f"[bold]{model}[/bold] can be trained at {size} px: {cost.params:,} parameters, {macs} M MACs")
-    for warning in warnings:
+    if split(model_id).weights:
+        console.print(f"Its weights: {_said_of_weights(model_id)}", soft_wrap=True)
+    for warning in checks.budget_warnings(network) if _is_of_the_budget(model_id) else ():
         console.print(f"[yellow]warning:[/yellow] {warning}")
 
 
@@ -161,6 +171,30 @@ def fetch(names: tuple[str, ...]) -> None:
         console.print("The suite starts every network from scratch: there are no weights to fetch.")
 
 
+def _said_of_weights(model_id: str) -> str:
+    """Return what a network's weights were pretrained on and how images were prepared for them, in words."""
+    from mobilebench.models import ModelError
+    from mobilebench.models.weights.preprocessing import preprocessing
+    from mobilebench.models.weights.pretraining import pretrained_on
+
+    try:
+        prepared = f"images of {preprocessing(model_id)}"
+    except ModelError:
+        prepared = "how images were prepared for them is not known"
+    return f"pretrained on {pretrained_on(model_id)}; {prepared}"
+
+
+def _is_of_the_budget(model_id: str) -> bool:
+    """Return whether a network is compared at an equal budget: from scratch, in a suite where every network is."""
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.execution.suites import open_suite, starts_from_scratch
+    from mobilebench.models import BACKBONES, split
+
+    if split(model_id).weights or model_id in BACKBONES:
+        return False
+    return not PARAMS.exists() or starts_from_scratch(open_suite(networks=False))
+
+
 def _pretrained() -> list[str]:
     """Return the ids of the networks of params.yaml that start from pretrained weights on some dataset."""
     from mobilebench.execution.suites import open_suite
@@ -219,6 +253,17 @@ def _resolution(resolution: int | None) -> int:
     if resolution is not None:
         return resolution
     return open_suite(networks=False).protocol.resolution if PARAMS.exists() else 224
+
+
+def _network(model: str) -> tuple[str, dict[str, Scalar]]:
+    """Return the id of a model's network and the options that it is built with, as params.yaml has them."""
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.execution.suites import open_suite
+
+    if not PARAMS.exists():
+        return model, {}
+    recipe = open_suite(networks=False).protocol.recipe_for(model, "")
+    return _model_ids().get(model, model), recipe.model_options
 
 
 def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Table:

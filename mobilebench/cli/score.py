@@ -13,7 +13,7 @@ from mobilebench.cli.json_answer import answer, json_option
 if TYPE_CHECKING:
     from mobilebench.analysis.result_files import FileResults
     from mobilebench.config.suite import Suite
-    from mobilebench.models.cost.cost_file import CostRow
+    from mobilebench.runs.records import Record
     from mobilebench.scoring import Matrix, ScoreTable
 
 _SOURCE = click.argument("source", required=False, metavar="[published|PATH]")
@@ -80,7 +80,7 @@ def score(
     from mobilebench.cli.leaderboard import show
 
     found = _from_files(source, metric)
-    show(found.score(lam=lam, anchors=anchors), found.matrix, found.name, found.costs)
+    show(found.score(lam=lam, anchors=anchors), found.matrix, found.name, found.costs, pretrained=found.pretrained)
 
 
 def _score_experiment(
@@ -91,6 +91,7 @@ def _score_experiment(
     from mobilebench.analysis.collect import score_experiment, write_scores
     from mobilebench.analysis.costs import costs_of
     from mobilebench.analysis.origins import mixture
+    from mobilebench.analysis.pretraining import overlaps, pretraining_of
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
     from mobilebench.config.suite import ScoreSettings
@@ -125,12 +126,13 @@ def _score_experiment(
         console.print(f"[yellow]{note}[/yellow]", soft_wrap=True)
     if differences := mixture(scored.made_with):
         console.print(f"[yellow]{differences}[/yellow]", soft_wrap=True)
-    for line in scored.notes:
+    for line in (*overlaps(scored.checked.records), *scored.notes):
         console.print(f"[yellow]note[/yellow] {line}", soft_wrap=True)
     paths = write_scores(scored, RESULTS)
     costs = costs_of(RESULTS, scored.checked.records) or ()
     answer(problems=[asdict(problem) for problem in scored.checked.problems], written=paths)
-    show(scored.table, scored.matrix, f"{name}, protocol {scored.protocol_hash}", costs)
+    pretrained = pretraining_of(scored.checked.records)
+    show(scored.table, scored.matrix, f"{name}, protocol {scored.protocol_hash}", costs, pretrained=pretrained)
     console.print("Written: " + ", ".join(str(path) for path in paths))
 
 
@@ -151,16 +153,19 @@ def leaderboard(source: str | None, dataset: str | None, under_ms: float | None)
     Or that of another results folder, of a CSV of cells, or `published`. Of one dataset: its models, best first, how
     far each is behind the best, and which cannot be told apart from it.
     """
-    from mobilebench.analysis.costs import within_budget
+    from mobilebench.analysis.costs import costs_of, within_budget
+    from mobilebench.analysis.pretraining import pretraining_of
     from mobilebench.cli.leaderboard import show
     from mobilebench.system.layout import RESULTS
 
     if source is None:
-        matrix, table, title, costs = _last_score()
+        matrix, table, title, records = _last_score()
+        costs, pretrained = costs_of(RESULTS, records) or (), pretraining_of(records)
         folder: Path | None = RESULTS
     else:
         found = _from_files(source)
         matrix, table, title, costs, folder = found.matrix, found.score(), found.name, found.costs, found.folder
+        pretrained = found.pretrained
     models = None
     if under_ms is not None:
         if folder is None:
@@ -171,13 +176,15 @@ def leaderboard(source: str | None, dataset: str | None, under_ms: float | None)
             from mobilebench.cli.console import console
 
             console.print(f"Latency of one image: {measured or f'see {folder}/cost.csv'}.", soft_wrap=True)
-    show(table, matrix, title, costs, dataset=dataset, models=models)
+    show(table, matrix, title, costs, dataset=dataset, models=models, pretrained=pretrained)
 
 
-def _last_score() -> tuple[Matrix, ScoreTable, str, tuple[CostRow, ...]]:
-    """Return the matrix and scores that the last `score` here wrote, their title and what their models cost."""
+def _last_score() -> tuple[Matrix, ScoreTable, str, list[Record]]:
+    """Return the matrix and scores that the last `score` here wrote, their title and the records behind them."""
+    from dataclasses import replace
+
     from mobilebench.analysis.collect import raise_if_stale
-    from mobilebench.analysis.costs import costs_of
+    from mobilebench.analysis.pretraining import overlaps
     from mobilebench.analysis.score_files import SETTING_OF, read_origin, recomputed
     from mobilebench.cli.console import console
     from mobilebench.config.suite import ScoreSettings
@@ -203,7 +210,7 @@ def _last_score() -> tuple[Matrix, ScoreTable, str, tuple[CostRow, ...]]:
     else:
         raise_if_stale(records, suite)
     title = f"{origin.experiment if origin else name}, protocol {protocol}"
-    return matrix, table, title, costs_of(RESULTS, records) or ()
+    return matrix, replace(table, notes=(*table.notes, *overlaps(records))), title, records
 
 
 @click.command()

@@ -51,6 +51,10 @@ class OwnData:
     metric: str | None = None
     """Id of the metric that this data is read by where nothing else is asked for; null for the target's default."""
 
+    images_from: str | None = None
+    """The collection that the images come from, where networks are pretrained on it: `ImageNet`. Training and report
+    then name the weights that know these images; no result changes by it."""
+
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     def __post_init__(self) -> None:

@@ -7,7 +7,8 @@ import json
 import math
 import re
 from dataclasses import MISSING, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from dataclasses import Field
 
 T = TypeVar("T")
-_FORM = re.compile(r"literal\[.*\]|[A-Z][A-Za-z]+")  # how pydantic names the forms of a setting that has several
+_FORM = re.compile(
+    r"literal\[.*\]|tuple\[.*\]|[A-Z][A-Za-z]+"
+)  # how pydantic names the forms of a setting that has several
 _DEEPEST = 1000  # characters of a key, beyond any that is read: an alias may lead back to its own parent
 
 
@@ -78,15 +81,24 @@ def parse(kind: type[T], data: Any, where: str = "") -> T:
     """
     try:
         # By way of JSON, where a list is the only way to write a tuple; strict types otherwise.
-        return TypeAdapter(kind).validate_json(json.dumps(data))
+        found: T = _adapter(cast("Any", kind)).validate_json(json.dumps(data))
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(kind, problem, where) for problem in _meant(error.errors()))) from None
     except (TypeError, ValueError, RecursionError) as error:  # no JSON: a date, a list in itself
         raise ConfigError(f"{where.rstrip('. ') or kind.__name__}: {error}") from None
+    return found
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what reads a kind; making it takes longer than reading with it."""
+    return TypeAdapter(kind)
 
 
 def _meant(problems: Sequence[Any]) -> list[Any]:
-    """Return the problems of the form that was meant where a setting has two, a word or a mapping; pydantic has both.
+    """Return the problems of the form that was meant where a setting has two; pydantic has those of both.
+
+    The forms are a word or a mapping or a number, or a list or a mapping.
 
     What it calls the form it tried is no part of the key and is taken out of `loc`; `forms` has it still.
     """
@@ -94,14 +106,26 @@ def _meant(problems: Sequence[Any]) -> list[Any]:
         problem["loc"][:-1] for problem in problems if problem["type"] == "dataclass_type"
     }  # no mapping was given
     words = {problem["loc"][:-1] for problem in problems if problem["type"] == "literal_error"}
+    numbers = {problem["loc"][:-1] for problem in problems if problem["loc"][-1:] == ("int",)} & words
+    lists = {problem["loc"][:-1] for problem in problems if problem["type"] == "tuple_type"}
     kept = []
     for problem in problems:
         *above, last = problem["loc"] or ("",)
         is_word, message = problem["type"] == "literal_error", problem["msg"]
+        if tuple(above) in numbers:
+            if is_word != isinstance(problem["input"], str):
+                continue
+            message += " or a whole number" if is_word else ""
+            kept.append({**problem, "loc": tuple(above), "msg": message, "forms": problem["loc"]})
+            continue
         if _FORM.fullmatch(str(last)) and tuple(above) in words:
             if is_word != (tuple(above) in others):
                 continue
             message += " or a mapping" if is_word else ""
+        if _FORM.fullmatch(str(last)) and tuple(above) in lists:
+            if isinstance(problem["input"], dict) == (problem["type"] == "tuple_type"):
+                continue
+            message = "Input should be a list or a mapping" if problem["type"] == "tuple_type" else message
         where = tuple(part for part in problem["loc"] if not _FORM.fullmatch(str(part)))
         kept.append({**problem, "loc": where, "msg": message, "forms": problem["loc"]})
     return kept

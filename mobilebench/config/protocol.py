@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_WHOLE = {"model_options", "space"}  # an override gives these anew: the keys in them are not settings of their own
+
+
 @dataclass(frozen=True)
 class Override:
     """Settings that differ for some cells."""
@@ -68,10 +71,7 @@ class Protocol(Recipe):
         return recipe_hash(self.recipe_for(model, dataset))
 
     def _with(self, changes: Mapping[str, Any], where: str) -> Recipe:
-        common = {f.name: getattr(self, f.name) for f in fields(Recipe)}
-        if changes.get("phases"):  # they stand for what the protocol says of its one phase
-            common |= {f.name: f.default for f in fields(Recipe) if f.name in FLAT}
-        return parse(Recipe, _deep_merge(_plain(common), changes), where)
+        return with_settings(self, changes, where)
 
     @property
     def hash(self) -> str:
@@ -80,6 +80,22 @@ class Protocol(Recipe):
         It names a suite's protocol for people. What decides whether a cell is trained again is `recipe_hash`.
         """
         return digest(canonical(self))
+
+
+def with_settings(recipe: Recipe, changes: Mapping[str, Any], where: str = "") -> Recipe:
+    """Return a recipe with other settings, nested as in the protocol.
+
+    Raises ConfigError, with the key's full name below `where`, for those that are unknown or not allowed.
+    """
+    common = {f.name: getattr(recipe, f.name) for f in fields(Recipe)}
+    if changes.get("phases"):  # they stand for what the recipe says of its one phase
+        common |= {f.name: f.default for f in fields(Recipe) if f.name in FLAT}
+    return parse(Recipe, _deep_merge(_plain(common), changes), where)
+
+
+def epochs_of(recipe: Recipe) -> int:
+    """Return the epochs that a cell of this recipe trains, those of all its trials where it is tuned."""
+    return recipe.total_epochs if recipe.tuning is None else recipe.tuning.epochs(recipe.total_epochs)
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -95,6 +111,6 @@ def _deep_merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict) and key != "model_options"
+        both = isinstance(old, dict) and isinstance(value, dict) and key not in _WHOLE
         merged[key] = _deep_merge(old, value) if both else value  # type: ignore[arg-type]
     return merged

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
 from mobilebench.config.phases import FLAT, Optimizer, Phase
+from mobilebench.config.tuning import Tuning  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.evaluation.selection import BestVal
 
 # Read by pydantic on standard dataclasses; a plain dict, so nothing needs pydantic to import this module.
@@ -258,10 +259,11 @@ class Recipe:
     """Whether a smaller last batch is left out."""
     resolution: int = 224
     """Pixels along each side of the images the network gets."""
-    eval_resize: int | None = None
+    eval_resize: int | Literal["weights"] | None = None
     """Pixels to which a stored image is resized before its centre crop of `resolution` is read at evaluation.
 
-    Null means `resolution` itself, i.e. the whole image.
+    Null means `resolution` itself, i.e. the whole image. weights: so many that the crop has the share of the image that
+    it had where the network was pretrained, as its source says.
     """
     optimizer: Optimizer = "adam"
     """The optimiser, with torch's defaults; SGD with momentum 0.9."""
@@ -319,6 +321,12 @@ class Recipe:
     """Options given to the network's builder."""
     data: DataPolicy = field(default_factory=DataPolicy)
     """How the dataset is split and stored."""
+    tuning: Tuning | None = field(default=None, metadata={"since": 3})
+    """Settings that are chosen anew for each cell on its validation images, null for none.
+
+    {space: {lr: [0.001, 0.0001], weight_decay: [0, 0.01]}} trains four trials a cell, see
+    [Tune each cell](transfer.md#tune-each-cell).
+    """
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
@@ -334,10 +342,10 @@ class Recipe:
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (batch norm needs two images)")
         _require(self.resolution >= 8, "resolution", self.resolution, "8 or more pixels")
         _require(
-            self.eval_resize is None or self.eval_resize >= self.resolution,
+            self.eval_resize is None or self.eval_resize == "weights" or self.eval_resize >= self.resolution,
             "eval_resize",
             self.eval_resize,
-            f"null or at least resolution ({self.resolution})",
+            f"null, weights or at least resolution ({self.resolution})",
         )
         rule = self.best_val
         _require(
@@ -361,6 +369,12 @@ class Recipe:
             "normalize",
             self.normalize,
             "dataset, imagenet or half with init scratch: there are no weights that say how",
+        )
+        _require(
+            start is not None or self.eval_resize != "weights",
+            "eval_resize",
+            self.eval_resize,
+            "null or a number of pixels with init scratch: there are no weights that say how",
         )
         _require(self.lr > 0, "lr", self.lr, "more than 0")
         _require(0 <= self.min_lr <= self.lr, "min_lr", self.min_lr, f"0 or more and at most lr ({self.lr})")
@@ -431,3 +445,8 @@ class Recipe:
     def best_val(self) -> BestVal | None:
         """The rule by which an epoch is chosen on val, None where the last is kept."""
         return self.selection.best_val if isinstance(self.selection, OnVal) else None
+
+    @property
+    def chooses_on_val(self) -> bool:
+        """Whether an epoch or settings are chosen on val."""
+        return self.best_val is not None or self.tuning is not None

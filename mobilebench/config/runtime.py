@@ -35,7 +35,7 @@ class Runtime:
     test_curve: bool | None = None
     """Whether test is read along the way, a curve that chooses nothing: what choosing on it would have gained shows
     beside the result. False reads test once, with the kept weights. Null: true where the last epoch is kept, false
-    where one is chosen on val.
+    where one is chosen on val or the cell is tuned.
     """
     eval_batch_size: int = 256
     """Images per evaluation batch."""
@@ -69,7 +69,7 @@ class Runtime:
 
     def reads_test_curve(self, recipe: Recipe) -> bool:
         """Return whether test is read along the way under a recipe."""
-        return recipe.best_val is None if self.test_curve is None else self.test_curve
+        return not recipe.chooses_on_val if self.test_curve is None else self.test_curve
 
     def workers(self, cells: int, devices: int = 1) -> int:
         """Return how many processes train this many cells on this many devices, 1 for none beside this one."""

@@ -45,6 +45,7 @@ def spec_of(dataset_id: str, own: OwnData) -> DatasetSpec:
         fingerprint=partial(_fingerprint, own, DIGESTS / f"{dataset_id}.json"),
         target=own.target,
         metric=own.metric or "",
+        images_from=own.images_from or "",
     )
 
 

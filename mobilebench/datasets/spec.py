@@ -203,6 +203,10 @@ class DatasetSpec:
     """Id of the metric it is read by where nothing else is asked for; "" for the target's default,
     `evaluation.target.DEFAULT_METRIC`."""
 
+    images_from: str = ""
+    """The collection that its images come from, where that is one of those that networks are pretrained on: "ImageNet".
+    Weights that were pretrained on it know some of these images; see `models.weights.pretraining.overlap`."""
+
     derived: Derivation | None = None
     """Of a dataset that has no images of its own: whose images it has; None for all others. Its `read` is not used."""
 

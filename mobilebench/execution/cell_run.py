@@ -14,17 +14,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench import models
+from mobilebench.datasets.packing.prepare import find
 from mobilebench.errors import TrackingError, UserError
 from mobilebench.evaluation.metrics import MetricError, metric_of, raise_if_undefined, readings
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
-from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, wanted_statistics
+from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, with_wanted
 from mobilebench.execution.network import as_trained, build
+from mobilebench.execution.suites import starts_from_scratch
 from mobilebench.execution.training_run import TrainingRun
-from mobilebench.models.checks import check
+from mobilebench.models.checks import budget_warnings, check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
-from mobilebench.models.fingerprint import fingerprint, metric_fingerprint
+from mobilebench.models.fingerprint import fingerprint
+from mobilebench.models.weights.pretraining import overlap, pretrained_on
 from mobilebench.runs.events import Finish, Start
+from mobilebench.runs.identity import chooser_of
 from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.records import PREDICTIONS, PREDICTIONS_TAG, result_path, write_result
 from mobilebench.system.disk import StorageError, disk_errors
@@ -35,8 +39,12 @@ from mobilebench.training import Split, TrainData, Trainer, checkpoint
 from mobilebench.training.errors import TrainingError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
+    from mobilebench.config.recipe import Recipe
+    from mobilebench.config.runtime import Runtime
     from mobilebench.config.suite import Cell
     from mobilebench.datasets.packing.packed import Packed
     from mobilebench.evaluation.metrics import Metric
@@ -178,6 +186,8 @@ class CellRun(TrainingRun):
         Equal identity, equal result: an experiment's name is no part of it, so nothing is trained again.
         """
         experiment = self.context.suite.experiment
+        for trial in self.journal.trials().values():
+            move_journal(trial, experiment)
         move_journal(self.journal, experiment)
         self.note(f"of another experiment until now; goes to {experiment!r} as it is")
 
@@ -194,27 +204,44 @@ class CellRun(TrainingRun):
         """
         with disk_errors(self.journal.artifacts):
             write_files(self.journal.artifacts, asdict(self.context.suite))
-        packed, recipe = self.context.packed, self.recipe
+        self.check_metric()
+        trainer = self.trainer_of(self.final_recipe, self.context.suite.runtime)
+        self._cost = count(trainer.model, self.recipe.resolution)  # now with the threads that the runtime allows
+        return trainer
+
+    @property
+    def final_recipe(self) -> Recipe:
+        """The recipe that the weights of its result are trained with."""
+        return self.recipe
+
+    def trainer_of(self, recipe: Recipe, runtime: Runtime, *, test: bool = True) -> Trainer:
+        """Return the trainer of the cell's network under a recipe. test: whether it is given the test images."""
+        packed = self.context.packed
         classes = len(packed.meta.classes)
-        self._check_metric()
         built = build(self.cell, classes, recipe, self.context.root)
         model = built.network
         self._check_unchanged(built)
         if self.model_id not in models.MODELS:  # the registry's own are held to this by the tests
-            warnings = check(model, classes, recipe.resolution)
-            for warning in warnings if recipe.pretrained is None else ():  # equal budgets are for scratch alone
+            check(model, classes, recipe.resolution)
+            for warning in budget_warnings(model) if starts_from_scratch(self.context.suite) else ():
                 self.note(warning)
-        data = replace(train_data(packed), pretrained=wanted_statistics(self.model_id, recipe))
+        if recipe.pretrained is not None and (words := self._overlap()):
+            self.note(words)
+        data = with_wanted(train_data(packed, test=test), self.model_id, recipe)
         model = as_trained(model, built.head, recipe.knn, classes, packed.meta.target)
-        trainer = Trainer(model, data, recipe, self.cell.seed, self.context.suite.runtime, head=built.head)
-        self._cost = count(model, recipe.resolution)  # now with the threads that the runtime allows
+        trainer = Trainer(model, data, recipe, self.cell.seed, runtime, head=built.head)
         for decision in trainer.decisions:
             self.note(decision)
         return trainer
 
-    def _check_metric(self) -> None:
+    def _overlap(self) -> str:
+        """Return what to say where the weights may know the dataset's images, else ""."""
+        spec = find(self.cell.dataset, self.context.suite.data_sources)
+        return overlap(pretrained_on(self.model_id), spec.images_from, self.cell.dataset)
+
+    def check_metric(self) -> None:
         """Raise TrainingError where the labels of test say that there will be no result to read, before hours of it."""
-        packed, metric = self.context.packed, self._metric()
+        packed, metric = self.context.packed, self.metric()
         meta, rows = packed.meta, packed.rows("test")
         try:
             raise_if_undefined(metric, meta.target, packed.labels[rows], len(meta.classes))
@@ -230,10 +257,10 @@ class CellRun(TrainingRun):
     def _check_unchanged(self, built: Built) -> None:
         """Raise UserError where code, data or weights are no longer those the cell's identity was made of."""
         network, data = fingerprint(self.model_id, built.network), self.context.packed.meta.data_digest
-        chooser = metric_fingerprint(self.recipe.best_val.metric) if self.recipe.best_val else ""
+        chooser = chooser_of(self.recipe, self.context.packed.meta)
         same = {
             f"the code of {self.cell.model}": network == self.identity.network,
-            "the code of the metric that chooses the epoch": chooser == self.identity.selection_metric,
+            "the code of the metric that chooses on val": chooser == self.identity.selection_metric,
             f"the packed data of {self.cell.dataset}": data == self.identity.data,
             f"the pretrained weights of {self.cell.model}": built.weights == self.identity.weights,
         }
@@ -262,16 +289,13 @@ class CellRun(TrainingRun):
         with disk_errors(self.journal.artifacts):
             self.journal.artifacts.mkdir(exist_ok=True)
             checkpoint.save(self.journal.artifacts / WEIGHTS, trainer.model.state_dict())
-            made = describe(self.cell, self.recipe, self.context.packed.meta, self.identity.network)
+            made = describe(self.cell, self.final_recipe, self.context.packed.meta, self.identity.network)
             write_text(self.journal.artifacts / MODEL, made.to_json())
-        metrics |= self._cost | self._optimism(epochs, metrics)
-        metrics["train_seconds"] = sum(values["epoch_seconds"] for values in epochs.values())
-        if all("energy_joules" in values for values in epochs.values()):
-            metrics["train_energy_joules"] = sum(values["energy_joules"] for values in epochs.values())
+        metrics |= self._cost | self._optimism(epochs, metrics) | spent(epochs)
         if trainer.recipe.best_val is not None:
             metrics["kept_epoch"] = float(kept)
         tags |= device_tags(trainer.device) | {"decisions": "; ".join(trainer.decisions)}
-        tags["metric"] = self._metric().id  # what was read, which another call may have begun to read by another
+        tags["metric"] = self.metric().id  # what was read, which another call may have begun to read by another
         return Finish(
             step=trainer.epoch, metrics=metrics, tags=tags | {"energy_source": meter_of(trainer.device).source}
         )
@@ -290,7 +314,7 @@ class CellRun(TrainingRun):
                 continue
             loss, found = trainer.predict(split)
             named = replace(found, ids=np.array([packed.index[row].path for row in rows], dtype=np.str_))
-            own = self._metric()
+            own = self.metric()
             read = readings(named) | readings(named, [own]) | {"loss": loss}
             if split == "test" and own.id not in read:
                 with suppress(ImportError):  # without scikit-learn it is had from the predictions elsewhere
@@ -305,13 +329,14 @@ class CellRun(TrainingRun):
             tags[PREDICTIONS_TAG + split] = digest
         return metrics, tags
 
-    def _metric(self) -> Metric:
+    def metric(self) -> Metric:
+        """Return the metric that the dataset is read by."""
         meta = self.context.packed.meta
         return metric_of(meta.metric, meta.target)
 
     def _optimism(self, epochs: dict[int, Readings], final: Readings) -> Readings:
         """Return what choosing the epoch on test would have added to the reported value, where test was read along."""
-        metric = self._metric()
+        metric = self.metric()
         curve = [values[f"test_{metric.id}"] for values in epochs.values() if f"test_{metric.id}" in values]
         if len(curve) < 2:
             return {}
@@ -336,6 +361,14 @@ def move_journal(journal: Journal, experiment: str) -> None:
     journal.rewrite(events)
 
 
+def spent(epochs: Mapping[int, Readings]) -> Readings:
+    """Return what training took: seconds, and energy in joules where it was measured in every epoch."""
+    found = {"train_seconds": sum(values["epoch_seconds"] for values in epochs.values())}
+    if all("energy_joules" in values for values in epochs.values()):
+        found["train_energy_joules"] = sum(values["energy_joules"] for values in epochs.values())
+    return found
+
+
 def count(model: torch.nn.Module, resolution: int) -> Readings:
     """Return the network's cost at the cell's class count and resolution, as trained and, if it folds, as deployed."""
     counted = asdict(static_cost(model, resolution)) | {"weight_bytes": weight_bytes(model)}
@@ -345,8 +378,11 @@ def count(model: torch.nn.Module, resolution: int) -> Readings:
     return {key: float(value) for key, value in counted.items()}
 
 
-def train_data(packed: Packed) -> TrainData:
-    """Return the packed dataset as the training loop wants it: rows to learn from, to choose on, to read at the end."""
+def train_data(packed: Packed, *, test: bool = True) -> TrainData:
+    """Return the packed dataset as the training loop wants it: rows to learn from, to choose on, to read at the end.
+
+    test: whether those to read at the end are in it.
+    """
 
     def split(name: str) -> Split:
         return Split(*packed.arrays(packed.rows(name)))
@@ -354,5 +390,6 @@ def train_data(packed: Packed) -> TrainData:
     meta = packed.meta
     val = split("val") if len(packed.rows("val")) else None
     return TrainData(
-        split("train"), val, split("test"), meta.mean, meta.std, len(meta.classes), meta.hflip, meta.target, meta.metric
-    )
+        split("train"), val, split("test") if test else None, meta.mean, meta.std, len(meta.classes), meta.hflip,
+        meta.target, meta.metric,
+    )  # fmt: skip

@@ -139,6 +139,24 @@ def raise_if_foreign(journal: Journal) -> None:
     start = journal.start
     if start is not None and not _is_sound(start.tags):
         raise JournalError(f"the start of {journal.path} has no usable identity; it was not written by this program")
+    for trial in journal.trials().values():
+        begun = trial.start
+        if begun is not None and not _is_of(begun, start):
+            raise JournalError(
+                f"{trial.path} is not the journal of a trial of {journal.folder.name}; remove its folder to sync this "
+                "cell"
+            )
+
+
+def _is_of(trial: Start, cell: Start | None) -> bool:
+    """Return whether a trial is one of a cell's: of its identity and its experiment, and nothing that a score takes."""
+    tags = trial.tags
+    return (
+        cell is not None
+        and (tags.get("kind"), trial.redo, trial.experiment) == ("trial", False, cell.experiment)
+        and tags.get("cell_identity") == cell.tags["identity"]
+        and _HEX.fullmatch(tags.get("journal", "")) is not None
+    )
 
 
 def _is_sound(tags: dict[str, str]) -> bool:
@@ -170,10 +188,10 @@ def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
     if journal.last(Finish) is None:
         if not delivered:
             tracker.deliver(journal)
-        return not delivered
+        return _sync_trials(journal, tracker) or not delivered
     if delivered and _has_result(start, results, tracker) and tracker.has_run(journal):
         tracker.tidy(journal)
-        return _restore(journal, tracker)
+        return _restore(journal, tracker) | _sync_trials(journal, tracker)
     if not delivered and not start.redo:
         theirs = tracker.finished(start.experiment, start.tags["identity"])
         if theirs is not None and theirs.run_id != journal.delivery.run_id:
@@ -181,7 +199,19 @@ def _sync_one(journal: Journal, results: Path, tracker: Tracker) -> bool:
             tracker.give_way(journal, theirs)
             return False
     _keep(results, tracker.publish(journal), journal, tracker)
+    _sync_trials(journal, tracker)
     return True
+
+
+def _sync_trials(journal: Journal, tracker: Tracker) -> bool:
+    """Deliver the trials of a tuned cell whose own run the store has, and return whether any was missing there."""
+    run_id, missing = journal.delivery.run_id, False
+    for trial in journal.trials().values():
+        with trial.locked():
+            if trial.delivery.parent != run_id or not trial.is_delivered(tracker.store):
+                tracker.deliver_trial(trial, journal)
+                missing = True
+    return missing
 
 
 def _restore(journal: Journal, tracker: Tracker) -> bool:

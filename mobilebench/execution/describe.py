@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from mobilebench import models
 from mobilebench.config.parsing import flatten
+from mobilebench.datasets.packing.prepare import find
 from mobilebench.datasets.spec import SPLITS
 from mobilebench.evaluation.metrics import metric_of
+from mobilebench.models.weights.pretraining import pretrained_on
 from mobilebench.runs.events import DatasetInput, Start
 from mobilebench.system.layout import PACKED
 from mobilebench.system.provenance import dvc_digest, environment
@@ -44,11 +46,14 @@ def start_event(context: RunContext, identity: Identity) -> Start:
         "target": packed.meta.target,
         "metric": metric_of(packed.meta.metric, packed.meta.target).id,
     }
+    recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
     if identity.weights:
         tags["weights"] = identity.weights
+        tags["pretrained_on"] = pretrained_on(recipe.network_of(cell.model))
+        if images_from := find(cell.dataset, suite.data_sources).images_from:
+            tags["images_from"] = images_from
     if identity.selection_metric:
         tags["selection_metric"] = identity.selection_metric
-    recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
     spec = models.get(recipe.network_of(cell.model))
     if spec.zoo == "entry_point":  # `reproduce` names it: nothing else tells where the network is from
         tags["network_package"] = spec.package

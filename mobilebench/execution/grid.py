@@ -1,22 +1,28 @@
-"""Many cells: which are to be trained, where, and what becomes of each. Knows no executor in particular."""
+"""Many cells: which are to be trained, where, and what becomes of each. Knows no executor in particular.
+
+A tuned cell is as many jobs as it has trials, and then one that makes the best trial the cell's result.
+"""
 
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections import deque
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import TrackingError, UserError
 from mobilebench.execution.cell_run import CellFailedError, CellRun
 from mobilebench.execution.context import open_context
 from mobilebench.execution.executors import WorkerDiedError, make_executor
-from mobilebench.runs.events import Fail, reason_tags
+from mobilebench.execution.suites import trainings
+from mobilebench.execution.tuned_cell import TunedCellRun, cell_run, raise_if_untunable
+from mobilebench.runs.events import Fail, Finish, Interrupt, reason_tags
 from mobilebench.tracking import OfflineTracker
 from mobilebench.training.device import check_device, devices_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from mobilebench.config.suite import Cell, Suite
@@ -65,9 +71,33 @@ class CellJob:
 
     def run(self, send: Callable[[object], None]) -> None:
         """Train the cell to its end; raises what `CellRun.train_locked` raises."""
-        cell = self.identity.cell
-        context = open_context(self.suite, cell.dataset, _ByMessage(send), self.root, verify=False)
-        CellRun(replace(context, listener=_Sender(send)), cell, self.identity).train_locked()
+        cell_run(_context(self, send), self.identity.cell, self.identity).train_locked()
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """One trial of a tuned cell, as data."""
+
+    suite: Suite
+    identity: Identity
+    """The cell's."""
+    root: Path
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The cell's name and the trial's number."""
+        return f"{self.identity.cell.name} trial {self.number}"
+
+    def run(self, send: Callable[[object], None]) -> None:
+        """Train the trial to its end; raises what `TunedCellRun.train_trial` raises."""
+        TunedCellRun(_context(self, send), self.identity.cell, self.identity).train_trial(self.number)
+
+
+def _context(job: CellJob | TrialJob, send: Callable[[object], None]) -> RunContext:
+    """Return the context of a job's cell, which delivers nothing itself and shows nothing: it sends messages."""
+    context = open_context(job.suite, job.identity.cell.dataset, _ByMessage(send), job.root, verify=False)
+    return replace(context, listener=_Sender(send))
 
 
 class _ByMessage(OfflineTracker):
@@ -77,6 +107,9 @@ class _ByMessage(OfflineTracker):
         self._send = send
 
     def deliver(self, journal: Journal) -> None:  # noqa: ARG002 - the receiver knows the job's journal
+        self._send(Deliver())
+
+    def deliver_trial(self, trial: Journal, cell: Journal) -> None:  # noqa: ARG002 - likewise
         self._send(Deliver())
 
     def is_backing_off(self) -> bool:
@@ -92,6 +125,15 @@ class _Sender:
     def epoch(self, cell: Cell, result: EpochResult, epochs: int) -> None:  # noqa: ARG002 - the listener's signature
         self._send(EpochDone(result, epochs))
 
+    def trials_planned(self, cell: Cell, epochs: Mapping[int, int]) -> None:
+        """Send nothing: it is the process that runs the jobs which plans them."""
+
+    def trial_epoch(self, cell: Cell, trial: int, result: EpochResult, epochs: int) -> None:  # noqa: ARG002 - likewise
+        self._send(EpochDone(result, epochs))
+
+    def trial_ended(self, cell: Cell, trial: int, words: str) -> None:
+        """Send nothing: how a job ended is its outcome."""
+
     def note(self, cell: Cell, message: str) -> None:  # noqa: ARG002 - the listener's signature
         self._send(Note(message))
 
@@ -100,15 +142,17 @@ def run_cells(context: RunContext, cells: Iterable[Cell]) -> list[Failure]:
     """Bring every cell to its end, `runtime.cells_per_device` at a time, and return those that failed and why.
 
     Those that are trained but not delivered are tried once more after the others. Raises TrainingError, before any cell
-    is touched, where runtime.device is not there.
+    is touched, where runtime.device is not there, or cells are to be tuned on validation images that are not.
     """
     check_device(context.suite.runtime.device)
-    failed = _Grid(context, list(cells)).run()
+    cells = list(cells)
+    raise_if_untunable(context, cells)
+    failed = _Grid(context, cells).run()
     undelivered = [cell for cell, error in failed if isinstance(error, TrackingError)]
     failed = [failure for failure in failed if failure[0] not in undelivered]
     for cell in undelivered:
         try:
-            CellRun(context, cell).finish()
+            cell_run(context, cell).finish()
         except UserError as error:
             context.listener.note(cell, str(error))
             failed.append((cell, error))
@@ -123,6 +167,17 @@ def _on_device(suite: Suite, device: str) -> Suite:
     return replace(suite, runtime=replace(suite.runtime, device=device))
 
 
+@dataclass(eq=False)
+class _Tuned:
+    """A tuned cell whose trials are being trained; this process holds it meanwhile."""
+
+    run: TunedCellRun
+    held: ExitStack
+    under_way: set[int] = field(default_factory=set)
+    all_begun: bool = False
+    error: UserError | None = None
+
+
 class _Grid:
     """One call's way through its cells."""
 
@@ -131,43 +186,112 @@ class _Grid:
         self._cells = cells
         self._devices = devices_of(context.suite.runtime.device)
         self._under_way: dict[str, CellRun] = {}
-        self._on: dict[str, str] = {}  # the device of each cell under way
+        self._on: dict[str, str] = {}  # the device of each job under way
+        self._tuned: dict[Cell, _Tuned] = {}
+        self._chosen: deque[CellRun] = deque()  # tuned cells whose trials have all ended
         self._failed: list[Failure] = []
 
     def run(self) -> list[Failure]:
-        executor = make_executor(self._context.suite.runtime.workers(len(self._cells), len(self._devices)))
+        jobs = trainings(self._context.suite, self._cells)
+        executor = make_executor(self._context.suite.runtime.workers(jobs, len(self._devices)))
+        new = self._new_jobs()
         try:
-            for outcome in executor.run(self._jobs(), self._on_message):
-                self._conclude(outcome)
+            while True:
+                for outcome in executor.run(self._jobs(new), self._on_message):
+                    self._conclude(outcome)
+                if not self._chosen:
+                    return self._failed
         except KeyboardInterrupt:
             for run in self._under_way.values():
                 run.deliver()
+            for tuned in self._tuned.values():
+                why = "stopped by Ctrl-C; the next call goes on after the last epoch of each trial"
+                tuned.run.journal.append(Interrupt(tags=reason_tags(why)))
+                for number in tuned.under_way:
+                    tuned.run.deliver_trial(number)
+                tuned.run.deliver()
             raise
-        return self._failed
+        finally:
+            for tuned in self._tuned.values():
+                tuned.held.close()
 
-    def _jobs(self) -> Iterator[CellJob]:
+    def _jobs(self, new: Iterator[CellJob | TrialJob]) -> Iterator[CellJob | TrialJob]:
+        """Yield jobs: before new ones those of tuned cells that are ready to be finished.
+
+        It ends while the last trials are under way; what is ready after them is for another round.
+        """
+        while True:
+            if self._chosen:
+                yield self._cell_job(self._chosen.popleft())
+            elif (job := next(new, None)) is not None:
+                yield job
+            else:
+                return
+
+    def _new_jobs(self) -> Iterator[CellJob | TrialJob]:
         """Yield the cells that are left to train, each looked at only when its turn comes."""
         for cell in self._cells:
-            run = CellRun(self._context, cell)
+            run = cell_run(self._context, cell)
             try:
                 if run.is_settled():
                     continue
             except UserError as error:
                 self._fail(run, error)
                 continue
-            self._under_way[cell.name] = run
-            self._on[cell.name] = min(self._devices, key=[*self._on.values()].count)
-            yield CellJob(_on_device(self._context.suite, self._on[cell.name]), run.identity, self._context.root)
+            if isinstance(run, TunedCellRun):
+                yield from self._trial_jobs(run)
+            else:
+                yield self._cell_job(run)
+
+    def _cell_job(self, run: CellRun) -> CellJob:
+        self._under_way[run.cell.name] = run
+        return CellJob(self._suite_on_device(run.cell.name), run.identity, self._context.root)
+
+    def _suite_on_device(self, job: str) -> Suite:
+        """Return the suite as a job has it, on the device with the fewest jobs."""
+        self._on[job] = min(self._devices, key=[*self._on.values()].count)
+        return _on_device(self._context.suite, self._on[job])
+
+    def _trial_jobs(self, run: TunedCellRun) -> Iterator[TrialJob]:
+        """Yield the trials of a cell that are left to train, until one fails."""
+        with ExitStack() as held:
+            try:
+                if run.journal.last(Finish) is not None:  # trained, and waits to be delivered
+                    self._chosen.append(run)
+                    return
+                held.enter_context(run.journal.locked())
+                run.begin()
+                left = run.open_trials()
+            except UserError as error:
+                self._fail(run, error)
+                return
+            tuned = self._tuned[run.cell] = _Tuned(run, held.pop_all())
+        self._context.listener.trials_planned(run.cell, left)
+        for number in left:
+            if tuned.error is not None:
+                break
+            tuned.under_way.add(number)
+            job = TrialJob(self._context.suite, run.identity, self._context.root, number)
+            self._under_way[job.name] = run
+            yield replace(job, suite=self._suite_on_device(job.name))
+        tuned.all_begun = True
+        self._settle(tuned)
 
     def _on_message(self, job: Job[None], message: object) -> None:
         run = self._under_way[job.name]
-        match message:
-            case Deliver():
+        match job, message:
+            case TrialJob(number=number), Deliver():
+                assert isinstance(run, TunedCellRun)
+                run.deliver_trial(number)
+            case TrialJob(number=number), EpochDone(result, epochs):
+                _log.info("%s: epoch %d of %d, loss %.4f", job.name, result.epoch, epochs, result.train_loss)
+                self._context.listener.trial_epoch(run.cell, number, result, epochs)
+            case _, Deliver():
                 run.deliver()
-            case EpochDone(result, epochs):
+            case _, EpochDone(result, epochs):
                 _log.info("%s: epoch %d of %d, loss %.4f", job.name, result.epoch, epochs, result.train_loss)
                 self._context.listener.epoch(run.cell, result, epochs)
-            case Note(text):
+            case _, Note(text):
                 _log.info("%s: %s", job.name, text)
                 run.note(text)
             case _:
@@ -176,6 +300,9 @@ class _Grid:
     def _conclude(self, outcome: Outcome[None]) -> None:
         run = self._under_way.pop(outcome.job.name)
         del self._on[outcome.job.name]
+        if isinstance(outcome.job, TrialJob):
+            self._conclude_trial(self._tuned[run.cell], outcome.job.number, outcome.error)
+            return
         try:
             if isinstance(outcome.error, WorkerDiedError):
                 run.journal.append(Fail(tags=reason_tags(str(outcome.error))))
@@ -186,6 +313,37 @@ class _Grid:
             run.finish()
         except UserError as error:
             self._fail(run, error)
+
+    def _conclude_trial(self, tuned: _Tuned, number: int, error: Exception | None) -> None:
+        run = tuned.run
+        tuned.under_way.remove(number)
+        if isinstance(error, WorkerDiedError):
+            run.journal.trial(number).append(Fail(tags=reason_tags(str(error))))
+            error = CellFailedError(f"{run.cell.name} trial {number} failed: {error}")
+        elif error is not None and not isinstance(error, UserError):
+            raise error
+        if error is None:
+            run.forget_losers()
+            words = run.end_in_words(number)
+            _log.info("%s trial %d: %s", run.cell.name, number, words)
+            self._context.listener.trial_ended(run.cell, number, words)
+        tuned.error = tuned.error or error
+        run.deliver_trial(number)
+        self._settle(tuned)
+
+    def _settle(self, tuned: _Tuned) -> None:
+        """Go on with a tuned cell whose trials have all ended, or of which one failed and no other is under way."""
+        if not tuned.all_begun or tuned.under_way:
+            return
+        del self._tuned[tuned.run.cell]
+        with tuned.held:
+            if tuned.error is not None:
+                tuned.run.journal.append(Fail(tags=reason_tags(str(tuned.error))))
+                tuned.run.deliver()
+        if tuned.error is not None:
+            self._fail(tuned.run, tuned.error)
+        else:
+            self._chosen.append(tuned.run)
 
     def _fail(self, run: CellRun, error: UserError) -> None:
         _log.info("%s failed: %s", run.cell.name, error)  # the listener shows it to a person

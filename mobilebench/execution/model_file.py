@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mobilebench.config.parsing import parse
 from mobilebench.config.recipe import Fit, Neighbours  # noqa: TC001 - read when model.json is
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mobilebench.config.recipe import Recipe
     from mobilebench.datasets.packing.packed import Meta
+    from mobilebench.training.data import TrainData
 
 WEIGHTS, MODEL = "model.pt", "model.json"
 
@@ -67,26 +68,43 @@ class ModelFile:
 
 def describe(cell: Cell, recipe: Recipe, meta: Meta, network: str) -> ModelFile:
     """Return what there is to say of a cell's network. network: its fingerprint."""
-    wanted = wanted_statistics(recipe.network_of(cell.model), recipe)
-    mean, std = statistics(recipe.normalize, meta.mean, meta.std, wanted)
+    wanted = wanted_by_weights(recipe.network_of(cell.model), recipe)
+    mean, std = statistics(recipe.normalize, meta.mean, meta.std, wanted.statistics)
+    resized = wanted.eval_resize if recipe.eval_resize == "weights" else recipe.eval_resize
     return ModelFile(
         cell.model, cell.dataset, cell.seed, dict(recipe.model_options), network, meta.classes,
-        recipe.resolution, recipe.eval_resize or recipe.resolution, meta.shape[1], meta.policy.fit,
+        recipe.resolution, resized or recipe.resolution, meta.shape[1], meta.policy.fit,
         mean, std, meta.target, metric_of(meta.metric, meta.target).id, recipe.network or "",
         recipe.knn,
     )  # fmt: skip
 
 
-def wanted_statistics(model_id: str, recipe: Recipe) -> tuple[Triple, Triple] | None:
-    """Return mean and std that the weights a model's id names want, None where the recipe does not ask for them.
+class Wanted(NamedTuple):
+    """What pretrained weights want of images, as far as the recipe leaves it to them; None for the rest."""
 
-    Raises WeightsError where their source says none.
-    """
-    if recipe.normalize != "weights":
-        return None
-    from mobilebench.models.weights.start import normalization
+    statistics: tuple[Triple, Triple] | None = None
+    """Mean and std."""
+    eval_resize: int | None = None
+    """Pixels that an image is resized to at evaluation."""
 
-    return normalization(model_id)
+
+def wanted_by_weights(model_id: str, recipe: Recipe) -> Wanted:
+    """Return what the weights that a model's id names want of images. Raises WeightsError where nothing says it."""
+    if "weights" not in {recipe.normalize, recipe.eval_resize}:
+        return Wanted()
+    from mobilebench.models.weights.preprocessing import preprocessing
+
+    said = preprocessing(model_id)
+    return Wanted(
+        (said.mean, said.std) if recipe.normalize == "weights" else None,
+        said.eval_resize(recipe.resolution) if recipe.eval_resize == "weights" else None,
+    )
+
+
+def with_wanted(data: TrainData, model_id: str, recipe: Recipe) -> TrainData:
+    """Return a dataset for the trainer of a network, with what its weights want. Raises as `wanted_by_weights`."""
+    wanted = wanted_by_weights(model_id, recipe)
+    return replace(data, pretrained=wanted.statistics, eval_resize=wanted.eval_resize)
 
 
 def read_model_file(path: Path) -> ModelFile:

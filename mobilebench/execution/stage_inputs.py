@@ -85,9 +85,10 @@ def _weights(suite: Suite, dataset: str) -> dict[str, dict[str, str]]:
 
 
 def _choosers(suite: Suite, dataset: str) -> dict[str, Any]:
-    """Return the code of metrics from outside that choose an epoch of the dataset's cells; nothing where none does."""
-    rules = [suite.protocol.recipe_for(model, dataset).best_val for model in suite.models]
-    code = _code_of(rule.metric for rule in rules if rule is not None)
+    """Return the code of metrics from outside that choose on val for the dataset's cells; nothing where none does."""
+    recipes = [suite.protocol.recipe_for(model, dataset) for model in suite.models]
+    own = find(dataset, suite.data_sources).metric  # which chooses settings where the last epoch is kept
+    code = _code_of(recipe.best_val.metric if recipe.best_val else own for recipe in recipes if recipe.chooses_on_val)
     return {"selection_metrics": code} if code else {}
 
 

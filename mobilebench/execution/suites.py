@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from mobilebench import datasets, models
 from mobilebench.config.ids import is_id
+from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import PARAMS, load_suite, parse_suite, preset_text, presets
 from mobilebench.datasets.derived import parent_of
 from mobilebench.errors import UserError
 from mobilebench.models.weights.files import unnamed
+from mobilebench.search.space import trials_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from mobilebench.config.suite import Suite
+    from mobilebench.config.suite import Cell, Suite
 
 
 def open_suite(path: Path = PARAMS, *, networks: bool = True) -> Suite:
@@ -46,6 +48,7 @@ def check_names(suite: Suite, *, networks: bool = True) -> None:
     for dataset in {*suite.datasets, *(d for o in overrides for d in o.datasets or ())} - set(suite.data_sources):
         datasets.get(dataset)
     _check_derived(suite)
+    _check_spaces(suite)
 
 
 def _check_networks(suite: Suite) -> None:
@@ -98,6 +101,15 @@ def _check_derived(suite: Suite) -> None:
             )
 
 
+def _check_spaces(suite: Suite) -> None:
+    """Raise SpaceError where a cell would try a setting that the protocol does not allow."""
+    recipes = (suite.protocol.recipe_for(cell.model, cell.dataset) for cell in suite.cells())
+    tuned = {recipe_hash(recipe): recipe for recipe in recipes if recipe.tuning is not None}
+    for recipe in tuned.values():
+        for seed in suite.seeds if recipe.tuning is not None and not recipe.tuning.is_grid else suite.seeds[:1]:
+            trials_of(recipe, seed)
+
+
 def _check_starts(suite: Suite) -> None:
     """Raise UserError where a model's id and the recipe's `init` do not go together."""
     for model, dataset in {(cell.model, cell.dataset): None for cell in suite.cells()}:
@@ -111,6 +123,31 @@ def _check_starts(suite: Suite) -> None:
             )
         if pretrained is not None and not weights:
             raise UserError(unnamed(network))
+
+
+def check_sizes(suite: Suite, cells: Iterable[Cell]) -> None:
+    """Raise UserError, before anything is trained, where a network of these cells takes images of other sizes only.
+
+    It says of each which sizes. A network that has another fault fails when it is trained, and no other cell does.
+    """
+    from mobilebench.models.meta import size_problem  # imports torch
+
+    problems: dict[str, None] = {}
+    for model, dataset in {(cell.model, cell.dataset): None for cell in cells}:
+        recipe = suite.protocol.recipe_for(model, dataset)
+        is_pretrained = recipe.pretrained is not None
+        problem = size_problem(
+            recipe.network_of(model), recipe.model_options, recipe.resolution, pretrained=is_pretrained, name=model
+        )
+        problems |= {problem: None} if problem else {}
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def starts_from_scratch(suite: Suite) -> bool:
+    """Return whether every network of a suite is trained from scratch: these are compared at an equal budget."""
+    pairs = {(cell.model, cell.dataset) for cell in suite.cells()}
+    return all(suite.protocol.recipe_for(*pair).pretrained is None for pair in pairs)
 
 
 def check_models(names: Iterable[str]) -> None:
@@ -144,3 +181,9 @@ def suite_of_experiment(experiment: str) -> Suite | None:
     named = (name for name in presets() if experiment in preset_text(name))  # reading one takes a tenth of a second
     shipped = (parse_suite(preset_text(name), name) for name in named)
     return next((suite for suite in shipped if suite.experiment == experiment), None)
+
+
+def trainings(suite: Suite, cells: Iterable[Cell]) -> int:
+    """Return how many trainings cells are: one each, or as many as a tuned one has trials."""
+    recipes = (suite.protocol.recipe_for(cell.model, cell.dataset) for cell in cells)
+    return sum(1 if recipe.tuning is None else recipe.tuning.count for recipe in recipes)

@@ -43,6 +43,15 @@ class TrainingRun(ABC):
         """Where the newest checkpoint lies."""
         return self.journal.folder / "checkpoint.pt"
 
+    def begin(self) -> None:
+        """Write that the run begins, or goes on."""
+        events = self.journal.events()
+        if not events:
+            self.journal.append(self.start_event())
+        elif not isinstance(events[-1], Start | Resume):
+            self.journal.append(Resume())
+        self.changed()
+
     def train(self) -> None:
         """Bring the training to the end of its journal; nothing when it is there. The caller holds the journal's lock.
 
@@ -52,7 +61,7 @@ class TrainingRun(ABC):
         self.journal.sweep()
         if self.journal.last(Finish) is not None:
             return
-        self._begin()
+        self.begin()
         try:
             self._train_epochs()
         except KeyboardInterrupt:
@@ -64,14 +73,6 @@ class TrainingRun(ABC):
         except Exception as error:  # whatever a network raises, its run ends as failed and others go on
             self._end(Fail(tags=reason_tags(f"{type(error).__name__}: {error}")), traceback.format_exc())
             raise
-
-    def _begin(self) -> None:
-        events = self.journal.events()
-        if not events:
-            self.journal.append(self.start_event())
-        elif not isinstance(events[-1], Start):
-            self.journal.append(Resume())
-        self.changed()
 
     def _train_epochs(self) -> None:
         trainer = self.make_trainer()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench.models.external import entry_points, timm_names, timm_spec, torchvision_spec
 from mobilebench.models.names import TIMM, TORCHVISION, split
-from mobilebench.models.registry import CANONICAL_MODELS, MODELS, PAPER_MODELS
+from mobilebench.models.registry import BACKBONES, CANONICAL_MODELS, MODELS, PAPER_MODELS
 from mobilebench.models.spec import ModelError, ModelSpec
 from mobilebench.system.names import near
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
+    "BACKBONES",
     "CANONICAL_MODELS",
     "MODELS",
     "PAPER_MODELS",

@@ -19,8 +19,8 @@ TOLERANCE = 0.2
 SHOWN = 5  # names in a message
 
 
-def check(model: nn.Module, num_classes: int, resolution: int) -> tuple[str, ...]:
-    """Check that `model` can be a cell of a grid and return warnings a person should see.
+def check(model: nn.Module, num_classes: int, resolution: int) -> None:
+    """Check that `model` can be a cell of a grid.
 
     Forward at `resolution` gives finite [N, num_classes] in eval and training mode, and the gradient reaches every
     trainable parameter. The model and the random state stay as they were. Raises `ModelError` saying what failed.
@@ -28,11 +28,13 @@ def check(model: nn.Module, num_classes: int, resolution: int) -> tuple[str, ...
     with torch.random.fork_rng(devices=[]):
         _check_eval(model, num_classes, resolution)
         _check_gradient(copy.deepcopy(model), resolution)
-    return budget_warnings(model)
 
 
 def budget_warnings(model: nn.Module) -> tuple[str, ...]:
-    """Return a warning where the network is more than a fifth off 2.5 M parameters: xScore compares equal budgets."""
+    """Return a warning where the network is more than a fifth off 2.5 M parameters: xScore compares equal budgets.
+
+    That budget is of suites whose every network is trained from scratch, and says nothing elsewhere.
+    """
     params = sum(p.numel() for p in model.parameters())
     if abs(params / BUDGET - 1) <= TOLERANCE:
         return ()

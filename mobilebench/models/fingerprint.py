@@ -156,7 +156,7 @@ def _fingerprint(spec: ModelSpec, network: nn.Module) -> tuple[str, tuple[str, .
 
 def _packages(spec: ModelSpec, network: nn.Module) -> tuple[str, ...]:
     """Return the packages whose code makes the network what it is, the libraries left out."""
-    if spec.zoo in {"paper", "canonical"} and spec.source and spec.source[0].startswith(OWN):
+    if spec.is_packaged and spec.source and spec.source[0].startswith(OWN):
         return (OWN,)
     modules = [type(module).__module__ for module in network.modules()] + ([spec.source[0]] if spec.source else [])
     tops = {OWN if name.startswith(f"{OWN}.") else name.partition(".")[0] for name in modules}
@@ -199,7 +199,7 @@ def code_digest(model_id: str, folder: Path = NETWORKS) -> str:
     that `folder` knows its network to be made of.
     """
     spec = models.get(model_id)
-    if spec.zoo in {"paper", "canonical"}:
+    if spec.is_packaged:
         return ""
     kept = [known for path in folder.glob("*.json") if (known := _read(path)) is not None and known.model == model_id]
     packages = {name for known in kept for name in known.packages if name != OWN}

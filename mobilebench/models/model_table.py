@@ -53,8 +53,8 @@ def numbers(line: Line) -> tuple[str, str, str, str]:
 
 
 def design(spec: ModelSpec) -> str:
-    """Return what the model is, with its smallest input where that is more than the demo's 32 px."""
-    return spec.design if spec.minimum <= 32 else f"{spec.design}; needs {spec.minimum} px or more"
+    """Return what the model is, with the inputs it takes where these are not all from the demo's 32 px on."""
+    return f"{spec.design}; needs {spec.sizes}" if spec.minimum > 32 or spec.multiple > 1 else spec.design
 
 
 def pair(params: int, macs: int) -> str:

@@ -1,4 +1,8 @@
-"""The packaged networks: the paper's eleven, and the published designs behind the names that the paper changed."""
+"""The packaged networks: the paper's eleven, the published designs behind the names that the paper changed, backbones.
+
+The first two groups are of one budget of parameters and trained from scratch. A backbone is a network of its published
+size, to start from pretrained weights, that neither timm nor torchvision has.
+"""
 
 from __future__ import annotations
 
@@ -137,6 +141,18 @@ _CANONICAL = (
     ),
 )
 
+_BACKBONES = (
+    ModelSpec(
+        "wavemix_192_16",
+        "WaveMix",
+        "WaveMix-192/16 as published (27.9 M with 1,000 classes), to be fine-tuned",
+        "mobilebench.models.zoo.wavemix:WaveMix",
+        "backbone",
+        multiple=32,
+    ),
+)
+
 PAPER_MODELS: tuple[str, ...] = tuple(spec.id for spec in _PAPER)
 CANONICAL_MODELS: tuple[str, ...] = tuple(spec.id for spec in _CANONICAL)
-MODELS: dict[str, ModelSpec] = {spec.id: spec for spec in (*_PAPER, *_CANONICAL)}
+BACKBONES: tuple[str, ...] = tuple(spec.id for spec in _BACKBONES)
+MODELS: dict[str, ModelSpec] = {spec.id: spec for spec in (*_PAPER, *_CANONICAL, *_BACKBONES)}

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     Build = Callable[..., nn.Module]
 
-Zoo = Literal["paper", "canonical", "timm", "torchvision", "entry_point"]
+Zoo = Literal["paper", "canonical", "backbone", "timm", "torchvision", "entry_point"]
+_PACKAGED = {"paper", "canonical", "backbone"}
 
 
 class ModelError(UserError):
@@ -50,6 +51,9 @@ class ModelSpec:
     minimum: int = 32
     """Side of the smallest input in pixels."""
 
+    multiple: int = 1
+    """What the side of an input in pixels must be a multiple of."""
+
     sibling: str | None = None
     """Id of the other version of the same design: the paper's or the published one."""
 
@@ -58,6 +62,20 @@ class ModelSpec:
 
     origin: tuple[str, str] | None = None
     """Module and name of what builds a network from outside, where `build` is only a wrapper of it."""
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether its code is part of mobilebench."""
+        return self.zoo in _PACKAGED
+
+    @property
+    def sizes(self) -> str:
+        """Which inputs it takes, in words."""
+        return f"multiples of {self.multiple} px" if self.multiple > 1 else f"{self.minimum} px or more"
+
+    def takes(self, side: int) -> bool:
+        """Return whether the registry says that it takes inputs of a side in pixels."""
+        return side >= self.minimum and side % self.multiple == 0
 
     @property
     def source(self) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ from mobilebench.analysis.collect import raise_if_stale
 from mobilebench.analysis.costs import costs_of
 from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.analysis.origins import origins
+from mobilebench.analysis.pretraining import overlaps, pretraining_of
 from mobilebench.analysis.score_files import raise_if_other, read_origin, recomputed
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
@@ -55,6 +56,8 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         runs={(r.model, r.dataset, r.seed): RunRef(r.run_id, tracker.run_url(r.run_id)) for r in records},
         curves=tuple(_curve(tracker, record) for record in records),
         costs=costs_of(results, records),
+        pretrained=pretraining_of(records),
+        overlaps=overlaps(records),
         elements=elements.flags if any(elements.flags.values()) else None,
         element_notes=elements.notes,
         element_remarks=elements.remarks,
@@ -78,6 +81,7 @@ def inputs_of_files(found: FileResults) -> ReportInputs:
         dataset_digests={record.dataset: record.data_digest for record in found.records},
         runs={key: RunRef(run_id) for key, run_id in found.run_ids.items()},
         costs=found.costs or None,
+        pretrained=found.pretrained,
         elements=elements.flags if any(elements.flags.values()) else None,
         element_notes=elements.notes,
         element_remarks=elements.remarks,

@@ -75,6 +75,10 @@ class ReportInputs:
     """Learning curves, for display only."""
     costs: tuple[CostRow, ...] | None = None
     """Costs of the models; None where they are unknown."""
+    pretrained: Mapping[str, str] = field(default_factory=dict)
+    """{model: what it was pretrained on}; empty where all are from scratch."""
+    overlaps: tuple[str, ...] = ()
+    """Sentences on the datasets whose images the weights may know."""
     elements: Mapping[str, Mapping[str, bool]] | None = None
     """{architectural element: {model: has it}}; None where the elements of these models are unknown."""
     element_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.notes import ranking_note
-from mobilebench.report.table import Field, Table, number
+from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.measures import short, title
 
 if TYPE_CHECKING:
@@ -18,10 +18,16 @@ if TYPE_CHECKING:
     from mobilebench.scoring.ranking import Ranking
 
 
-def ranking_table(ranking: Ranking, costs: Sequence[CostRow], notes: Mapping[tuple[str, str], str]) -> Table:
+def ranking_table(
+    ranking: Ranking,
+    costs: Sequence[CostRow],
+    notes: Mapping[tuple[str, str], str],
+    pretrained: Mapping[str, str],
+) -> Table:
     """Return the models of a dataset, best first; bold are those that cannot be told apart from the best.
 
-    notes: what each (model, dataset) rests on, as `notes.result_notes` says.
+    notes: what each (model, dataset) rests on, as `notes.result_notes` says; pretrained: what each model was pretrained
+    on, empty where all are from scratch.
     """
     metric = get_metric(ranking.metric)
     cost = {row.model: row for row in costs}
@@ -43,6 +49,7 @@ def ranking_table(ranking: Ranking, costs: Sequence[CostRow], notes: Mapping[tup
             number(known.params / 1e6 if known else None, 2),
             number(known.macs / 1e6 if known else None, 1),
             *([_latency(known)] if latency else []),
+            *([text(pretrained.get(row.model, ""))] if pretrained else []),
         ))  # fmt: skip
     measured_on = sorted({row.latency_note for row in costs if row.latency_ms and row.latency_note})
     caption = (
@@ -53,6 +60,7 @@ def ranking_table(ranking: Ranking, costs: Sequence[CostRow], notes: Mapping[tup
     columns = (
         "rank", "model", title(metric), "interval", "runs", "minus the best", "its interval", "P(> next)",
         "p of the best", "params (M)", "MACs (M)", *(["latency (ms)"] if latency else []),
+        *(["pretrained on"] if pretrained else []),
     )  # fmt: skip
     return Table(f"ranking_{ranking.dataset}", caption, columns, tuple(rows))
 

@@ -101,15 +101,18 @@ def _leaderboard(inputs: ReportInputs) -> Section:
         "rank interval",
         scores.above_next_name,
         "runs per cell",
+        *pretrained_head(inputs),
     )
     notes = score_notes(scores, inputs.matrix)
-    table = Table("leaderboard", caption, columns, tuple(_score_cells(row, notes[row.model]) for row in scores.rows))
+    rows = tuple((*_score_cells(row, notes[row.model]), *pretrained_cell(inputs, row.model)) for row in scores.rows)
+    table = Table("leaderboard", caption, columns, rows)
     return Section("leaderboard", "Leaderboard", _score_notes(inputs), (figures.leaderboard(inputs),), (table,))
 
 
 def _score_notes(inputs: ReportInputs) -> tuple[str, ...]:
     mixed = mixture(inputs.made_with)
-    return (*inputs.scores.notes, f"{mixed}: see the table under provenance.") if mixed else inputs.scores.notes
+    said = (*inputs.scores.notes, *inputs.overlaps)
+    return (*said, f"{mixed}: see the table under provenance.") if mixed else said
 
 
 def _rankings(inputs: ReportInputs) -> Section:
@@ -124,8 +127,18 @@ def _rankings(inputs: ReportInputs) -> Section:
         "Which model is best",
         (*verdicts, *_score_notes(inputs)),
         tuple(figures.ranking(ranking, notes) for ranking in rankings),
-        tuple(ranking_table(ranking, inputs.costs or (), notes) for ranking in rankings),
+        tuple(ranking_table(ranking, inputs.costs or (), notes, inputs.pretrained) for ranking in rankings),
     )
+
+
+def pretrained_head(inputs: ReportInputs) -> tuple[str, ...]:
+    """Return the heading of the column on pretraining, () where all models are from scratch."""
+    return ("pretrained on",) if inputs.pretrained else ()
+
+
+def pretrained_cell(inputs: ReportInputs, model: str) -> tuple[Field, ...]:
+    """Return the model's field of that column."""
+    return (text(inputs.pretrained.get(model, "")),) if inputs.pretrained else ()
 
 
 def _above_words(scores: ScoreTable) -> str:

@@ -117,6 +117,7 @@ def _of_folder(folder: Path, taken: list[str]) -> SiteSuite:
         protocol={},
         runs={key: RunRef(run_id) for key, run_id in read.run_ids.items()},
         costs=read.costs or None,
+        pretrained=read.pretrained,
         source=f"Measured: experiment {origin.experiment!r}, protocol {origin.protocol}, scored {origin.date}.",
     )
     return SiteSuite(

@@ -10,7 +10,7 @@ import numpy as np
 from mobilebench.report.analysis import between
 from mobilebench.report.notes import result_notes, score_notes
 from mobilebench.report.ranking import ranking_table
-from mobilebench.report.sections import value_cell
+from mobilebench.report.sections import pretrained_cell, pretrained_head, value_cell
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.measures import dataset_heads, heading
 from mobilebench.scoring.ranking import rank_models, value_intervals
@@ -38,7 +38,7 @@ def standings(inputs: ReportInputs, rankings: tuple[Ranking, ...], prefix: str) 
     if inputs.scores.has_scores:
         return (_scores(inputs, f"{prefix}_standings"),)
     notes = result_notes(inputs)
-    tables = (ranking_table(ranking, inputs.costs or (), notes) for ranking in rankings)
+    tables = (ranking_table(ranking, inputs.costs or (), notes, inputs.pretrained) for ranking in rankings)
     return tuple(replace(table, name=f"{prefix}_{table.name}") for table in tables)
 
 
@@ -62,10 +62,11 @@ def _scores(inputs: ReportInputs, name: str) -> Table:
                 for j in range(len(matrix.datasets))
             ),
             *_cost_cells(costs.get(row.model), latency=latency),
+            *pretrained_cell(inputs, row.model),
         ))  # fmt: skip
     columns = (
         "rank", "model", "xScore", "interval", "rank interval", *dataset_heads(matrix.datasets, matrix.metrics),
-        "params (M)", "MACs (M)", *(["latency (ms)"] if latency else []),
+        "params (M)", "MACs (M)", *(["latency (ms)"] if latency else []), *pretrained_head(inputs),
     )  # fmt: skip
     caption = (
         f"xScore = G - {scores.lam:g} V, {scores.anchors_name} anchors; intervals {100 * scores.level:.0f} %, over "

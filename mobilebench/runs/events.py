@@ -76,6 +76,8 @@ class Finish:
     tags: dict[str, str] = field(default_factory=dict)
     outcome: dict[str, Any] | None = None
     """Of a trial: its result, so that a trial that is asked for again is not trained again."""
+    params: dict[str, Any] | None = None
+    """Of a tuned cell: what was chosen, as parameters of its run."""
     time: int = 0
     type: Literal["finish"] = "finish"
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT

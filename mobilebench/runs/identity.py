@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mobilebench.config.parsing import digest
 from mobilebench.config.protocol import recipe_hash
 from mobilebench.config.suite import Cell
+from mobilebench.evaluation.metrics import MetricError, metric_of
 from mobilebench.models.fingerprint import UNBUILT, known_fingerprint, metric_fingerprint
 from mobilebench.models.weights.files import UNFETCHED, weights_digest
 from mobilebench.system.layout import NETWORKS
@@ -21,6 +22,7 @@ from mobilebench.training import VERSION
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Suite
     from mobilebench.datasets.packing.packed import Meta
 
@@ -41,7 +43,7 @@ class Identity:
     """Version of the numbers of the training code."""
     selection_metric: str = ""
     """`models.fingerprint.metric_fingerprint` of the metric that chooses the epoch; "" where it is a packaged one, or
-    none is chosen."""
+    none is chosen. Of a tuned cell that keeps the last epoch, see `chooser_of`."""
     weights: str = ""
     """sha256 of the pretrained weights it starts from; "" where it starts from scratch."""
 
@@ -98,9 +100,27 @@ def wanted(suite: Suite, cell: Cell, meta: Meta, root: Path = Path()) -> Identit
     recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
     model_id = recipe.network_of(cell.model)
     network = known_fingerprint(model_id, len(meta.classes), recipe.model_options, root / NETWORKS)
-    chooser = metric_fingerprint(recipe.best_val.metric) if recipe.best_val else ""
     weights = weights_digest(model_id, root) if recipe.pretrained else ""
-    return Identity(cell, recipe_hash(recipe), meta.data_digest, network, selection_metric=chooser, weights=weights)
+    return Identity(
+        cell, recipe_hash(recipe), meta.data_digest, network, selection_metric=chooser_of(recipe, meta), weights=weights
+    )
+
+
+def chooser_of(recipe: Recipe, meta: Meta) -> str:
+    """Return what an identity says of the metric that chooses on val: that part of it which the recipe does not hold.
+
+    A recipe names the metric that chooses an epoch, and its code is added where it is from outside. Settings that are
+    chosen by the last epoch's reading are chosen by the dataset's metric, which no recipe names.
+    """
+    if recipe.best_val is not None:
+        return metric_fingerprint(recipe.best_val.metric)
+    if recipe.tuning is None:
+        return ""
+    try:
+        name = metric_of(meta.metric, meta.target).id
+        return f"{name}{metric_fingerprint(name)}"
+    except MetricError:  # of a package that is not installed here: training says so
+        return meta.metric
 
 
 def from_tags(tags: Mapping[str, str]) -> Identity:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind", bound="Event")
 _TAIL = 1 << 16  # bytes read at once from the end, to find the last line
+_TRIALS = "trials"
 _PATIENCE = 1.0  # seconds; `status` holds a cell's lock for an instant to see whether another process has it
 
 
@@ -48,6 +49,8 @@ class Delivery:
     run_id: str | None = None
     events: int = 0
     store: str | None = None
+    parent: str | None = None
+    """Of a trial: the run of its cell there, under which its own stands."""
 
 
 class Journal:
@@ -58,6 +61,21 @@ class Journal:
         self.path = folder / "journal.jsonl"
         self._delivery = folder / "delivered.json"
         self.artifacts = folder / "artifacts"
+
+    @property
+    def name(self) -> str:
+        """What the journal is of, as messages call it."""
+        above = self.folder.parent
+        return f"trial {self.folder.name} of {above.parent.name}" if above.name == _TRIALS else self.folder.name
+
+    def trial(self, number: int) -> Journal:
+        """Return the journal of a trial of a tuned cell, whose journal this is. number: counted from 1."""
+        return Journal(self.folder / _TRIALS / str(number))
+
+    def trials(self) -> dict[int, Journal]:
+        """Return the journals of the cell's trials that were begun, by number."""
+        found = (path.parent for path in self.folder.glob(f"{_TRIALS}/*/journal.jsonl"))
+        return {int(folder.name): Journal(folder) for folder in sorted(found, key=_number) if folder.name.isdecimal()}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,7 +102,7 @@ class Journal:
                 who = (self.folder / "holder.txt").read_text(encoding="utf-8", errors="replace")
             except OSError:  # not yet written, or not ours to read
                 who = "another process"
-            raise CellBusyError(f"{self.folder.name} is being trained by {who}; wait for it or stop it") from None
+            raise CellBusyError(f"{self.name} is being trained by {who}; wait for it or stop it") from None
 
     def is_locked(self) -> bool:
         """Return whether some process holds the cell now."""
@@ -199,7 +217,8 @@ class Journal:
         weights = (path for name in ("checkpoint*", "chosen-*") for path in self.folder.glob(name))
         for path in (self.path, self._delivery, *weights):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self.artifacts, ignore_errors=True)
+        for folder in (self.artifacts, self.folder / _TRIALS):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove what writes cut short by a kill left behind; call it while holding the cell."""
@@ -220,6 +239,10 @@ class Journal:
             if whole < len(tail):
                 file.truncate(size - len(tail) + whole)
         return tail[:whole].rstrip(b"\n").rpartition(b"\n")[2] or None
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name) if folder.name.isdecimal() else 0
 
 
 def now_ms() -> int:

@@ -54,6 +54,10 @@ class Record:
     """Fingerprint of the network as built."""
     weights: str = ""
     """sha256 of the pretrained weights it started from; "" from scratch."""
+    pretrained_on: str = ""
+    """What these weights were pretrained on, in words (`models.weights.pretraining`); "" from scratch."""
+    images_from: str = ""
+    """The collection that the dataset's images come from, of a run from pretrained weights; "" where none is known."""
     end_time: int | None = None
     """When the run ended, in milliseconds since 1970."""
     metric: str = "top1"

@@ -9,6 +9,7 @@ import glob
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from mobilebench.config.protocol import epochs_of
 from mobilebench.datasets.packing.packed import ParentError, open_packed
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import MetricError, get_metric, metric_of
@@ -17,12 +18,14 @@ from mobilebench.runs.events import Epoch, Fail, Finish
 from mobilebench.runs.identity import from_tags, wanted
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_result, result_path
+from mobilebench.runs.trials import ends_of
 from mobilebench.system.layout import PACKED, RESULTS, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Cell, Suite
     from mobilebench.datasets.packing.packed import Meta
     from mobilebench.runs.identity import Identity
@@ -53,6 +56,8 @@ class CellState:
     name: Name
     label: str
     detail: str = ""
+    trials: tuple[int, int] | None = None
+    """Of a tuned cell that is not finished: how many of its trials have ended, and how many it has."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,12 @@ class Outlook:
 def outlook(suite: Suite, states: Mapping[Cell, CellState]) -> Outlook:
     """Return what is left of a grid, by the training time an epoch took in the finished cells of the same dataset.
 
+    The epochs of a tuned cell are those of all its trials.
+
     Networks differ several times in pace, so this is rough until some of each are finished. An epoch that an unfinished
-    cell has done counts as one to do.
+    cell has done counts as one to do, but for those of trials that have ended.
     """
-    epochs = {cell: suite.protocol.recipe_for(cell.model, cell.dataset).total_epochs for cell in states}
+    epochs = {cell: epochs_of(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in states}
     paces: dict[str, list[float]] = {}
     for cell, state in states.items():
         record = read_result(result_path(RESULTS, cell)) if state.name == "finished" else None
@@ -83,8 +90,9 @@ def outlook(suite: Suite, states: Mapping[Cell, CellState]) -> Outlook:
             paces.setdefault(cell.dataset, []).append(record.train_seconds / epochs[cell])
     left = [cell for cell, state in states.items() if state.name not in {"finished", "undelivered"}]
     known = [cell for cell in left if cell.dataset in paces]
+    to_do = {cell: 1.0 if (trials := states[cell].trials) is None else 1 - trials[0] / trials[1] for cell in left}
     return Outlook(
-        sum(epochs[cell] * sum(paces[cell.dataset]) / len(paces[cell.dataset]) for cell in known),
+        sum(to_do[cell] * epochs[cell] * sum(paces[cell.dataset]) / len(paces[cell.dataset]) for cell in known),
         len(known),
         tuple(dict.fromkeys(cell.dataset for cell in left if cell.dataset not in paces)),
     )
@@ -136,8 +144,8 @@ def _known(suite: Suite, identity: Identity, record: Record | None, meta: Meta) 
         if journal.waits_for(suite.experiment):
             return _undelivered()
         return CellState("finished", *_shown(record, meta))
-    epochs = suite.protocol.recipe_for(cell.model, cell.dataset).total_epochs
-    return _unfinished(journal, epochs, cell.dataset) if journal.events() else None
+    recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
+    return _unfinished(journal, recipe, cell.dataset) if journal.events() else None
 
 
 def _shown(record: Record, meta: Meta) -> tuple[str, str]:
@@ -196,12 +204,16 @@ def _superseded(identity: Identity, record: Record | None, journals: list[Path])
     return CellState("superseded", "superseded", f"{what} is of another identity ({why}); {advice}")
 
 
-def _unfinished(journal: Journal, epochs: int, dataset: str) -> CellState:
+def _unfinished(journal: Journal, recipe: Recipe, dataset: str) -> CellState:
     events = journal.events()
     done = max((event.step for event in events if isinstance(event, Epoch)), default=0)
+    progress, trials = f"{done}/{recipe.total_epochs}", None
+    if recipe.tuning is not None:
+        trials = len(ends_of(journal)), recipe.tuning.count
+        progress = f"{trials[0]}/{trials[1]} trials"
     last = events[-1]
     if journal.is_locked():
-        return CellState("running", f"running {done}/{epochs}")
+        return CellState("running", f"running {progress}", trials=trials)
     if isinstance(last, Finish) and journal.is_delivered():
         return CellState(
             "undelivered",
@@ -212,5 +224,5 @@ def _unfinished(journal: Journal, epochs: int, dataset: str) -> CellState:
     if isinstance(last, Finish):
         return _undelivered()
     if isinstance(last, Fail):
-        return CellState("failed", f"failed {done}/{epochs}", last.tags["reason"])
-    return CellState("interrupted", f"interrupted {done}/{epochs}")
+        return CellState("failed", f"failed {progress}", last.tags["reason"], trials)
+    return CellState("interrupted", f"interrupted {progress}", trials=trials)

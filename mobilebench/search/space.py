@@ -1,4 +1,4 @@
-"""What can be probed: settings of the protocol, the values tried for each, and the list of points made of them.
+"""What is tried of the protocol's settings: the points of a probe, and those of a cell that is tuned.
 
 The whole list is drawn up before the first trial, so that neither a kill nor the number of workers changes what is
 tried.
@@ -7,10 +7,12 @@ tried.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, cast
+from dataclasses import dataclass, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from mobilebench.config.parsing import digest
+from mobilebench.config.parsing import ConfigError, digest
+from mobilebench.config.protocol import with_settings
+from mobilebench.config.tuning import Range
 from mobilebench.errors import UserError
 from mobilebench.system.names import did_you_mean
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.sensitivity import Name, SensitivitySettings, Value
+    from mobilebench.config.tuning import Tuning
 
 FACTORS = (1 / 10, 1 / 3, 1.0, 3.0, 10.0)
 
@@ -150,14 +153,16 @@ def apply(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
     top = {SETTINGS[n].path: v for n, v in changed.items() if "." not in SETTINGS[n].path}
     nested = {SETTINGS[n].path.split(".")[1]: v for n, v in changed.items() if "." in SETTINGS[n].path}
     if "lr" in top:
-        lr = float(top["lr"])
-        top["min_lr"] = min(
-            lr, recipe.min_lr * (lr / recipe.lr)
-        )  # a product of floats may end above lr where both are equal
+        top["min_lr"] = _moved_min_lr(recipe, float(top["lr"]))
     try:
         return replace(recipe, **top, augment=replace(recipe.augment, **nested))  # type: ignore[arg-type]
     except ValueError as error:
         raise SpaceError(f"{words} is outside what the protocol allows: {error}") from None
+
+
+def _moved_min_lr(recipe: Recipe, lr: float) -> float:
+    """Return the end of a schedule whose top is `lr` instead of the recipe's own."""
+    return min(lr, recipe.min_lr * (lr / recipe.lr))  # a product of floats may end above lr where both are equal
 
 
 def values_of(recipe: Recipe, name: str, own: Sequence[Value] | None = None) -> list[Value]:
@@ -212,16 +217,21 @@ def plan(recipe: Recipe, settings: SensitivitySettings) -> list[Point]:
 
 
 def _samples(tried: Mapping[Name, Sequence[Value]], count: int) -> list[dict[str, Value]]:
+    return [
+        {name: SETTINGS[name].at(u, values) for u, (name, values) in zip(row, tried.items(), strict=True)}
+        for row in _sobol(len(tried), count, 0)
+    ]
+
+
+def _sobol(settings: int, count: int, seed: int) -> list[list[float]]:
+    """Return so many points of a scrambled Sobol sequence, each coordinate in [0, 1)."""
     if not count:
         return []
     from scipy.stats import qmc
 
     exponent = math.ceil(math.log2(count))  # the sequence is even at powers of two; a shorter part of it still is good
-    cube = qmc.Sobol(len(tried), rng=0).random_base2(exponent)[:count]
-    return [
-        {name: SETTINGS[name].at(float(u), values) for u, (name, values) in zip(row, tried.items(), strict=True)}
-        for row in cube
-    ]
+    cube: list[list[float]] = qmc.Sobol(settings, rng=seed).random_base2(exponent)[:count].tolist()
+    return cube
 
 
 def parse_space(text: str) -> tuple[tuple[Name, ...], dict[Name, tuple[Value, ...]]]:
@@ -234,3 +244,82 @@ def parse_space(text: str) -> tuple[tuple[Name, ...], dict[Name, tuple[Value, ..
         if equals:
             values[names[-1]] = tuple(part.strip() for part in listed.split(":"))
     return tuple(names), values
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting that a tuned cell tries."""
+
+    number: int
+    """Its place in the list, from 1."""
+    values: dict[str, Any]
+    """What is tried, by keys of the protocol."""
+    recipe: Recipe
+    """What it is trained with; nothing is tuned in it any more."""
+
+
+def trials_of(recipe: Recipe, seed: int) -> list[Trial]:
+    """Return the trials of a cell with this recipe and seed; none where it is not tuned.
+
+    Lists are a full grid. Where there is a range, the samples are a scrambled Sobol sequence that the cell's seed
+    scrambles, so that all networks try the same settings. They do not follow what others gave: with several workers
+    that would depend on which trial ends first. Raises SpaceError for a value that the protocol does not allow.
+    """
+    tuning = recipe.tuning
+    if tuning is None:
+        return []
+    points = tuning.grid() if tuning.is_grid else _sampled(tuning, recipe, seed)
+    return [Trial(number, values, _tried(recipe, values)) for number, values in enumerate(points, start=1)]
+
+
+def _tried(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a trial. With lr, min_lr moves as in `apply`, unless it is given itself."""
+    changes: dict[str, Any] = {"tuning": None}
+    for key, value in values.items():
+        place, own = changes, cast("Any", recipe)
+        *above, last = key.split(".")
+        for part in above:
+            place, own = place.setdefault(part, {}), getattr(own, part, None)
+        if not is_dataclass(own):
+            raise SpaceError(f"protocol.tuning.space has {key}, and the recipe has no {'.'.join(above)} to set it in")
+        place[last] = value
+    lr = values.get("lr")
+    if "min_lr" not in values and isinstance(lr, int | float) and lr > 0:
+        changes["min_lr"] = _moved_min_lr(recipe, lr)
+    try:
+        return with_settings(recipe, changes)
+    except ConfigError as error:
+        words = ", ".join(f"{key}={value}" for key, value in values.items())
+        raise SpaceError(f"protocol.tuning.space: {words} is not allowed: {error}") from None
+
+
+def _sampled(tuning: Tuning, recipe: Recipe, seed: int) -> list[dict[str, Any]]:
+    """Return `trials` samples of a space, each once."""
+    axes = {name: _axis(name, tuning.space[name], recipe) for name in sorted(tuning.space)}
+    found: dict[str, dict[str, Any]] = {}
+    for row in _sobol(len(axes), 8 * tuning.count, seed):  # settings of few values are drawn more than once
+        values = {name: axis.at(u, ends) for u, (name, (axis, ends)) in zip(row, axes.items(), strict=True)}
+        found.setdefault(digest(values), values)
+        if len(found) == tuning.count:
+            return list(found.values())
+    raise SpaceError(
+        f"protocol.tuning: {tuning.count} trials of a space with {len(found)} different settings; give it fewer "
+        "trials, or lists alone, which are a grid"
+    )
+
+
+def _axis(name: str, values: tuple[Any, ...] | Range, recipe: Recipe) -> tuple[Setting, Sequence[Any]]:
+    """Return how a setting's values are spread out, and the values or the two ends of its range."""
+    if not isinstance(values, Range):
+        return Setting(name, name, "choice", lambda _: values), values
+    own: object = recipe
+    for part in name.split("."):
+        own = getattr(own, part, None)
+    whole = isinstance(own, int) and not isinstance(own, bool)
+    ends: list[Any] = [values.low, values.high]
+    if isinstance(own, str | bool) or (whole and any(end != int(end) for end in ends)):
+        raise SpaceError(
+            f"protocol.tuning.space.{name} is a range from {values.low:g} to {values.high:g}, and the setting is "
+            f"{'a whole number; give whole ends' if whole else 'no number; give a list'}"
+        )
+    return Setting(name, name, "log" if values.log else "linear", lambda _: ends, whole), ends

@@ -6,13 +6,13 @@ whose journal is finished is not trained again.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.execution.grid import Deliver
-from mobilebench.execution.model_file import wanted_statistics
+from mobilebench.execution.model_file import with_wanted
 from mobilebench.execution.network import build
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.runs.events import Finish
@@ -108,9 +108,7 @@ class TrialRun(TrainingRun):
         """Return the trainer of the cell's network under the trial's recipe, without the test images."""
         job, packed = self._job, open_packed(self._job.packed)
         built = build(job.cell, len(packed.meta.classes), job.recipe, job.root)
-        data = replace(
-            probe_data(packed, job.cut), pretrained=wanted_statistics(job.recipe.network_of(job.cell.model), job.recipe)
-        )
+        data = with_wanted(probe_data(packed, job.cut), job.recipe.network_of(job.cell.model), job.recipe)
         return Trainer(built.network, data, job.recipe, job.cell.seed, job.runtime, head=built.head)
 
     def changed(self) -> None:

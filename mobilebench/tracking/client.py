@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -61,8 +62,10 @@ class Tracker:
             self._writer.raise_if_artifacts_scatter(experiment)
             self._writer.experiment(experiment)
 
-    def deliver(self, journal: Journal) -> str:
+    def deliver(self, journal: Journal, parent: str | None = None) -> str:
         """Write every event that the server does not have yet, in order, and return the run's id.
+
+        parent: of a trial, the run of its cell, under which its own stands.
 
         An event whose answer was lost is written again: the run is found by the journal's id, and a store keeps a
         point with the same key, time, step and value only once. A store other than the one the journal went to so
@@ -71,27 +74,31 @@ class Tracker:
         began = time.monotonic()
         try:
             with self._errors("write to"):
-                return self._deliver(journal)
+                return self._deliver(journal, parent)
         except TrackingError:
             self._writer.forget()  # it may have been deleted in MLflow meanwhile: the next try says so
             now = time.monotonic()
             self._retry_at = now + _BACK_OFF * (now - began)
             raise
 
+    def deliver_trial(self, trial: Journal, cell: Journal) -> None:
+        """Deliver the journal of a trial of a tuned cell, and before it what the server lacks of the cell's own."""
+        self.deliver(trial, self.deliver(cell))
+
     def is_backing_off(self) -> bool:
         """Return whether a delivery failed so lately that another try would only hold up the training."""
         return time.monotonic() < self._retry_at
 
-    def _deliver(self, journal: Journal) -> str:
-        state = journal.delivery
-        known = state if state.store == self.store else Delivery(store=self.store)
+    def _deliver(self, journal: Journal, parent: str | None) -> str:
+        state, nothing = journal.delivery, Delivery(store=self.store, parent=parent)
+        known = state if (state.store, state.parent) == (self.store, parent) else nothing
         try:
             return self._deliver_from(known, journal)
         except MlflowException as error:
             if error.error_code != _GONE and not self._is_deleted(known.run_id):
                 raise
             self._writer.forget()  # the store was emptied, or the run deleted: the journal still has it all
-            return self._deliver_from(Delivery(store=self.store), journal)
+            return self._deliver_from(nothing, journal)
 
     def _is_deleted(self, run_id: str | None) -> bool:
         with suppress(MlflowException):
@@ -104,9 +111,9 @@ class Tracker:
         run_id = state.run_id or (self._writer.find(start) if start is not None else None)
         done = state.events
         for request in in_requests(events[done:]):
-            run_id = self._writer.write(run_id, request, journal)
+            run_id = self._writer.write(run_id, request, journal, state.parent)
             done += len(request)
-            journal.delivery = Delivery(run_id, done, self.store)
+            journal.delivery = replace(state, run_id=run_id, events=done)
         assert run_id is not None
         return run_id
 
@@ -163,15 +170,23 @@ class Tracker:
     def give_way(self, journal: Journal, record: Record) -> None:
         """Let a journal's own run, if it has one, give way to a finished one of its identity: two would be counted.
 
-        A journal that was trained to its end then counts as delivered, as that run.
+        A journal that was trained to its end then counts as delivered, as that run. Of a tuned cell the runs of its
+        trials are closed with its own, and those that have none get none.
         """
-        own = journal.delivery
         with self._errors("write to"):
-            if own.run_id not in {None, record.run_id} and own.store == self.store:
-                with suppress(MlflowException):  # deleted by someone: nothing to close
-                    self._writer.close(self._client.get_run(own.run_id))
+            for own in (journal, *journal.trials().values()):
+                self._close_run_of(own, record)
+        for trial in journal.trials().values():
+            state = trial.delivery
+            trial.delivery = Delivery(state.run_id, len(trial.events()), self.store, record.run_id)
         if journal.last(Finish) is not None:
             journal.delivery = Delivery(record.run_id, len(journal.events()), self.store)
+
+    def _close_run_of(self, journal: Journal, record: Record) -> None:
+        own = journal.delivery
+        if own.run_id not in {None, record.run_id} and own.store == self.store:
+            with suppress(MlflowException):  # deleted by someone: nothing to close
+                self._writer.close(self._client.get_run(own.run_id))
 
     def has_run(self, journal: Journal) -> bool:
         """Return whether this store has the run that the journal was delivered to, in its experiment and ended."""

@@ -22,6 +22,9 @@ class CellTracker(Protocol):
     def deliver(self, journal: Journal) -> object:
         """Write what the store does not have yet. Raises TrackingError."""
 
+    def deliver_trial(self, trial: Journal, cell: Journal) -> object:
+        """Write what the store lacks of a trial, under the run of its cell, which goes first. Raises TrackingError."""
+
     def is_backing_off(self) -> bool:
         """Return whether a delivery now would only hold up the training."""
         ...
@@ -52,6 +55,9 @@ class OfflineTracker:
 
     def deliver(self, journal: Journal) -> None:
         """Leave the journal as it is."""
+
+    def deliver_trial(self, trial: Journal, cell: Journal) -> None:
+        """Leave the journals as they are."""
 
     def is_backing_off(self) -> bool:
         """Return True: there is nothing to deliver to."""

@@ -59,6 +59,8 @@ def record_of(run: Run) -> Record:
             recipe_hash=tags.get("recipe_hash", ""),
             network=tags.get("network", ""),
             weights=tags.get("weights", ""),
+            pretrained_on=tags.get("pretrained_on", ""),
+            images_from=tags.get("images_from", ""),
             selection_metric=tags.get("selection_metric", ""),
             end_time=run.info.end_time,
             metric=tags.get("metric", "top1"),

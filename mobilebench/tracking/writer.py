@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
@@ -37,11 +37,11 @@ class RunWriter:
         self._address = address
         self._experiments: dict[str, str] = {}
 
-    def write(self, run_id: str | None, events: Sequence[Event], journal: Journal) -> str:
-        """Write one event, or several epochs at once, and return the run's id."""
+    def write(self, run_id: str | None, events: Sequence[Event], journal: Journal, parent: str | None = None) -> str:
+        """Write one event, or several epochs at once, and return the run's id. parent: the run it stands under."""
         event = events[0]
         if isinstance(event, Start):
-            return self._start(run_id, event)
+            return self._start(run_id, event, {} if parent is None else {"mlflow.parentRunId": parent})
         assert run_id is not None, "a journal's first event starts its run"
         if isinstance(event, Epoch):
             epochs = [e for e in events if isinstance(e, Epoch)]
@@ -123,11 +123,11 @@ class RunWriter:
         if run.info.status in {"RUNNING", "SCHEDULED"}:
             self.client.set_terminated(run.info.run_id, "KILLED")
 
-    def _start(self, run_id: str | None, event: Start) -> str:
+    def _start(self, run_id: str | None, event: Start, above: Mapping[str, str]) -> str:
         if run_id is None:
-            run_id = self.create_run(event.experiment, event.run_name, event.tags, event.time)
-        params = [Param(key, str(value)) for key, value in event.params.items()]
-        self.client.log_batch(run_id, params=params)
+            run_id = self.create_run(event.experiment, event.run_name, {**event.tags, **above}, event.time)
+        # The run above may be another than before, where that was deleted or its experiment renamed.
+        self.client.log_batch(run_id, params=_params(event.params), tags=_tags(above))
         data = event.dataset
         dataset = Dataset(data.name, data.digest, "local", data.source, profile=data.profile)
         self._log_dataset(run_id, DatasetInput(dataset, [InputTag("mlflow.data.context", "training")]))
@@ -157,7 +157,8 @@ class RunWriter:
         finished = isinstance(event, Finish)
         tags = {"reason": "", **event.tags} if finished else event.tags  # an earlier failure is no longer the reason
         metrics = _points(event) if isinstance(event, Finish) else ()
-        self.client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
+        params = _params(event.params or {}) if isinstance(event, Finish) else ()
+        self.client.log_batch(run_id, metrics=metrics, params=params, tags=_tags(tags))
         self.client.set_terminated(run_id, _ENDINGS[type(event)], end_time=event.time)
         self.tidy(journal, run_id)
 
@@ -232,6 +233,14 @@ def in_requests(events: Sequence[Event]) -> Iterator[list[Event]]:
 
 def _points(event: Epoch | Finish) -> list[Metric]:
     return [Metric(key, value, event.time, event.step) for key, value in event.metrics.items()]
+
+
+def _params(values: Mapping[str, Any]) -> list[Param]:
+    return [Param(key, str(value)) for key, value in values.items()]
+
+
+def _tags(values: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(key, value) for key, value in values.items()]
 
 
 def _source(tags: Mapping[str, str]) -> dict[str, str]:

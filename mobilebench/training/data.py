@@ -13,6 +13,7 @@ from mobilebench.training.errors import TrainingError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mobilebench.config.recipe import Recipe
     from mobilebench.evaluation.target import Target
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -62,7 +63,8 @@ class TrainData:
     train: what is learnt from; val: what an epoch may be chosen on, None where there is none; test: what is read at the
     end, None for a trial, which has no business with it. mean, std: per channel in [0, 1] over the train split; hflip:
     whether a mirror image keeps its label; target: what is predicted; metric: id of the metric that epochs are read by,
-    "" for the target's default; pretrained: mean and std that pretrained weights want, None where there are none.
+    "" for the target's default; pretrained: mean and std that pretrained weights want, None where there are none;
+    eval_resize: pixels that an image is resized to at evaluation where the recipe leaves that to the weights.
     """
 
     train: Split
@@ -75,6 +77,7 @@ class TrainData:
     target: Target = "single_label"
     metric: str = ""
     pretrained: tuple[Triple, Triple] | None = None
+    eval_resize: int | None = None
 
     def __post_init__(self) -> None:
         for name, split in self.splits.items():
@@ -104,6 +107,14 @@ class TrainData:
     def statistics(self, kind: Normalize) -> tuple[Triple, Triple]:
         """Mean and std that images are normalised with. Raises TrainingError as `statistics`."""
         return statistics(kind, self.mean, self.std, self.pretrained)
+
+    def resized_to(self, recipe: Recipe) -> int:
+        """Return the pixels that an image is resized to at evaluation. Raises TrainingError where nothing says it."""
+        if recipe.eval_resize != "weights":
+            return recipe.eval_resize or recipe.resolution
+        if self.eval_resize is None:
+            raise TrainingError("eval_resize is weights, and what pretrained weights want was not given")
+        return self.eval_resize
 
 
 def statistics(

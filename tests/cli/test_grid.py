@@ -239,6 +239,25 @@ def test_a_name_the_suite_lacks_is_refused(project: Path, arguments: tuple[str, 
     assert "the suite has no" in result.output
 
 
+def test_a_size_that_a_network_cannot_take_is_refused_before_any_cell_is_trained(project: Path) -> None:
+    grids.write(project, per_class=4)
+    params = project / "params.yaml"
+    text = params.read_text().replace("starnet]", '"timm:deit_tiny_patch16_224"]')
+    params.write_text(text)
+    result = call("train", "blobs", "--offline")
+    assert result.exit_code == 2
+    said = " ".join(result.output.split())
+    assert "timm:deit_tiny_patch16_224: VisionTransformer cannot take images of 32 px" in said
+    assert "It takes 224 px: set the resolution for it alone" in said
+    assert not (project / ".mobilebench/cells").exists()
+    assert call("train", "blobs", "--offline", "--model", "shufflenet").exit_code == 0
+    assert call("models", "check", "timm:deit_tiny_patch16_224").exit_code == 2
+    params.write_text(text.replace("  resolution: 32", "  model_options: {img_size: 32}\n  resolution: 32"))
+    assert call("models", "check", "timm:deit_tiny_patch16_224").exit_code == 0
+    for command in ("status", "score"):
+        assert "cannot take images" not in call(command).output
+
+
 def test_a_failed_cell_is_seen_in_status_and_in_the_exit_code(
     project: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,35 @@ def test_check_says_the_size_and_warns_of_the_budget(call: Call) -> None:
     assert "warning" in result.output
 
 
+@pytest.mark.parametrize("model", ["fbnet@file:w.pth", "wavemix_192_16"])
+def test_check_says_nothing_of_the_budget_where_a_network_is_for_fine_tuning(call: Call, model: str) -> None:
+    result = call("check", model, "--resolution", "32", "--classes", "67")
+    assert result.exit_code == 0
+    assert "warning" not in result.output
+    assert ("Its weights: pretrained on unknown; how images were prepared for them is not known" in result.output) == (
+        "@" in model
+    )
+
+
+def test_check_says_how_images_were_prepared_for_the_weights(call: Call) -> None:
+    result = call("check", "timm:tf_efficientnet_lite0.in1k", "--resolution", "32")
+    assert (
+        "Its weights: pretrained on ImageNet-1k; images of 224 px, the centre of 256 px, resized bicubic; mean 0.5, std"
+        in result.output
+    )
+
+
+def test_check_says_nothing_of_the_budget_in_a_suite_that_fine_tunes(call: Call) -> None:
+    assert CliRunner().invoke(main, ["init", "demo"]).exit_code == 0
+    assert "warning" in call("check", "fbnet").output
+    params = Path("params.yaml")
+    override = "  overrides:\n    - { models: [shufflenet], set: { init: { pretrained: {} } } }\n"
+    params.write_text(params.read_text().replace("  overrides:\n", override))
+    result = call("check", "fbnet")
+    assert result.exit_code == 0
+    assert "warning" not in result.output
+
+
 def test_the_suite_in_params_yaml_gives_resolution_and_models(call: Call, tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["init", "demo"]).exit_code == 0
     from mobilebench.cli.models import _names, _resolution

@@ -77,3 +77,29 @@ def test_a_terminal_of_80_columns_has_one_line_that_fits(monkeypatch: pytest.Mon
     assert "starnet.blobs.0 1/100" in line
     assert "1,234 images/s" not in line  # a wider one has it
     assert "epoch 1/100" not in file.getvalue()
+
+
+def test_the_trials_of_a_tuned_cell_count_as_so_many_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = shown(monkeypatch, terminal=False)
+    seconds = iter([0.0, 60.0, 120.0, 180.0, 240.0])
+    with grid_progress({}) as made:
+        progress = GridProgress(made._progress, {A: 6, B: 1}, lambda: next(seconds))
+        progress.trials_planned(A, {2: 1, 3: 2})  # the first of three has ended before, the second has an epoch left
+        progress.trial_epoch(A, 3, epoch(1), 2)
+        progress.trial_epoch(A, 2, epoch(2), 2)
+        progress.trial_ended(A, 2, "lr=0.1: the loss became nan")
+        progress.trial_ended(A, 3, "lr=0.2: patience is at its end")
+        progress.epoch(B, epoch(1), 1)
+    lines = file.getvalue().splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        "starnet.blobs.0 trial 3",
+        "starnet.blobs.0 trial 2",
+        "starnet.blobs.0 trial 2: lr=0.1: the loss became nan",
+        "starnet.blobs.0 trial 3: lr=0.2: patience is at its end",
+        "shufflenet.blobs.0",
+    ]
+    assert [lines[place].rsplit("  ")[-1] for place in (0, 1, 4)] == [
+        "0:03:00 left",
+        "0:02:00 left",
+        "done",
+    ]

@@ -31,9 +31,17 @@ main()
 """
 
 
-@pytest.mark.parametrize("metric", ["", "macro_f1"])  # scikit-learn's: had from the predictions later
-def test_offline_training_imports_no_mlflow_pandas_scikit_learn_dvc_or_optuna(project: Path, metric: str) -> None:
-    grids.write(project)
+TUNING = "{space: {lr: [1.0e-2, 1.0e-3]}}"
+
+
+@pytest.mark.parametrize(
+    ("metric", "tuning"),
+    [("", "null"), ("macro_f1", "null"), ("", TUNING)],  # scikit-learn's: had from the predictions later
+)
+def test_offline_training_imports_no_mlflow_pandas_scikit_learn_dvc_or_optuna(
+    project: Path, metric: str, tuning: str
+) -> None:
+    grids.write(project, tuning=tuning, val=0.0 if tuning == "null" else 0.25)
     folder = project / "data/packed/blobs"
     (folder / "meta.json").write_text(replace(read_meta(folder), metric=metric).to_json())
     command = [sys.executable, "-c", WITHOUT, "train", "blobs", "--model", "shufflenet", "--offline"]

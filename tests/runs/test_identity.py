@@ -16,6 +16,7 @@ from mobilebench.config.parsing import ConfigError, canonical, digest, flatten
 from mobilebench.config.protocol import Override, Protocol, recipe_hash
 from mobilebench.config.recipe import DataPolicy, Recipe
 from mobilebench.config.suite import Cell, parse_suite, preset_text, presets
+from mobilebench.config.tuning import Tuning
 from mobilebench.datasets.packing.packed import META, content_digest, index_text, open_packed, pixel_sha1
 from mobilebench.evaluation import metrics
 from mobilebench.models import fingerprint
@@ -37,7 +38,7 @@ OTHER: dict[str, Any] = {
     "augment.random_erasing": 0.1, "augment.cutmix_alpha": 0.0, "augment.cutmix_prob": 0.5,
     "augment.cutmix_box": "batch", "augment.cutmix_weight": "drawn", "normalize": "half", "precision": "bf16",
     "model_options": {"patch_size": 7}, "data.short_side": 64, "data.split_seed": 1, "data.val_fraction": 0.1,
-    "data.fit": "pad", "network": "timm:resnet18",
+    "data.fit": "pad", "network": "timm:resnet18", "tuning": Tuning({"lr": (1e-3, 1e-4)}),
     "decay_norms": False,
 }  # fmt: skip
 FIXED = {"init", "selection", "phases"}  # settings of one allowed value, or tested by themselves
@@ -299,3 +300,16 @@ def recipes(name: str) -> str:
 def test_every_packaged_suite_has_the_hashes_it_had(name: str) -> None:
     """The protocol's, which people read, and those of the recipes, by which cells are trained again or not."""
     assert (parse_suite(preset_text(name), name).protocol.hash, recipes(name)) == PINNED[name]
+
+
+def test_a_datasets_metric_is_of_the_identity_where_it_alone_chooses_settings(project: Path) -> None:
+    """It is no part of the recipe, and another one may choose another trial."""
+
+    def read_by(metric: str, tuning: str, selection: str = "last_epoch") -> Identity:
+        suite = grids.write(project, tuning=tuning, selection=selection, val=0.25)
+        return wanted(suite, CHOSEN, replace(open_packed(project / "data/packed/blobs").meta, metric=metric))
+
+    space = "{space: {lr: [1.0e-2, 1.0e-3]}}"
+    assert read_by("", space) == read_by("top1", space) != read_by("macro_f1", space)
+    assert read_by("", space, "{best_val: {}}") == read_by("macro_f1", space, "{best_val: {}}")
+    assert read_by("", "null") == read_by("macro_f1", "null")

@@ -170,3 +170,17 @@ def test_the_weights_normalisation_has_to_be_known(data: TrainData) -> None:
     trainer = Trainer(Net(), own, recipe, 0, CPU, head=HEAD)
     white = torch.full((1, 16, 16, 3), 255, dtype=torch.uint8)
     assert trainer._augmenter.view(white)[0, :, 5, 5].tolist() == pytest.approx([0.9, 0.4, 0.175])
+
+
+def test_the_weights_crop_has_to_be_known_and_is_made(data: TrainData) -> None:
+    recipe = replace(fine(), eval_resize="weights")
+    with pytest.raises(TrainingError, match="eval_resize is weights"):
+        Trainer(Net(), data, recipe, 0, CPU, head=HEAD)
+    size = recipe.resolution
+    given = Trainer(Net(), replace(data, eval_resize=2 * size), recipe, 0, CPU, head=HEAD)
+    said = Trainer(Net(), data, replace(recipe, eval_resize=2 * size), 0, CPU, head=HEAD)
+    whole = Trainer(Net(), data, replace(recipe, eval_resize=None), 0, CPU, head=HEAD)
+    images = torch.randint(0, 255, (2, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    views = [trainer._augmenter.view(images) for trainer in (given, said, whole)]
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2])

@@ -73,6 +73,7 @@ SPEC = DatasetSpec(
     homepage="http://vision.stanford.edu/aditya86/ImageNetDogs/",
     hflip=True,
     read=read,
+    images_from="ImageNet",
     # Digests as TensorFlow Datasets publishes them (url_checksums/stanford_dogs.txt); the owners publish none.
     sources=(
         Source(

@@ -51,6 +51,7 @@ SPEC = DatasetSpec(
     homepage="https://github.com/fastai/imagenette",
     hflip=True,
     read=read,
+    images_from="ImageNet",
     sources=(
         Source(
             "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz",

@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mobilebench import models
-from mobilebench.config.parsing import parse
-from mobilebench.models.names import FILE, PACKAGE, RUN, TIMM, TORCHVISION, split
-from mobilebench.models.weights.files import WeightsError, fetched_path, timm_config, torchvision_weights
+from mobilebench.models.meta import create_on_meta
+from mobilebench.models.names import FILE, PACKAGE, RUN, TIMM, split
+from mobilebench.models.weights.files import WeightsError
 from mobilebench.models.weights.tensors import as_timm, read_tensors
-from mobilebench.system.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from mobilebench.models.weights.files import WeightsFile
 
-Triple = tuple[float, float, float]
 _SHOWN = 3  # names in a message
 _COUNTERS = "num_batches_tracked"  # of batch norm, which files of before 2018 lack
 
@@ -41,8 +37,7 @@ def find_head(model_id: str, num_classes: int, options: Mapping[str, object]) ->
 
     The random state stays as it was. Raises WeightsError for a network that has none.
     """
-    with torch.random.fork_rng(devices=[]):
-        one, other = (models.create(model_id, n, **options).state_dict() for n in (num_classes, num_classes + 1))
+    one, other = (create_on_meta(model_id, n, options).state_dict() for n in (num_classes, num_classes + 1))
     widths = {
         name: tuple(a if a == b else None for a, b in zip(tensor.shape, other[name].shape, strict=True))
         for name, tensor in one.items()
@@ -65,7 +60,7 @@ def load_body(network: nn.Module, model_id: str, head: Head, options: Mapping[st
         tensors = as_timm(tensors, state)
     wrong = _differences(state, tensors, head)
     if wrong and name.startswith(TIMM):
-        converted = _by_timm(model_id, tensors, options)
+        converted = _by_timm(model_id, tensors, options, head)
         if converted is not None:
             tensors, wrong = converted, _differences(state, converted, head)
     if wrong:
@@ -112,70 +107,36 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
-def _by_timm(model_id: str, tensors: dict[str, Tensor], options: Mapping[str, object]) -> dict[str, Tensor] | None:
-    """Return the tensors of an older or foreign form as timm itself converts them, None where it cannot."""
+def _by_timm(
+    model_id: str, tensors: dict[str, Tensor], options: Mapping[str, object], head: Head
+) -> dict[str, Tensor] | None:
+    """Return the tensors of a file as timm itself converts them, None where it cannot.
+
+    It knows older and foreign names, and makes position embeddings of another size where the network is built for
+    other images than its weights were.
+    """
     import timm
 
     network, tag = split(model_id)
     name = network.removeprefix(TIMM)
-    settings = dict[str, Any](options)
     full = name if tag.startswith((FILE, PACKAGE, RUN)) else f"{name}.{tag}"
+    overlay, settings = dict[str, Any](state_dict=tensors), dict[str, Any](options)
+    classes = _classes_of(tensors, head)
+    if classes is not None:  # else timm takes the file to have the head of its own weights, and refuses another
+        settings["num_classes"] = classes
+        overlay |= {"num_classes": classes, "label_offset": 0}
     try:
         with torch.random.fork_rng(devices=[]):
-            made = timm.create_model(full, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors}, **settings)
-    except (RuntimeError, KeyError, ValueError, AttributeError, AssertionError):  # it is of another network
+            made = timm.create_model(full, pretrained=True, pretrained_cfg_overlay=overlay, **settings)
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError):  # it is of another one
         return None
     converted: dict[str, Tensor] = made.state_dict()
     return converted
 
 
-@dataclass(frozen=True)
-class _Made:
-    """What is read here of the model.json beside a run's weights."""
-
-    mean: Triple
-    std: Triple
-
-
-def normalization(model_id: str) -> tuple[Triple, Triple]:
-    """Return mean and std per channel, of images in [0, 1], that the weights of an id were trained with.
-
-    Raises WeightsError where their source says none.
-    """
-    network, weights = split(model_id)
-    own = weights.startswith((FILE, PACKAGE, RUN))
-    if weights.startswith(RUN):
-        return _of_run(fetched_path(model_id).with_suffix(".json"))
-    if network.startswith(TIMM):
-        import timm
-
-        name = network.removeprefix(TIMM)
-        config = timm.models.get_pretrained_cfg(name) if own else timm_config(name, weights)
-        if config is not None:
-            return _triple(config.mean), _triple(config.std)
-    if network.startswith(TORCHVISION) and not own:
-        made = torchvision_weights(network.removeprefix(TORCHVISION), weights).transforms()
-        return _triple(made.mean), _triple(made.std)
-    raise WeightsError(
-        f"normalize is weights, and nothing says how images of {model_id} are normalised; set normalize to what they "
-        "were trained with: imagenet, half or dataset"
-    )
-
-
-def _triple(values: Any) -> Triple:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
-
-
-def _of_run(path: Path) -> tuple[Triple, Triple]:
-    import json
-
-    try:
-        said = json.loads(read_text(path, "the JSON of a trained network"))
-        made = parse(_Made, {key: said[key] for key in ("mean", "std")}, f"{path}: ")
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"{path} does not say how images are normalised ({error}); fetch the run again with `mobilebench models "
-            "fetch`, or set normalize to what it was trained with"
-        ) from None
-    return made.mean, made.std
+def _classes_of(tensors: Mapping[str, Tensor], head: Head) -> int | None:
+    """Return for how many classes the file's own head is, None where it has none of the network's names and shape."""
+    for name, width in head.widths.items():
+        if name in tensors and _fits(tuple(tensors[name].shape), width):
+            return tensors[name].shape[width.index(None)]
+    return None

@@ -74,8 +74,10 @@ def as_timm(tensors: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, T
 
     wanted: the names of timm's network, whose blocks stand in stages. Tensors of other names stay as they are.
     """
+    if not any(name.startswith("_blocks.") for name in tensors):
+        return dict(tensors)
     places = [key for key, _ in groupby(name.rsplit(".", 2)[0] for name in wanted if name.startswith("blocks."))]
-    stages = list(dict.fromkeys(re.match(r"blocks\.\d+\.\d+", place)[0] for place in places))  # type: ignore[index]
+    stages = list(dict.fromkeys(found[0] for place in places if (found := re.match(r"blocks\.\d+\.\d+", place))))
     expanded = {name.split(".")[1] for name in tensors if "._expand_conv." in name}
 
     def renamed(name: str) -> str:

@@ -74,7 +74,7 @@ class Augmenter:
     def __init__(self, recipe: Recipe, data: TrainData, device: torch.device) -> None:
         self._augment = recipe.augment
         self._size = recipe.resolution
-        self._resize = recipe.eval_resize or recipe.resolution
+        self._resize = data.resized_to(recipe)
         self._side = data.train.side
         self._hflip = recipe.augment.hflip if data.hflip else 0.0
         mean, std = data.statistics(recipe.normalize)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from mobilebench import models
 from mobilebench.models.weights.files import WeightsError, WeightsFile, find_weights
-from mobilebench.models.weights.start import draw_head, find_head, load_body, normalization
+from mobilebench.models.weights.preprocessing import preprocessing
+from mobilebench.models.weights.start import draw_head, find_head, load_body
 from mobilebench.models.weights.tensors import as_timm, read_tensors
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ def test_the_weights_know_a_palace_from_noise() -> None:
 
     network = models.create(LITE0, 1000)
     network.load_state_dict(as_timm(read_tensors(find_weights(LITE0).path), network.state_dict()))
-    mean, std = normalization(LITE0)
+    said = preprocessing(LITE0)
     image = np.array(Image.fromarray(load_sample_image("china.jpg")).resize((224, 224))) / 255
-    pixels = torch.tensor((image - mean) / std, dtype=torch.float32).permute(2, 0, 1)[None]
+    pixels = torch.tensor((image - said.mean) / said.std, dtype=torch.float32).permute(2, 0, 1)[None]
     with torch.no_grad():
         assert 698 in network.eval()(pixels)[0].topk(5).indices
 
@@ -169,6 +170,42 @@ def test_an_older_form_goes_through_timms_own_conversion(monkeypatch: pytest.Mon
     assert all(torch.equal(loaded[name], value) for name, value in state.items() if name not in head)
 
 
+@pytest.mark.parametrize(
+    ("model", "resized"),
+    [("timm:deit_tiny_patch16_224", {"pos_embed"}), ("timm:swin_tiny_patch4_window7_224", set())],
+)
+def test_weights_for_other_images_get_position_embeddings_of_the_new_size_as_timm_makes_them(
+    model: str, resized: set[str]
+) -> None:
+    import timm
+    from timm.layers import resample_abs_pos_embed
+
+    name, options = model.removeprefix("timm:"), {"img_size": 256}
+    torch.manual_seed(0)
+    source = timm.create_model(name, num_classes=9).state_dict()  # for images of 224 px
+    torch.save(source, "w.pth")
+    network = models.create(model, 4, **options)
+    head = find_head(model, 4, options)
+    load_body(network, f"{model}@file:w.pth", head, options, WeightsFile(Path("w.pth"), ""))
+    state = network.state_dict()
+    body = source.keys() - head.names
+    assert {key for key in body if state[key].shape != source[key].shape} == resized
+    assert all(torch.equal(state[key], source[key]) for key in body - resized)
+    for key in resized:
+        expected = resample_abs_pos_embed(source[key], [16, 16], num_prefix_tokens=1)
+        torch.testing.assert_close(state[key], expected)
+    with torch.no_grad():
+        assert network.eval()(torch.zeros(1, 3, 256, 256)).shape == (1, 4)
+
+
+def test_weights_that_mix_the_pixels_of_other_images_are_refused() -> None:
+    model, options = "timm:mixer_s16_224@file:w.pth", {"img_size": 256}
+    torch.save(models.create(model, 9).state_dict(), "w.pth")
+    network = models.create(model, 4, **options)
+    with pytest.raises(WeightsError, match=r"of another shape \(blocks.0.mlp_tokens.fc1.weight \[256, 196\] instead"):
+        load_body(network, model, find_head(model, 4, options), options, WeightsFile(Path("w.pth"), ""))
+
+
 class Runs:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (Path("ran").write_text, ("x",))
@@ -201,32 +238,3 @@ def test_a_file_without_tensors_by_name_is_refused(state: object) -> None:
     torch.save(state, "w.pth")
     with pytest.raises(WeightsError, match="holds no tensors by name"):
         read_tensors(Path("w.pth"))
-
-
-HALF, IMAGENET = ((0.5,) * 3,) * 2, ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-@pytest.mark.parametrize(
-    ("model_id", "expected"),
-    [
-        (LITE0, HALF),
-        ("timm:tf_efficientnet_lite0.in1k", HALF),
-        ("timm:resnet10t.c3_in1k", IMAGENET),
-        ("torchvision:resnet18@IMAGENET1K_V1", IMAGENET),
-    ],
-)
-def test_weights_say_how_images_are_normalised(model_id: str, expected: object) -> None:
-    assert normalization(model_id) == expected
-
-
-def test_a_run_says_how_its_images_were_normalised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MOBILEBENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsError, match="fetch the run again"):
-        normalization("shufflenet@run:12")
-    (tmp_path / "run.12.json").write_text('{"mean": [0.1, 0.2, 0.3], "std": [1.0, 1.0, 2.0], "model": "x"}')
-    assert normalization("shufflenet@run:12") == ((0.1, 0.2, 0.3), (1.0, 1.0, 2.0))
-
-
-def test_weights_whose_source_does_not_say_need_a_choice() -> None:
-    with pytest.raises(WeightsError, match="set normalize to what they were trained with"):
-        normalization(SHUFFLENET)
