@@ -145,5 +145,5 @@ def test_own_data_from_params_yaml(call: Call, project: Path) -> None:
     (project / "params.yaml").write_text(text + "data_sources:\n  flowers: {folder: mine}\n")
     result = call("prepare", "flowers")
     assert result.exit_code == 0, result.output
-    line = next(line for line in call("list").output.splitlines() if "flowers" in line)
+    line = next(line for line in call("list").output.splitlines() if line.startswith("flowers "))
     assert line.replace("│", " ").split()[:6] == ["flowers", "2", "16", "0", "4", "packed"]

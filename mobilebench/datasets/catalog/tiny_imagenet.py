@@ -71,6 +71,7 @@ SPEC = DatasetSpec(
     citation="Y. Le and X. Yang, Tiny ImageNet Visual Recognition Challenge, CS 231N, 2015",
     homepage="https://www.kaggle.com/c/tiny-imagenet",
     hflip=True,
+    images_from="ImageNet",
     read=read,
     sources=(
         Source(
