@@ -43,7 +43,8 @@ def read(raw: Path, policy: DataPolicy) -> Reading:
             f"{path} is not the official file ({type(error).__name__}: {error}): fetch it again."
         ) from error
     sound = (
-        (images.dtype, images.ndim, images.shape[-1:]) == (np.uint8, 4, (3,))
+        images.dtype == np.uint8
+        and (images.ndim, images.shape[-1:]) == (4, (3,))
         and labels.shape == images.shape[:1]
         and np.issubdtype(labels.dtype, np.integer)
         and len(labels) > 0
