@@ -82,6 +82,9 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
     if sizes := {spec.id: size for spec in specs if spec.derived is None and (size := download_bytes(spec))}:
         published = ", ".join(f"{name} {shown_bytes(size)}" for name, size in sizes.items())
         console.print(f"Downloads whose size is published: {published}.", soft_wrap=True)
+    if unverified := [spec.id for spec in specs if any(source.unverified for source in spec.sources)]:
+        doubted = ", ".join(unverified)
+        console.print(f"Downloads whose address or checksum is unverified: {doubted}.", soft_wrap=True)
     console.print("mobilebench data list DATASET shows more; mobilebench data fetch DATASET downloads it.")
 
 
@@ -101,17 +104,18 @@ def _plain(spec: DatasetSpec, state: DatasetState) -> dict[str, object]:
         **{split: state.images.get(split) for split in ("train", "val", "test", "all")},
         "licence": spec.licence,
         "homepage": spec.homepage,
-        "files": [{"url": source.url, "name": source.name, "bytes": source.size} for source in spec.sources],
+        "files": [
+            {"url": source.url, "name": source.name, "bytes": source.size, "unverified": source.unverified}
+            for source in spec.sources
+        ],
         "download_bytes": download_bytes(spec),
         "packed_bytes": state.packed_bytes or None,
     }
 
 
 def _details(spec: DatasetSpec, state: DatasetState, known: Mapping[str, str]) -> str:
-    from mobilebench.datasets.status import download_bytes
     from mobilebench.system.disk import shown_bytes
 
-    download = download_bytes(spec)
     lines = {
         "what": spec.title,
         "state": state.name,
@@ -122,7 +126,7 @@ def _details(spec: DatasetSpec, state: DatasetState, known: Mapping[str, str]) -
         "drawn": state.drawn,
         "stored as": state.stored,
         "packed size": shown_bytes(state.packed_bytes) if state.packed_bytes else "",
-        "download": "its size is not published" if download is None else shown_bytes(download) if download else "",
+        "download": _download(spec),
         "domain": spec.domain,
         "homepage": spec.homepage,
         "licence": spec.licence,
@@ -136,10 +140,23 @@ def _details(spec: DatasetSpec, state: DatasetState, known: Mapping[str, str]) -
     return "\n".join([spec.id, *said, *(["files:", *files] if files else [])])
 
 
+def _download(spec: DatasetSpec) -> str:
+    from mobilebench.datasets.status import download_bytes
+    from mobilebench.system.disk import shown_bytes
+
+    size = download_bytes(spec)
+    if size is None:
+        return "none, see by hand" if spec.by_hand_only else "its size is not published"
+    return shown_bytes(size) if size else ""
+
+
 def _checksum(source: Source, known: str) -> str:
     """Return in words what a download is compared with."""
     if source.md5 or source.sha256:
-        return f"md5 {source.md5}" if source.md5 else f"sha256 {source.sha256}"
+        digest = f"md5 {source.md5}" if source.md5 else f"sha256 {source.sha256}"
+        return f"{digest}, unverified" if source.unverified else digest
+    if source.unverified and not known:
+        return "unverified address, no published checksum: the first download is trusted"
     return f"sha256 {known} in sources.lock" if known else "no published checksum: the first download is trusted"
 
 

@@ -98,6 +98,10 @@ class Source:
     archive: bool = True
     """Whether it is to be unpacked."""
 
+    unverified: bool = False
+    """Whether what is said of it here, its address or checksum, was neither read from its owners' own publication nor
+    from a library that downloads it (torchvision, TensorFlow Datasets), nor compared with the file itself."""
+
 
 def same_source(then: str, now: str) -> bool:
     """Return whether data packed from the source `then` are those of the source `now`, as far as is known here.
@@ -162,10 +166,10 @@ class DatasetSpec:
     """Lists the dataset found in the folder that is its argument. Raises DataError naming what is missing."""
 
     sources: tuple[Source, ...] = ()
-    """The official files; none for a generated set."""
+    """The official files; none for a generated set, nor for one that is got by hand only."""
 
     by_hand: str = ""
-    """How a person gets them where fetching fails."""
+    """How a person gets them where fetching fails, or where there is nothing to fetch."""
 
     raw: str = ""
     """Name of the raw folder, where variants of one dataset share it; "" for the id."""
@@ -185,6 +189,9 @@ class DatasetSpec:
     fingerprint: Callable[[], str] | None = field(default=None, repr=False)
     """For data that may change under its name: what it is now. It ends with "-" where only the settings before the
     dash are known, and is "" where nothing is: the images are not on this machine. See `same_source`."""
+
+    needs: str = ""
+    """The package of an extra that `read` imports; "" for none. Where it is not there, nothing is fetched."""
 
     megapixels: int = 90
     """Images of more million pixels are refused."""
@@ -207,6 +214,11 @@ class DatasetSpec:
     def generated(self) -> bool:
         """True when the images are made by this program or shipped with a dependency: nothing is fetched."""
         return not self.sources and not self.by_hand
+
+    @property
+    def by_hand_only(self) -> bool:
+        """True when there is no address to fetch the official files from: a person gets them."""
+        return not self.sources and bool(self.by_hand)
 
     @property
     def raw_name(self) -> str:

@@ -98,6 +98,16 @@ def draw(
     return list(rest), list(held)
 
 
+def drawn(entries: Sequence[Entry], fraction: float, seed: int, *, by_group: bool = True) -> list[Entry]:
+    """Return the entries with about `fraction` of each class in test and the others in train.
+
+    by_group: whether groups are kept whole, and the fraction is of them. Raises DataError as `holdout` does.
+    """
+    groups = [entry.group for entry in entries] if by_group else None
+    test = holdout([entry.label for entry in entries], fraction=fraction, seed=seed, groups=groups)
+    return [entry._replace(split="test" if i in test else "train") for i, entry in enumerate(entries)]
+
+
 def cut_val(entries: Sequence[Entry], fraction: float, seed: int) -> list[Entry]:
     """Return the entries with about `fraction` of train moved to val, stratified, groups kept whole.
 

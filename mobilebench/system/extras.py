@@ -9,6 +9,7 @@ from mobilebench.errors import UserError
 
 EXTRA_OF = {
     "dvc": "train",
+    "h5py": "hdf5",
     "huggingface_hub": "train",
     "psutil": "train",
     "safetensors": "train",

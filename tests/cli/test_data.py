@@ -29,7 +29,7 @@ def call(project: Path) -> Call:
 
 def test_list_shows_sizes_licence_and_state(call: Call) -> None:
     before = call("list").output
-    assert all(word in before for word in ("miniplaces", "100,000", "CC BY-NC 4.0", "not here", "no download"))
+    assert all(word in before for word in ("miniplaces", "100,000", "CC BY-NC", "not here", "no download"))
     call("prepare", "digits")
     digits = next(line for line in call("list").output.splitlines() if "digits" in line)
     assert "packed" in digits
@@ -82,6 +82,19 @@ def test_list_one_tells_how_files_are_checked_and_images_stored(call: Call, proj
     assert "stored as: 8x8 pixels: pixels as distributed" in call("list", "digits").output
 
 
+def test_list_names_what_is_unverified_and_what_is_got_by_hand(call: Call) -> None:
+    (said,) = [line for line in call("list").output.splitlines() if "unverified" in line]
+    assert said == "Downloads whose address or checksum is unverified: tiny_imagenet, cub200."
+    assert (
+        "tiny-imagenet-200.zip (md5 90528d7ca1a48142e341f4ef8d21d0de, unverified)"
+        in call("list", "tiny_imagenet").output
+    )
+    assert "unverified" not in call("list", "food101").output
+    by_hand = call("list", "breakhis_40_grouped").output
+    assert "download: none, see by hand" in by_hand
+    assert "by hand: Ask for it on its homepage" in by_hand
+
+
 def test_prepare_then_audit(call: Call, project: Path) -> None:
     assert call("prepare", "digits").exit_code == 0
     assert call("prepare", "toy_textures").exit_code == 0
@@ -132,5 +145,5 @@ def test_own_data_from_params_yaml(call: Call, project: Path) -> None:
     (project / "params.yaml").write_text(text + "data_sources:\n  flowers: {folder: mine}\n")
     result = call("prepare", "flowers")
     assert result.exit_code == 0, result.output
-    line = next(line for line in call("list").output.splitlines() if "flowers" in line)
+    line = next(line for line in call("list").output.splitlines() if line.startswith("flowers "))
     assert line.replace("│", " ").split()[:6] == ["flowers", "2", "16", "0", "4", "packed"]

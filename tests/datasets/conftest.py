@@ -7,9 +7,7 @@ import io
 import pickle
 import re
 import struct
-import tarfile
 import threading
-import zipfile
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from tiny_archives import MORE, Files, jpeg, tar, zipped
 
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, registry
@@ -26,39 +24,10 @@ from mobilebench.datasets.catalog import imagenette
 from mobilebench.datasets.packing.prepare import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from mobilebench.datasets.spec import DatasetSpec
-
-Files = dict[str, bytes]
-
-
-def jpeg(seed: int, size: tuple[int, int] = (48, 40)) -> bytes:
-    """A smooth coloured picture: small numbers survive JPEG."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (10, 10, 3), np.uint8))
-    out = io.BytesIO()
-    coarse.resize(size, Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
-    return out.getvalue()
-
-
-def tar(files: Mapping[str, bytes], mode: str = "w") -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return out.getvalue()
-
-
-def zipped(files: Mapping[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return out.getvalue()
 
 
 def _imagenette() -> Files:
@@ -206,13 +175,22 @@ _MAKERS = {
     "ham10k": _ham10k,
     "indoor67": _indoor67,
     "miniplaces": _miniplaces,
+    **MORE,
 }
+
+
+class _Made(dict[str, Files]):
+    """The files of each distribution, made when they are first asked for."""
+
+    def __missing__(self, name: str) -> Files:
+        self[name] = _MAKERS[name]()
+        return self[name]
 
 
 @pytest.fixture(scope="session")
 def official() -> dict[str, Files]:
     """The files of each official distribution, tiny, by raw name."""
-    return {name: make() for name, make in _MAKERS.items()}
+    return _Made()
 
 
 @dataclass
@@ -293,6 +271,7 @@ def redirected(spec: DatasetSpec, server: Server) -> DatasetSpec:
             s,
             url=f"{server.url}/{s.name}",
             md5=s.md5 and hashlib.md5(server.files[s.name]).hexdigest(),
+            size=s.size and len(server.files[s.name]),
             sha256=s.sha256 and hashlib.sha256(server.files[s.name]).hexdigest(),
         )
         for s in spec.sources
@@ -314,6 +293,27 @@ def serve_official(
         return local
 
     return serve
+
+
+@pytest.fixture
+def obtain(serve_official: Callable[[str], object], official: dict[str, Files], tmp_path: Path) -> Callable[[str], Any]:
+    """Make a dataset's tiny official files obtainable, and return what `prepare` is to be given for them."""
+
+    def run(dataset_id: str) -> dict[str, Path]:
+        spec = DATASETS[dataset_id]
+        if spec.needs:
+            pytest.importorskip(spec.needs)
+        if spec.by_hand_only:
+            copy = tmp_path / f"{spec.raw_name}_by_hand"
+            copy.mkdir(exist_ok=True)
+            for name, content in official[spec.raw_name].items():
+                (copy / name).write_bytes(content)
+            return {"source": copy}
+        if not spec.generated:
+            serve_official(dataset_id)
+        return {}
+
+    return run
 
 
 @pytest.fixture

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import inspect
+import io
 import json
+import sys
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tiny_archives import hdf5, neu_images
 
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, DataError, get
+from mobilebench.datasets.catalog import flowers102
 from mobilebench.datasets.labels import row_labels
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.evaluation.metrics import get_metric
+from mobilebench.system.extras import NotInstalledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 ALL = sorted(DATASETS)
 # tiny copies: classes, train, test, side
@@ -35,6 +41,20 @@ SIZES = {
     "indoor67": (3, 12, 6, 64),
     "miniplaces": (3, 12, 6, 128),
     "digits": (10, 1437, 360, 8),
+    "flowers102": (3, 6, 12, 62),
+    "flowers102_trainval": (3, 12, 12, 62),
+    "dtd": (3, 6, 6, 60),
+    "food101": (3, 12, 6, 60),
+    "eurosat": (10, 70, 30, 64),
+    "eurosat_80": (10, 80, 20, 64),
+    "tiny_imagenet": (3, 12, 6, 64),
+    "cub200": (3, 9, 6, 60),
+    "ucmerced": (21, 84, 21, 48),
+    "galaxy10": (10, 180, 20, 32),
+    "neu": (6, 48, 12, 50),
+    "stanford_cars": (3, 6, 3, 42),
+    **{f"breakhis_{m}": (2, 25, 11, 46) for m in (40, 100, 200, 400)},
+    **{f"breakhis_{m}_grouped": (2, 24, 12, 46) for m in (40, 100, 200, 400)},
     "toy_shapes": (4, 320, 320, 32),
     "toy_textures": (4, 320, 320, 32),
     "toy_scenes": (4, 600, 200, 48),
@@ -43,11 +63,9 @@ SIZES = {
 
 
 @pytest.fixture
-def ready(serve_official: Callable[[str], object], packed_at: Callable[..., Path]) -> Callable[..., Path]:
+def ready(obtain: Callable[[str], Any], packed_at: Callable[..., Path]) -> Callable[..., Path]:
     def run(dataset_id: str, **more: Any) -> Path:
-        if not DATASETS[dataset_id].generated:
-            serve_official(dataset_id)
-        return packed_at(dataset_id, incomplete_ok=True, **more)
+        return packed_at(dataset_id, incomplete_ok=True, **obtain(dataset_id), **more)
 
     return run
 
@@ -117,13 +135,13 @@ def test_val_is_cut_out_of_train_and_test_is_untouched(
 
 @pytest.mark.parametrize("dataset_id", [d for d in ALL if not DATASETS[d].generated])
 def test_an_incomplete_copy_is_refused_unless_asked_for(
-    dataset_id: str, serve_official: Callable[[str], object], packed_at: Callable[..., Path], tmp_path: Path
+    dataset_id: str, obtain: Callable[[str], Any], packed_at: Callable[..., Path], tmp_path: Path
 ) -> None:
-    serve_official(dataset_id)
+    given = obtain(dataset_id)
     with pytest.raises(DataError, match=r"not complete.*--incomplete-ok"):
-        packed_at(dataset_id)
+        packed_at(dataset_id, **given)
     assert not (tmp_path / "packed" / dataset_id).exists()
-    assert not open_packed(packed_at(dataset_id, incomplete_ok=True)).meta.official
+    assert not open_packed(packed_at(dataset_id, incomplete_ok=True, **given)).meta.official
 
 
 @pytest.mark.parametrize("dataset_id", ALL)
@@ -151,11 +169,19 @@ def test_the_seven_have_the_papers_sizes() -> None:
 
 
 def test_checksums_are_those_that_torchvision_publishes() -> None:
-    from torchvision.datasets import CIFAR10, CIFAR100, Imagenette
+    from torchvision.datasets import CIFAR10, CIFAR100, DTD, EuroSAT, Flowers102, Food101, Imagenette
 
     assert get("cifar10").sources[0].md5 == CIFAR10.tgz_md5
     assert get("cifar100").sources[0].md5 == CIFAR100.tgz_md5
     assert (get("imagenette").sources[0].url, get("imagenette").sources[0].md5) == Imagenette._ARCHIVES["160px"]
+    assert (get("dtd").sources[0].url, get("dtd").sources[0].md5) == (DTD._URL, DTD._MD5)
+    assert (get("food101").sources[0].url, get("food101").sources[0].md5) == (Food101._URL, Food101._MD5)
+    (source,) = get("eurosat").sources  # torchvision has it in the code of its download only
+    assert source.url in inspect.getsource(EuroSAT.download)
+    assert str(source.md5) in inspect.getsource(EuroSAT.download)
+    files = {(source.url, source.md5) for source in get("flowers102").sources}
+    assert files == {(Flowers102._download_url_prefix + name, md5) for name, md5 in Flowers102._file_dict.values()}
+    assert tuple(Flowers102.classes) == flowers102.CLASSES
 
 
 @pytest.mark.parametrize("dataset_id", ["cifar10", "cifar100"])
@@ -173,6 +199,41 @@ def test_cifar_reads_as_torchvision_reads_it(
         np.testing.assert_array_equal(packed.images[packed.rows(split)], theirs.data)
         assert packed.labels[packed.rows(split)].tolist() == theirs.targets
         assert list(packed.meta.classes) == theirs.classes
+
+
+# by raw name: torchvision's reader, its arguments for each split, and the folder below its root that holds the files
+TORCHVISION: dict[str, tuple[str, dict[str, dict[str, object]], str]] = {
+    "flowers102": ("Flowers102", {split: {"split": split} for split in ("train", "val", "test")}, "flowers-102"),
+    "dtd": ("DTD", {split: {"split": split} for split in ("train", "val", "test")}, "dtd"),
+    "food101": ("Food101", {split: {"split": split} for split in ("train", "test")}, "."),
+    "stanford_cars": ("StanfordCars", {split: {"split": split} for split in ("train", "test")}, "stanford_cars"),
+}
+
+
+@pytest.mark.parametrize("dataset_id", sorted(TORCHVISION))
+def test_it_reads_as_torchvision_reads_it(
+    dataset_id: str, ready: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import datasets as tv
+
+    name, splits, folder = TORCHVISION[dataset_id]
+    monkeypatch.setattr("torchvision.datasets.flowers102.check_integrity", lambda *_: True)  # tiny: other checksums
+    packed = open_packed(ready(dataset_id))
+    files, root = tmp_path / "raw" / dataset_id / "files", tmp_path / "torchvision"
+    (root / folder).parent.mkdir(parents=True, exist_ok=True)
+    if folder == ".":
+        root = files
+    else:
+        (root / folder).symlink_to(files)
+    for split, arguments in splits.items():
+        theirs = getattr(tv, name)(str(root), download=False, **arguments)
+        samples = getattr(theirs, "_samples", None) or zip(theirs._image_files, theirs._labels, strict=True)
+        expected = [("/".join(Path(path).parts[-2:]), label) for path, label in samples]
+        ours = [("/".join(Path(line.path).parts[-2:]), line.label) for line in packed.index if line.split == split]
+        assert len(expected) > 0
+        assert sorted(ours) == sorted(expected)
+        if hasattr(theirs, "classes") and name != "Flowers102":
+            assert list(packed.meta.classes) == list(theirs.classes)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +272,123 @@ def test_dogs_takes_the_split_from_the_mat_lists(ready: Callable[..., Path]) -> 
     assert packed.meta.classes == ("Chihuahua", "Japanese_spaniel", "collie")
     assert {line.split for line in packed.index if line.path.endswith("_5.jpg")} == {"test"}
     assert {line.split for line in packed.index if line.path.endswith("_0.jpg")} == {"train"}
+
+
+def test_eurosat_has_the_images_and_classes_that_torchvision_finds(ready: Callable[..., Path], tmp_path: Path) -> None:
+    from torchvision.datasets import EuroSAT
+
+    packed = open_packed(ready("eurosat"))
+    (tmp_path / "eurosat").symlink_to(tmp_path / "raw" / "eurosat" / "files")
+    theirs = EuroSAT(str(tmp_path), download=False)
+    assert list(packed.meta.classes) == theirs.classes
+    expected = [("/".join(Path(path).parts[-2:]), label) for path, label in theirs.samples]
+    assert sorted((line.path, line.label) for line in packed.index) == sorted(expected)
+
+
+@pytest.mark.parametrize(("dataset_id", "held"), [("eurosat", 3), ("eurosat_80", 2), ("ucmerced", 1), ("galaxy10", 2)])
+def test_a_drawn_split_holds_out_the_same_share_of_each_class_by_the_seed(
+    dataset_id: str, held: int, ready: Callable[..., Path], tmp_path: Path
+) -> None:
+    packed = open_packed(ready(dataset_id))
+    tested = [line.label for line in packed.index if line.split == "test"]
+    assert {tested.count(label) for label in range(len(packed.meta.classes))} == {held}
+    other = open_packed(ready(dataset_id, policy=DataPolicy(split_seed=43), out_dir=tmp_path / "other"))
+    assert [line.split for line in other.index] != [line.split for line in packed.index]
+
+
+def test_tiny_imagenet_is_numbered_by_wnid_and_tested_as_the_annotations_say(ready: Callable[..., Path]) -> None:
+    packed = open_packed(ready("tiny_imagenet"))
+    assert packed.meta.classes == ("goldfish", "maillot (n03710637)", "maillot (n03710721)")
+    train = {line.path.split("/")[1]: line.label for line in packed.index if line.split == "train"}
+    assert train == {"n01443537": 0, "n03710637": 1, "n03710721": 2}
+    tested = {line.path: line.label for line in packed.index if line.split == "test"}
+    assert tested == {f"val/images/val_{i}.JPEG": (2, 0, 1)[i % 3] for i in range(6)}
+
+
+def test_cub200_is_split_by_its_list(ready: Callable[..., Path]) -> None:
+    packed = open_packed(ready("cub200"))
+    assert packed.meta.classes == ("Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross")
+    assert {line.path[-12:-8] for line in packed.index if line.split == "test"} == {"0001", "0003"}
+
+
+@pytest.mark.parametrize("magnification", [40, 400])
+def test_breakhis_by_patient_has_none_on_both_sides_and_by_image_has(
+    magnification: int, ready: Callable[..., Path]
+) -> None:
+    def crossing(dataset_id: str) -> set[str]:
+        packed = open_packed(ready(dataset_id))
+        assert {line.path.split("-")[3] for line in packed.index} == {str(magnification)}
+        assert {line.group for line in packed.index} >= {"14-22549", "14-13412", "14-15570"}  # 22549AB and 22549CD
+        assert {line.path[4]: line.label for line in packed.index} == {"B": 0, "M": 1}
+        train, test = ({line.group for line in packed.index if line.split == split} for split in ("train", "test"))
+        return train & test
+
+    assert crossing(f"breakhis_{magnification}")
+    assert not crossing(f"breakhis_{magnification}_grouped")
+
+
+def test_neu_is_split_alike_whatever_the_folders_of_the_copy(
+    ready: Callable[..., Path], packed_at: Callable[..., Path], tmp_path: Path
+) -> None:
+    flat = open_packed(ready("neu"))
+    copy = tmp_path / "copy"
+    kinds = "crazing inclusion patches pitted_surface rolled-in_scale scratches"
+    for i, (name, content) in enumerate(neu_images(kinds, "png").items()):
+        folder = copy / "NEU-DET" / ("train", "validation")[i % 2] / "images" / name.rpartition("_")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    shared = open_packed(packed_at("neu", source=copy, incomplete_ok=True, out_dir=tmp_path / "other"))
+    assert shared.meta.classes == flat.meta.classes == tuple(kinds.split())
+    assert shared.meta.split_digest == flat.meta.split_digest
+    assert shared.meta.digest == flat.meta.digest  # BMP and PNG lose nothing
+
+
+@pytest.mark.parametrize(("dataset_id", "images"), [("neu", "Cr_*.bmp"), ("breakhis_40", "SOB_*-40-*.png")])
+def test_an_image_that_a_copy_has_twice_is_refused(
+    dataset_id: str, images: str, obtain: Callable[[str], Any], packed_at: Callable[..., Path], tmp_path: Path
+) -> None:
+    packed_at(dataset_id, incomplete_ok=True, **obtain(dataset_id))
+    unpacked = tmp_path / "raw" / DATASETS[dataset_id].raw_name / "local"
+    one = min(unpacked.rglob(images))
+    (unpacked / "again").mkdir()
+    (unpacked / "again" / one.name).write_bytes(one.read_bytes())
+    with pytest.raises(DataError, match=r"twice, .* and .*: leave one copy there"):
+        DATASETS[dataset_id].read(unpacked, DataPolicy())
+
+
+def test_galaxy10_keeps_the_pixels_and_the_order_of_its_file(
+    ready: Callable[..., Path], official: dict[str, dict[str, bytes]]
+) -> None:
+    packed = open_packed(ready("galaxy10"))
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(io.BytesIO(official["galaxy10"]["Galaxy10_DECals.h5"])) as file:
+        np.testing.assert_array_equal(packed.images, file["images"])
+        np.testing.assert_array_equal(packed.labels, file["ans"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"images": np.zeros((4, 8, 8, 3), np.float32), "ans": np.zeros(4, np.uint8)}, "found images float32"),
+        ({"images": np.zeros((4, 8, 8, 3), np.uint8), "ans": np.zeros((4, 10), np.uint8)}, r"ans uint8 \(4, 10\)"),
+        ({"images": np.zeros((4, 8, 8, 3), np.uint8), "ans": np.full(4, 10, np.uint8)}, "whole numbers below 10"),
+        ({"images": np.zeros((4, 8, 8, 3), np.uint8)}, "KeyError"),
+    ],
+)
+def test_galaxy10_refuses_another_file(columns: dict[str, Any], said: str, tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    (tmp_path / "Galaxy10_DECals.h5").write_bytes(hdf5(**columns))
+    with pytest.raises(DataError, match=said):
+        get("galaxy10").read(tmp_path, DataPolicy())
+
+
+def test_a_package_that_is_not_there_is_named_before_anything_is_fetched(
+    packed_at: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(NotInstalledError, match=r"h5py.*mobilebench\[hdf5\]"):
+        packed_at("galaxy10")
+    assert not (tmp_path / "raw").exists()
 
 
 def test_wrong_names_get_near_matches(packed_at: Callable[..., Path]) -> None:

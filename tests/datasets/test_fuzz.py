@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mobilebench.config.data import OwnData
 from mobilebench.config.recipe import DataPolicy
-from mobilebench.datasets import DataError
+from mobilebench.datasets import DATASETS, DataError
 from mobilebench.datasets.custom import spec_of
 from mobilebench.datasets.labels import label_array
 from mobilebench.datasets.packing.decode import ImageError, decode
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mobilebench.evaluation.target import Target
-
-SEVEN = ["imagenette", "cifar10", "cifar100", "dogs", "ham10k", "indoor67", "miniplaces"]
 
 
 def broken(content: bytes, rng: random.Random) -> bytes:
@@ -48,23 +46,26 @@ def broken(content: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("dataset_id", SEVEN)
+@pytest.mark.parametrize("dataset_id", list({s.raw_name: s.id for s in DATASETS.values() if not s.generated}.values()))
 def test_broken_distributions(
     dataset_id: str, official: dict[str, dict[str, bytes]], packed_at: Callable[..., Path], tmp_path: Path
 ) -> None:
+    raw_name, needs = DATASETS[dataset_id].raw_name, DATASETS[dataset_id].needs
+    if needs:
+        pytest.importorskip(needs)
     for seed in range(12):
         rng = random.Random(f"{dataset_id} {seed}")
         source = tmp_path / f"source{seed}"
         source.mkdir()
-        victim = rng.choice(sorted(official[dataset_id]))
-        for name, content in official[dataset_id].items():
+        victim = rng.choice(sorted(official[raw_name]))
+        for name, content in official[raw_name].items():
             (source / name).write_bytes(broken(content, rng) if name == victim else content)
         out, raw = tmp_path / f"packed{seed}", tmp_path / f"raw{seed}"
         said, folder = outcome(packed_at, dataset_id, source=source, raw_dir=raw, out_dir=out, incomplete_ok=True)
         if folder is None:
             assert len(said) > 20
             assert [path.name for path in out.iterdir()] == [f".{dataset_id}.lock"]
-            assert not list((raw / dataset_id).glob("*.partial"))
+            assert not list((raw / raw_name).glob("*.partial"))
         else:
             open_packed(folder).verify()
 

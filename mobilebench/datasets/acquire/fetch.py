@@ -227,10 +227,11 @@ def _check(source: Source, part: Path) -> None:
     if wrong or not size:
         part.unlink()
         _tag(part).unlink(missing_ok=True)
+        doubt = " What is expected is unverified, and may be what is wrong." if source.unverified else ""
         raise SourceError(
             f"{source.url} arrived damaged and was removed: found {size} bytes, md5 {found}, sha256 {strong}; expected"
             f" {source.size or 'more than 0'} bytes, md5 {source.md5}, sha256 {source.sha256}. Try again, or use a"
-            " local copy with --from."
+            f" local copy with --from.{doubt}"
         )
 
 

@@ -68,6 +68,21 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def class_folders(root: Path, classes: Sequence[str], suffix: str) -> list[tuple[str, int]]:
+    """Return path below `root` and class number of every file below `root`/<class> that is named *`suffix`.
+
+    In the order of the classes, then of the paths; suffix in lower case. Raises DataError for a class without files.
+    """
+    found: list[tuple[str, int]] = []
+    for label, name in enumerate(classes):
+        place = root / name
+        files = [path for path in files_below(place) if path.name.lower().endswith(suffix)] if place.is_dir() else []
+        if not files:
+            raise DataError(f"{place} holds no *{suffix}; expected a folder for each of {len(classes)} classes.")
+        found += [(path.relative_to(root).as_posix(), label) for path in files]
+    return found
+
+
 def fault(path: Path) -> str:
     """Return what keeps a path from being read as a file, in words; "" for a file."""
     try:

@@ -32,6 +32,8 @@ def fetch(spec: DatasetSpec, raw_dir: Path, *, pause: float = 1.0) -> Path:
         for ready in (home / "files", home / "local"):
             if ready.is_dir():
                 return ready
+        if spec.by_hand_only:
+            raise DataError(f"{spec.id} cannot be fetched by a program. By hand: {spec.by_hand}")
         parts = _downloads(spec, home / "archives", pause)
         _unpack_all(parts, home / "files", on_damage=_remove)
     return home / "files"

@@ -23,6 +23,7 @@ from mobilebench.datasets.spec import DataError, DatasetSpec, Reading, same_sour
 from mobilebench.datasets.splits import cut_val, manifest_digest
 from mobilebench.system.cpu import cores
 from mobilebench.system.disk import disk_errors
+from mobilebench.system.extras import require
 from mobilebench.system.files import write_text
 from mobilebench.system.locks import LONG, locked
 
@@ -58,7 +59,7 @@ def prepare(
     archive to use instead of the internet. own: datasets of your own by id. incomplete_ok: accept other counts than the
     official ones (recorded as `official: false`). lock: the file that holds the official files' digests; a complete
     official set must be made from those (see `acquire.source_lock`). Killed at any point, it leaves no half-written
-    dataset. Raises DataError.
+    dataset. Raises DataError, and NotInstalledError where the dataset needs a package that is not there.
     """
     spec = find(dataset_id, own or {})
     identity = packing_identity(spec, policy)
@@ -78,6 +79,8 @@ def prepare(
                 _hold(lock, spec, meta.provenance.get("files", {}), out_dir)
             _log.info("%s is up to date", final)
         else:
+            if spec.needs:
+                require(spec.needs)
             reading = _read(spec, policy, place := _raw(spec, policy, raw_dir, source))
             official = _check_counts(spec, reading, place, incomplete_ok=incomplete_ok)
             files = {} if spec.generated else digests_of(place)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mobilebench.datasets import DataError
+from mobilebench.datasets import DATASETS, DataError
 from mobilebench.datasets.acquire.archive import unpack
 from mobilebench.datasets.packing.packed import open_packed
 
@@ -131,11 +131,24 @@ def test_from_says_what_it_cannot_use(name: str, said: str, packed_at: Callable[
         ("ham10k", "HAM10000_metadata"),
         ("indoor67", "TrainImages.txt"),
         ("miniplaces", "categories.txt"),
+        ("flowers102", "setid.mat"),
+        ("dtd", r"dtd/\{images,labels\}"),
+        ("food101", r"food-101/\{images,meta\}"),
+        ("eurosat", "2750/<class>"),
+        ("tiny_imagenet", "wnids.txt"),
+        ("cub200", "train_test_split.txt"),
+        ("ucmerced", "UCMerced_LandUse/Images"),
+        ("galaxy10", "Galaxy10_DECals"),
+        ("neu", r"Cr_1\.bmp"),
+        ("stanford_cars", "devkit/"),
+        ("breakhis_100", "no image at 100x"),
     ],
 )
 def test_an_empty_folder_gets_told_what_was_expected(
     dataset_id: str, said: str, packed_at: Callable[..., Path], tmp_path: Path
 ) -> None:
+    if DATASETS[dataset_id].needs:
+        pytest.importorskip(DATASETS[dataset_id].needs)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=said):
         packed_at(dataset_id, source=tmp_path / "empty")

@@ -237,6 +237,20 @@ def test_a_failed_fetch_tells_the_way_by_hand(
         fetch(spec, tmp_path, pause=0)
 
 
+def test_what_is_got_by_hand_only_is_not_tried(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"neu cannot be fetched by a program\. By hand: Get NEU-CLS"):
+        fetch(DATASETS["neu"], tmp_path, pause=0)
+    assert not (tmp_path / "neu" / "files").exists()
+
+
+@pytest.mark.parametrize("unverified", [True, False])
+def test_damage_may_be_what_is_expected_where_that_is_unverified(unverified: bool, server: Any, tmp_path: Path) -> None:
+    server.files["a.zip"] = BODY
+    with pytest.raises(DataError, match="arrived damaged") as error:
+        download(Source(f"{server.url}/a.zip", "a.zip", md5="0" * 32, unverified=unverified), tmp_path, pause=0)
+    assert ("What is expected is unverified" in str(error.value)) == unverified
+
+
 def test_variants_share_one_download(serve_official: Callable[[str], Any], server: Any, tmp_path: Path) -> None:
     for dataset_id in ("ham10k", "ham10k_grouped", "ham10k_released"):
         serve_official(dataset_id)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mobilebench.config.data import DerivedData
-from mobilebench.datasets import get
+from mobilebench.datasets import DATASETS, get
 from mobilebench.datasets.derived import spec_of
 from mobilebench.models.weights.files import fetched_path
 from mobilebench.models.weights.pretraining import of_timm_tag, overlap, pretrained_on
@@ -96,7 +96,7 @@ def test_overlap_is_said_where_the_weights_may_know_the_images(pretraining: str,
 
 
 def test_parts_of_imagenet_say_so_and_those_derived_of_them_too() -> None:
-    named = {name for name in ("imagenette", "dogs", "dogs_released", "cifar10", "digits") if get(name).images_from}
-    assert named == {"imagenette", "dogs", "dogs_released"}
+    named = {name for name, spec in DATASETS.items() if spec.images_from == "ImageNet"}
+    assert named == {"imagenette", "dogs", "dogs_released", "tiny_imagenet"}
     derived = spec_of("imagenette_p10", DerivedData("imagenette", train_fraction=0.1), get("imagenette"))
     assert derived.images_from == "ImageNet"
