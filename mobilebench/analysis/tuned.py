@@ -64,7 +64,7 @@ class CellTrials:
 def trials_of_cell(suite: Suite, cell: Cell, store: Callable[[], Tracker]) -> CellTrials:
     """Return the trials of a cell, of this folder's journals where these have any, else of its run in the store.
 
-    Raises UserError where the cell is not tuned, or neither place has trials of it.
+    Raises UserError where the cell is not tuned, or neither place has trials of it with the present settings.
     """
     recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
     if recipe.tuning is None:
@@ -75,12 +75,18 @@ def trials_of_cell(suite: Suite, cell: Cell, store: Callable[[], Tracker]) -> Ce
     meta = read_meta(PACKED / cell.dataset)
     chooser = choosing_metric(recipe, meta)
     trials = trials_of(recipe, cell.seed)
-    journal = Journal(STATE / wanted(suite, cell, meta).name)
+    identity = wanted(suite, cell, meta)
+    journal = Journal(STATE / identity.name)
     if journal.trials():
         return CellTrials(cell, chooser.id, tuple(_of_journal(journal, trials, chooser)), str(journal.folder))
     record = read_result(result_path(RESULTS, cell))
     if record is None:
         raise UserError(f"no trial of {cell.name} was trained here; `mobilebench train {cell.dataset}` trains them")
+    if record.recipe_hash != identity.recipe:
+        raise UserError(
+            f"no trial of {cell.name} was trained with the present settings: its result is of run {record.run_id}, "
+            f"which had others ({TRIALS} is an artifact of it). `mobilebench train {cell.dataset}` tries the present ones"
+        )
     with TemporaryDirectory() as folder:
         path = store().artifact(record.run_id, TRIALS, Path(folder))
         if path is None:

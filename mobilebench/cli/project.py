@@ -68,13 +68,17 @@ def changed_suite(text: str, models: Sequence[str], own: Mapping[str, str]) -> s
 
 def own_data(given: Sequence[str]) -> dict[str, str]:
     """Return the folders and CSVs of `ID=PATH` texts by id. Raises UserError for another text or nothing at PATH."""
-    found = {}
+    found: dict[str, str] = {}
     for text in given:
         name, equals, path = text.partition("=")
         if not (equals and is_id(name) and path):
             raise UserError(f"--data {text}; expected ID=PATH, ID of lower-case letters, digits and _")
-        if not Path(path).exists():
-            raise UserError(f"--data {text}: there is nothing at {path}; expected a folder of class folders, or a CSV")
+        there = Path(path)
+        if not (there.is_dir() or (there.is_file() and there.suffix.lower() == ".csv")):
+            what = "a file" if there.exists() else "nothing"
+            raise UserError(f"--data {text}: there is {what} at {path}; expected a folder of class folders, or a CSV")
+        if name in found:
+            raise UserError(f"--data {text}: {name} is {found[name]} already; give each dataset an id of its own")
         found[name] = path
     return found
 

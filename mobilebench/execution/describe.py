@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench import models
 from mobilebench.config.parsing import flatten
+from mobilebench.config.phases import FLAT
 from mobilebench.datasets.packing.prepare import find
 from mobilebench.datasets.spec import SPLITS
 from mobilebench.evaluation.metrics import metric_of
@@ -73,8 +74,13 @@ def with_surroundings(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def parameters(cell: Cell, recipe: Recipe) -> dict[str, object]:
-    """Return the cell and its whole recipe under dotted names, as MLflow shows parameters."""
-    return {"model": cell.model, "dataset": cell.dataset, "seed": str(cell.seed)} | flatten(asdict(recipe))
+    """Return the cell and its whole recipe under dotted names, as MLflow shows parameters.
+
+    Of a recipe of phases without the keys that these are in place of: their defaults trained nothing.
+    """
+    unused = FLAT if recipe.phases else ()
+    settings = {key: value for key, value in asdict(recipe).items() if key not in unused}
+    return {"model": cell.model, "dataset": cell.dataset, "seed": str(cell.seed)} | flatten(settings)
 
 
 def dataset_input(packed: Packed, counts: Mapping[str, int]) -> DatasetInput:

@@ -38,8 +38,10 @@ def open_suite(path: Path = PARAMS, *, networks: bool = True) -> Suite:
 def check_names(suite: Suite, *, networks: bool = True) -> None:
     """Raise UserError, with near matches, for a dataset or (with `networks`) a model that the registries don't know."""
     overrides = suite.protocol.overrides
+    _check_own_names(suite)
     if networks:
-        _check_networks(suite)
+        for model, model_id in network_ids(suite):
+            _get(model) if model_id == model else models.get(model_id)
         # Settings of a network of your own name that the suite does not have at present are no mistake.
         named = {m for o in overrides if "network" not in o.set for m in o.models or ()}
         own = {m for o in overrides if "network" in o.set for m in o.models or ()}
@@ -51,23 +53,21 @@ def check_names(suite: Suite, *, networks: bool = True) -> None:
     _check_spaces(suite)
 
 
-def _check_networks(suite: Suite) -> None:
-    """Raise UserError for a model whose network is not known, or whose name is that of another network."""
+def _check_own_names(suite: Suite) -> None:
+    """Raise UserError for a name that stands for a network and cannot: it is no id, or the name of another network."""
     for model, model_id in network_ids(suite):
         if model_id == model:
-            _get(model)
             continue
         if not is_id(model):
             raise UserError(
-                f"models: {model} is the id of a network, and its `network` is {model_id}. Give it a name of your own: "
-                "lower-case letters, digits and _"
+                f"models: {model} cannot be a name of your own for the network {model_id}; give it one of lower-case "
+                "letters, digits and _"
             )
         if models.is_known(model):
             raise UserError(
                 f"models: {model} is a network of that name, and its `network` is {model_id}. Give it another name, "
                 f"as in {model}_own"
             )
-        models.get(model_id)
 
 
 def _get(model: str) -> None:

@@ -89,6 +89,8 @@ class TrainingRun(ABC):
             self.changed()
             if self.gives_up(result):
                 break
+        if trainer.epoch < trainer.recipe.total_epochs and self._choice(trainer).stop:
+            self.note(f"ends after epoch {trainer.epoch}: val gets no better")
         self.journal.append(self.finish_event(trainer, self._epochs()))
         self._forget_weights(keep=None)
 

@@ -10,9 +10,10 @@ import csv
 import io
 import math
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from mobilebench.config.parsing import flatten
 from mobilebench.errors import TrackingError
 from mobilebench.evaluation.metrics import get_metric, metric_of
 from mobilebench.execution.cell_run import CellRun, spent
@@ -234,7 +235,13 @@ class TunedCellRun(CellRun):
         else:
             metrics.pop("train_energy_joules", None)
         metrics |= self._test_choice(ends, end)
-        return replace(finish, metrics=metrics, params={f"tuned.{name}": value for name, value in trial.values.items()})
+        return replace(finish, metrics=metrics, params=self._tuned(trial))
+
+    def _tuned(self, trial: Trial) -> dict[str, object]:
+        """Return what was tried and what moved with it (`min_lr` with `lr`), as parameters of a run."""
+        own, tried = (flatten(asdict(recipe)) for recipe in (self.recipe, trial.recipe))
+        moved = {name: value for name, value in tried.items() if name in own and value != own[name]}
+        return {f"tuned.{name}": value for name, value in (moved | trial.values).items() if name != "tuning"}
 
     def _test_choice(self, ends: Mapping[int, TrialEnd], chosen: TrialEnd) -> Readings:
         """Return what choosing the trial on test would have added to the result, where the run reads test along."""

@@ -119,11 +119,13 @@ def test_init_adds_a_folder_of_ones_own(project: Path) -> None:
         ("images", "--data images; expected ID=PATH"),
         ("My images=images", "expected ID=PATH, ID of lower-case letters"),
         ("mine=imagse", "there is nothing at imagse; expected a folder of class folders, or a CSV"),
+        ("mine=notes.txt", "there is a file at notes.txt; expected a folder of class folders, or a CSV"),
         ("digits=images", "the suite has a dataset of that name; give yours another"),
     ],
 )
 def test_init_refuses_data_that_it_cannot_add(project: Path, given: str, expected: str) -> None:
     (project / "images").mkdir()
+    (project / "notes.txt").touch()
     result = call("init", "demo", "--data", given)
     assert result.exit_code == 2
     assert expected in " ".join(result.output.split())

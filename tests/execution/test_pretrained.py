@@ -162,6 +162,7 @@ def test_two_phases_killed_after_any_epoch_choose_the_same_epoch_with_the_same_w
         readings = [event.metrics for event in events if isinstance(event, Epoch)]
         found.append((events[-1].metrics["kept_epoch"], [r["train_loss"] for r in readings], kept(context, cell)))
         shutil.rmtree(STATE)
+    assert not {*FLAT} & (events[0].params or {}).keys()  # their defaults trained nothing
     phases = [r["phase"] for r in readings]
     assert phases == sorted(phases)
     assert set(phases) == {1, 2}

@@ -114,15 +114,16 @@ OWN = """
     [
         ("mine, other", ""),
         ("mine, mobilenet", "mobilenet is a network of that name, and its `network` is timm:resnet18. Give it another"),
-        ("mine, 'timm:vgg11'", "timm:vgg11 is the id of a network, and its `network` is timm:resnet18"),
+        ("mine, 'timm:vgg11'", "timm:vgg11 cannot be a name of your own for the network timm:resnet18"),
     ],
 )
 def test_a_network_may_have_a_name_of_ones_own_that_is_no_others(project: Path, models: str, expected: str) -> None:
     text = "suite: s\nexperiment: s\nmodels: [{}]\ndatasets: [digits]\nseeds: [0]\nprotocol:{}"
     (project / "params.yaml").write_text(text.format(models, OWN))
     if expected:
-        with pytest.raises(UserError, match=expected):
-            open_suite()
+        for networks in (True, False):  # also where results are only read
+            with pytest.raises(UserError, match=expected):
+                open_suite(networks=networks)
     else:
         assert network_ids(open_suite()) == [("mine", "timm:resnet18"), ("other", "timm:resnet34")]
 

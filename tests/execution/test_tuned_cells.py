@@ -137,7 +137,8 @@ def test_the_best_trial_on_val_is_the_cell(tuned: RunContext) -> None:
     finish = journal.last(Finish)
     assert finish is not None
     assert finish.metrics["chosen_trial"] == chosen
-    assert finish.params == {"tuned.lr": [3e-2, 3e-3, 1e-6][chosen - 1]}
+    lr, own = [3e-2, 3e-3, 1e-6][chosen - 1], tuned.suite.protocol
+    assert finish.params == {"tuned.lr": lr, "tuned.min_lr": pytest.approx(own.min_lr * lr / own.lr)}
     assert finish.metrics["final_val_loss"] == pytest.approx(ends[chosen].value, rel=1e-6)
     assert finish.metrics["kept_epoch"] == ends[chosen].epoch
     assert finish.metrics["trials"] == 3
@@ -636,6 +637,10 @@ def test_status_clean_and_trials_know_of_trials(tuned: RunContext) -> None:
     assert there["source"] == f"run {record.run_id}"
     exact = [{**row, "seconds": None} for row in here["trials"]]
     assert [{**row, "seconds": None} for row in there["trials"]] == exact
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("3.0e-3", "4.0e-3"))
+    other = CliRunner().invoke(main, ["trials", "shufflenet", "blobs"])
+    assert f"no trial of {CELL.name} was trained with the present settings: its result is of run" in other.output
     none = CliRunner().invoke(main, ["trials", "starnet", "blobs"])
     assert "no trial of starnet.blobs.0 was trained here" in none.output
 
