@@ -85,7 +85,7 @@ def trials_of_cell(suite: Suite, cell: Cell, store: Callable[[], Tracker]) -> Ce
     if record.recipe_hash != identity.recipe:
         raise UserError(
             f"no trial of {cell.name} was trained with the present settings: its result is of run {record.run_id}, "
-            f"which had others ({TRIALS} is an artifact of it). `mobilebench train {cell.dataset}` tries the present ones"
+            f"which had others ({TRIALS} is an artifact of it). `mobilebench train {cell.dataset}` tries these"
         )
     with TemporaryDirectory() as folder:
         path = store().artifact(record.run_id, TRIALS, Path(folder))
