@@ -195,7 +195,8 @@ def _between(metric: Metric, low: float, high: float, *, signed: bool = False) -
 
 def _scores(table: ScoreTable, pretrained: Mapping[str, str]) -> Table:
     heads = ("rank", "model", "xScore", f"{100 * table.level:.0f} % interval", table.above_next_name, "G", "V")
-    view = _table(*heads)
+    view = _table(*heads, tight=bool(pretrained))
+    view.columns[3].no_wrap = True  # an interval
     if pretrained:
         view.add_column("pretrained on", no_wrap=True)
     for row in table.rows:

@@ -263,7 +263,7 @@ def _network(model: str) -> tuple[str, dict[str, Scalar]]:
     if not PARAMS.exists():
         return model, {}
     recipe = open_suite(networks=False).protocol.recipe_for(model, "")
-    return _model_ids().get(model, model), recipe.model_options
+    return recipe.network_of(model), recipe.model_options
 
 
 def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Table:

@@ -15,6 +15,7 @@ STAGE_CODE = {
     "prepare": ("datasets",),
     "train": (
         "config/parsing.py",
+        "config/phases.py",
         "config/protocol.py",
         "config/recipe.py",
         "config/tuning.py",
@@ -42,6 +43,7 @@ STAGE_CODE = {
         "studies/beyond_imagenet",
         "report",
         "analysis/costs.py",
+        "analysis/pretraining.py",
         "evaluation",
         "scoring",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -177,6 +178,19 @@ def test_an_edit_of_the_program_is_seen_by_the_stages_that_use_it(tmp_path: Path
     assert changed_by("datasets/added.py") == {"prepare"}
     assert changed_by("cli/grid.py") == set()
     assert changed_by("models/compiled.pyc") == set()
+
+
+def test_no_module_that_says_how_a_cell_is_trained_is_left_out() -> None:
+    """What the settings' modules import of their own room counts as they do; a list made by hand forgets a new one."""
+    root = REPOSITORY / "mobilebench"
+    listed = {path for path in STAGE_CODE["train"] if path.startswith("config/")}
+    imported = {
+        f"config/{node.module.rpartition('.')[2]}.py"
+        for path in listed
+        for node in ast.walk(ast.parse((root / path).read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mobilebench.config.")
+    }
+    assert imported - listed == set()
 
 
 def test_dvc_runs_the_first_stages_of_the_shortest_params(suite: Suite, project: Path) -> None:
