@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from mobilebench.datasets.spec import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from mobilebench.datasets.spec import Entry
 
 # What file managers, network storage and file systems leave beside images, in lower case. macOS's ._* and .DS_Store,
 # QNAP's .@__thumb, snapshots and other hidden names begin with a dot.
@@ -66,6 +68,22 @@ def files_below(folder: Path) -> list[Path]:
         found += content.files
         waiting += [(child, above | {here}) for child in content.folders]
     return sorted(found)
+
+
+def entries_below(raw: Path, entry_of: Callable[[str], Entry | None]) -> dict[Entry, Path]:
+    """Return the files below a folder whose names say what they are of, by entry; {} where there is no such folder.
+
+    entry_of: the entry of a file's name, None for a file of something else. Raises DataError for two of one entry.
+    """
+    places: dict[Entry, Path] = {}
+    for path in files_below(raw) if raw.is_dir() else []:
+        entry = entry_of(path.name)
+        if entry is None:
+            continue
+        if entry in places:
+            raise DataError(f"{raw} holds {entry.path} twice, {places[entry]} and {path}: leave one copy there.")
+        places[entry] = path
+    return places
 
 
 def class_folders(root: Path, classes: Sequence[str], suffix: str) -> list[tuple[str, int]]:

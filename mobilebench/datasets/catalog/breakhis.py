@@ -12,7 +12,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mobilebench.datasets.acquire.listing import files_below
+from mobilebench.datasets.acquire.listing import entries_below
 from mobilebench.datasets.spec import DataError, DatasetSpec, Entry, Reading
 from mobilebench.datasets.splits import drawn
 
@@ -30,14 +30,14 @@ TOTALS = {40: 1995, 100: 2081, 200: 2013, 400: 1820}
 
 def _read(magnification: int, by_patient: bool, raw: Path, policy: DataPolicy) -> Reading:  # noqa: FBT001 - of partial
     """List SOB_*-<magnification>-*.png in any folders and hold out 30 % of each class, of its images or patients."""
-    places: dict[Entry, Path] = {}
-    for path in files_below(raw) if raw.is_dir() else []:
-        named = _NAME.fullmatch(path.name)
-        if named and int(named[3]) == magnification:
-            entry = Entry(path.name, _LABEL[named[1]], "", named[2])
-            if entry in places:
-                raise DataError(f"{raw} holds {path.name} twice, {places[entry]} and {path}: leave one copy there.")
-            places[entry] = path
+
+    def entry(name: str) -> Entry | None:
+        named = _NAME.fullmatch(name)
+        if named is None or int(named[3]) != magnification:
+            return None
+        return Entry(name, _LABEL[named[1]], "", named[2])
+
+    places = entries_below(raw, entry)
     if not places:
         raise DataError(
             f"{raw} holds no image at {magnification}x; expected BreaKHis_v1.tar.gz unpacked, or any folders with"

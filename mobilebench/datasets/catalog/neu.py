@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mobilebench.datasets.acquire.listing import files_below
+from mobilebench.datasets.acquire.listing import entries_below
 from mobilebench.datasets.spec import DataError, DatasetSpec, Entry, Reading
 from mobilebench.datasets.splits import drawn
 
@@ -33,14 +33,15 @@ _NAME = re.compile(rf"({'|'.join(_LABEL)})_(\d+)\.(?:bmp|jpe?g|png)", re.IGNOREC
 
 def read(raw: Path, policy: DataPolicy) -> Reading:
     """List <kind>_<number>.bmp (or .jpg, .png) in any folders, the kind by its code, as in Cr_1.bmp, or its name."""
-    places: dict[Entry, Path] = {}
-    for path in files_below(raw) if raw.is_dir() else []:
-        if named := _NAME.fullmatch(path.name):
-            label = _LABEL[named[1].lower()]
-            entry = Entry(f"{CLASSES[label]}_{int(named[2])}", label, "")
-            if entry in places:
-                raise DataError(f"{raw} holds {entry.path} twice, {places[entry]} and {path}: leave one copy there.")
-            places[entry] = path
+
+    def entry(name: str) -> Entry | None:
+        named = _NAME.fullmatch(name)
+        if named is None:
+            return None
+        label = _LABEL[named[1].lower()]
+        return Entry(f"{CLASSES[label]}_{int(named[2])}", label, "")
+
+    places = entries_below(raw, entry)
     if not places:
         raise DataError(
             f"{raw} holds no image of NEU; expected NEU-CLS's Cr_1.bmp ... Sc_300.bmp, or NEU-DET's crazing_1.jpg ..."
