@@ -9,10 +9,12 @@ from mobilebench.errors import UserError
 
 EXTRA_OF = {
     "dvc": "train",
-    "h5py": "hdf5",
+    "h5py": "formats",
     "huggingface_hub": "train",
     "psutil": "train",
+    "pydicom": "formats",
     "safetensors": "train",
+    "tifffile": "formats",
     "timm": "train",
     "torch": "train",
     "torchvision": "train",
