@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import sys
 import tomllib
 from dataclasses import fields
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import grids
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -161,7 +161,7 @@ def _readers() -> list[tuple[str, ...]]:
 @pytest.fixture(scope="session")
 def _scored(made_once: Callable[..., Path], trained_folder: Path) -> Path:
     def make(folder: Path) -> None:
-        shutil.copytree(trained_folder, folder, dirs_exist_ok=True)
+        grids.copy(trained_folder, folder)
         done = CliRunner().invoke(main, ["score"])
         assert done.exit_code == 0, done.output
 
@@ -171,7 +171,7 @@ def _scored(made_once: Callable[..., Path], trained_folder: Path) -> Path:
 @pytest.fixture
 def scored(_scored: Path, project: Path, new_process: Callable[[], None]) -> Path:
     """A project folder with two finished cells, their store and their scores; it is the current folder."""
-    shutil.copytree(_scored, project, dirs_exist_ok=True)
+    grids.copy(_scored, project)
     new_process()
     return project
 
