@@ -72,7 +72,8 @@ def test_a_cell_on_rectangles_of_five_channels_gives_a_network_that_says_what_it
     data = context.packed
     views = resize_centre(torch.from_numpy(np.asarray(data.images[data.rows("test")])), 32, (32, 48))
     with torch.no_grad():
-        torch.testing.assert_close(model(views), torch.from_numpy(said.logits), rtol=1e-4, atol=1e-4)
+        kept = torch.from_numpy(said.logits).float()  # as halves
+        torch.testing.assert_close(model(views), kept, rtol=2e-3, atol=2e-3)
     with pytest.raises(UserError, match=r"expected floats \[N, 5, R, R\].*uint16.*float\(\) / 65535"):
         model(torch.zeros(1, 3, 32, 48))
 
