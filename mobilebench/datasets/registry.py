@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.catalog import (
+    aptos2019,
     breakhis,
+    cassava,
     cifar,
     cub200,
     digits,
@@ -60,6 +62,8 @@ DATASETS: dict[str, DatasetSpec] = {
         neu.SPEC,
         stanford_cars.SPEC,
         *breakhis.SPECS,
+        cassava.SPEC,
+        aptos2019.SPEC,
         digits.SPEC,
         toy_shapes.SPEC,
         toy_textures.SPEC,

@@ -55,6 +55,8 @@ SIZES = {
     "stanford_cars": (3, 6, 3, 42),
     **{f"breakhis_{m}": (2, 25, 11, 46) for m in (40, 100, 200, 400)},
     **{f"breakhis_{m}_grouped": (2, 24, 12, 46) for m in (40, 100, 200, 400)},
+    "cassava": (5, 40, 10, 45),
+    "aptos2019": (5, 40, 10, 40),
     "toy_shapes": (4, 320, 320, 32),
     "toy_textures": (4, 320, 320, 32),
     "toy_scenes": (4, 600, 200, 48),
