@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from tiny_archives import Files, jpeg, zipped
 
+from mobilebench.datasets.catalog import plantvillage
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -39,8 +41,25 @@ def _aptos2019() -> Files:
     return {"aptos2019-blindness-detection.zip": zipped(files | {"test_images/0005cfc8afb6.png": png(1, (50, 40))})}
 
 
+def _plantvillage() -> Files:
+    """Five photos of each of the 39 classes; one is a PNG, as in the archive."""
+    root = "Plant_leave_diseases_dataset_without_augmentation"
+    files = {f"{root}/{c}/image ({i}).JPG": jpeg(i, (48, 48)) for c in plantvillage.CLASSES for i in range(1, 5)}
+    files |= {f"{root}/{c}/image (5).{'png' if c.startswith('B') else 'JPG'}": jpeg(5) for c in plantvillage.CLASSES}
+    return {"Plant_leaf_diseases_dataset_without_augmentation.zip": zipped(files)}
+
+
+def _plantclef() -> Files:
+    """Three species, six photos in train and two in val."""
+    names = [f"{part}/{c}/{i}.jpg" for c in ("2", "10", "abies alba") for part in ("train", "val") for i in range(8)]
+    kept = [name for name in names if (int(name[-5]) < 6) == name.startswith("train")]
+    return {"PlantCLEF_Subset.zip": zipped({f"PlantCLEF_Subset/{n}": jpeg(i, (60, 44)) for i, n in enumerate(kept)})}
+
+
 TRANSFER: dict[str, Callable[[], Files]] = {
     "cassava": _cassava,
     "aptos2019": _aptos2019,
+    "plantvillage": _plantvillage,
+    "plantclef": _plantclef,
 }
 """What makes the files of a distribution, by raw name."""

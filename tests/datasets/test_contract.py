@@ -57,6 +57,8 @@ SIZES = {
     **{f"breakhis_{m}_grouped": (2, 24, 12, 46) for m in (40, 100, 200, 400)},
     "cassava": (5, 40, 10, 45),
     "aptos2019": (5, 40, 10, 40),
+    "plantvillage": (39, 156, 39, 48),
+    "plantclef": (3, 18, 6, 44),
     "toy_shapes": (4, 320, 320, 32),
     "toy_textures": (4, 320, 320, 32),
     "toy_scenes": (4, 600, 200, 48),

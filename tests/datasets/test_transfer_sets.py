@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,8 @@ def test_the_order_of_the_table_is_of_no_consequence(dataset_id: str, unpacked: 
     assert get(dataset_id).read(root, DataPolicy()).entries == before
 
 
-# dataset, file below its folder, what of it is replaced by what ("" for the whole file), and what is said
+# dataset, file below its folder, what of it is replaced by what ("" for all of it; a folder that ends with / stays),
+# and what is said
 SPOILED = [
     (
         "cassava",
@@ -71,6 +73,24 @@ SPOILED = [
     ("aptos2019", "train.csv", ",0", ",severe", r"line 2: diagnosis is 'severe', expected a whole number from 0 to 4"),
     ("aptos2019", "train.csv", "000000001eef", "000000000000", r"line 3: id_code '0+' is in line 2 too"),
     ("aptos2019", "train_images/000000000000.png", "", "", r"lacks 1 of the 50 images .*'000000000000\.png'"),
+    (
+        "plantvillage",
+        "Plant_leave_diseases_dataset_without_augmentation/Apple___Apple_scab",
+        "",
+        "",
+        r"holds no Apple___Apple_scab; expected Plant_leaf_diseases_dataset_without_augmentation\.zip unpacked",
+    ),
+    (
+        "plantvillage",
+        "Plant_leave_diseases_dataset_without_augmentation/Tomato___healthy/",
+        "",
+        "",
+        r"Tomato___healthy holds no \*\.jpg or \*\.jpeg or \*\.png; expected a folder for each of 39 classes",
+    ),
+    ("plantclef", "PlantCLEF_Subset/val", "", "", r"holds no val; expected PlantCLEF_Subset/\{train,val\}"),
+    ("plantclef", "PlantCLEF_Subset/val/10", "", "", r"not every species is in both train and val, for example 10\."),
+    ("plantclef", "PlantCLEF_Subset/val/10/", "", "", r"val/10 holds no \*\.jpg"),
+    ("plantclef", "PlantCLEF_Subset/train", "", "", r"not every species is in both train and val, for example 10, 2"),
 ]
 
 
@@ -81,7 +101,26 @@ def test_what_is_wrong_is_named(
     root = unpacked(get(dataset_id).raw_name)
     if old:
         changed(root / name, old, new)
+    elif (root / name).is_dir():
+        shutil.rmtree(root / name)
+        if name.endswith("/"):
+            (root / name).mkdir()
     else:
         (root / name).unlink()
     with pytest.raises(DataError, match=said):
         get(dataset_id).read(root, DataPolicy())
+
+
+def test_plantclef_takes_its_classes_from_the_folders_and_tests_on_val(unpacked: Callable[[str], Path]) -> None:
+    reading = get("plantclef").read(unpacked("plantclef"), DataPolicy())
+    assert reading.classes == ("10", "2", "abies alba")
+    assert {(entry.path.split("/")[0], entry.split) for entry in reading.entries} == {
+        ("train", "train"),
+        ("val", "test"),
+    }
+
+
+def test_plantvillage_has_the_images_that_are_no_jpegs_too(unpacked: Callable[[str], Path]) -> None:
+    reading = get("plantvillage").read(unpacked("plantvillage"), DataPolicy())
+    assert list(reading.classes) == sorted(reading.classes)
+    assert "Background_without_leaves/image (5).png" in {entry.path for entry in reading.entries}
