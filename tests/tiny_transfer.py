@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from tiny_archives import Files, jpeg, zipped
@@ -13,6 +13,8 @@ from mobilebench.datasets.catalog import plantvillage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    import numpy.typing as npt
+
 
 def table(header: str, lines: Iterable[str]) -> bytes:
     return "".join(f"{line}\n" for line in (header, *lines)).encode()
@@ -21,6 +23,36 @@ def table(header: str, lines: Iterable[str]) -> bytes:
 def png(seed: int, size: tuple[int, int]) -> bytes:
     out = io.BytesIO()
     Image.linear_gradient("L").rotate(seed % 360).resize(size).convert("RGB").save(out, "PNG")
+    return out.getvalue()
+
+
+def dicom_bytes(values: npt.NDArray[Any], *, preamble: bool = True, **elements: Any) -> bytes:
+    """A DICOM file of these pixels, [H, W] or [H, W, 3], with more elements, or without those that are None."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+    bits = 8 * values.dtype.itemsize
+    file = Dataset()
+    file.SOPClassUID, file.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.826.0.1.3680043.8.498.1"
+    file.Rows, file.Columns = values.shape[:2]
+    file.SamplesPerPixel = 3 if values.ndim == 3 else 1
+    file.PhotometricInterpretation = "RGB" if values.ndim == 3 else "MONOCHROME2"
+    if values.ndim == 3:
+        file.PlanarConfiguration = 0
+    file.BitsAllocated, file.BitsStored = bits, elements.pop("BitsStored", bits)
+    file.HighBit, file.PixelRepresentation = file.BitsStored - 1, int(values.dtype.kind == "i")
+    file.PixelData = values.tobytes()
+    for name, value in elements.items():
+        setattr(file, name, value)
+        if value is None:
+            delattr(file, name)
+    out = io.BytesIO()
+    if preamble:
+        file.file_meta = FileMetaDataset()
+        file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        file.save_as(out, enforce_file_format=True)
+    else:
+        file.save_as(out, implicit_vr=True, little_endian=True)
     return out.getvalue()
 
 

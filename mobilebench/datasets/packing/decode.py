@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mobilebench.datasets.packing import dicom
 from mobilebench.datasets.packing.colour import ModeError, Source, to_rgb
 from mobilebench.datasets.packing.png import without_metadata
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mobilebench.config.recipe import Fit
+
+dicom.register()
 
 Result = TypeVar("Result")
 Histogram = npt.NDArray[np.int64]
