@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
-from tiny_archives import Files, jpeg, zipped
+from tiny_archives import Files, jpeg, tar, zipped
 
 from mobilebench.datasets.catalog import plantvillage
 
@@ -88,10 +90,57 @@ def _plantclef() -> Files:
     return {"PlantCLEF_Subset.zip": zipped({f"PlantCLEF_Subset/{n}": jpeg(i, (60, 44)) for i, n in enumerate(kept)})}
 
 
+def _rsna_pneumonia() -> Files:
+    """Thirty patients, ten of them ill, five of these with two boxes."""
+    lines, files = [], Files()
+    for i in range(30):
+        patient = f"{7919 * i % 10007:08x}-fd14-4e49"
+        x, y = np.meshgrid(np.arange(48), np.arange(40))
+        values = ((5 + i) * x + 3 * i * y) % 256
+        files[f"stage_2_train_images/{patient}.dcm"] = dicom_bytes(values.astype(np.uint8), PatientID=patient)
+        boxes = ["264.0,152.0,213.0,379.0,1", "562.0,152.0,256.0,453.0,1"][: 1 + i % 2] if i < 10 else [",,,,0"]
+        lines += [f"{patient},{box}" for box in boxes]
+    files["stage_2_train_labels.csv"] = table("patientId,x,y,width,height,Target", lines)
+    files["stage_2_detailed_class_info.csv"] = b"patientId,class\n"
+    return {"rsna-pneumonia-detection-challenge.zip": zipped(files)}
+
+
+CCT = {
+    1: "opossum", 3: "raccoon", 5: "squirrel", 6: "bobcat", 7: "skunk", 8: "dog", 9: "coyote", 10: "rabbit",
+    11: "bird", 16: "cat", 21: "badger", 30: "empty", 33: "car", 34: "deer", 51: "fox", 99: "rodent",
+}  # fmt: skip
+
+
+def _cct20() -> Files:
+    """Two photos of each of the 15 kinds in train, one in the others; in each list one is empty, one of two kinds."""
+    kinds = [number for number in CCT if number != 30]
+    places = {"train": "38", "cis_val": "38", "cis_test": "38", "trans_val": "100", "trans_test": "7"}
+    lists: Files = {}
+    images: Files = {}
+    for part, place in places.items():
+        shown = [[kind] for kind in kinds * (1 + (part == "train"))] + [[30], [1, 11], [8, 8], [30, 9]]
+        ids = [f"5858{part.replace('_', '')}-{i:02d}" for i in range(len(shown))]
+        pairs = [(name, kind) for name, some in zip(ids, shown, strict=True) for kind in some]
+        content = {
+            "info": {"version": "eccv_18"},
+            "categories": [{"id": number, "name": name} for number, name in CCT.items()],
+            "images": [{"id": name, "file_name": f"{name}.jpg", "location": place, "seq_id": "s"} for name in ids],
+            "annotations": [{"id": str(i), "image_id": name, "category_id": k} for i, (name, k) in enumerate(pairs)],
+        }
+        lists[f"eccv_18_annotation_files/{part}_annotations.json"] = json.dumps(content).encode()
+        images |= {f"eccv_18_all_images_sm/{name}.jpg": jpeg(i, (64, 48)) for i, name in enumerate(ids)}
+    return {
+        "eccv_18_annotations.tar.gz": tar(lists, "w:gz"),
+        "eccv_18_all_images_sm.tar.gz": tar(images, "w:gz"),
+    }
+
+
 TRANSFER: dict[str, Callable[[], Files]] = {
     "cassava": _cassava,
     "aptos2019": _aptos2019,
     "plantvillage": _plantvillage,
     "plantclef": _plantclef,
+    "rsna_pneumonia": _rsna_pneumonia,
+    "cct20": _cct20,
 }
 """What makes the files of a distribution, by raw name."""

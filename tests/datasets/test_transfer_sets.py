@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import shutil
-import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
+from tiny_transfer import CCT
 
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DataError, get
+from mobilebench.datasets.acquire.archive import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,8 @@ def unpacked(official: dict[str, dict[str, bytes]], tmp_path: Path) -> Callable[
 
     def run(raw_name: str) -> Path:
         for name, content in official[raw_name].items():
-            if name.endswith(".zip"):
-                with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                    archive.extractall(tmp_path / raw_name)
+            (tmp_path / name).write_bytes(content)
+            unpack(tmp_path / name, tmp_path / raw_name)
         return tmp_path / raw_name
 
     return run
@@ -50,6 +49,7 @@ def test_the_order_of_the_table_is_of_no_consequence(dataset_id: str, unpacked: 
     assert get(dataset_id).read(root, DataPolicy()).entries == before
 
 
+CCT_LISTS = "eccv_18_annotation_files"
 # dataset, file below its folder, what of it is replaced by what ("" for all of it; a folder that ends with / stays),
 # and what is said
 SPOILED = [
@@ -91,6 +91,38 @@ SPOILED = [
     ("plantclef", "PlantCLEF_Subset/val/10", "", "", r"not every species is in both train and val, for example 10\."),
     ("plantclef", "PlantCLEF_Subset/val/10/", "", "", r"val/10 holds no \*\.jpg"),
     ("plantclef", "PlantCLEF_Subset/train", "", "", r"not every species is in both train and val, for example 10, 2"),
+    ("rsna_pneumonia", "stage_2_train_labels.csv", "", "", r"holds no stage_2_train_labels\.csv; expected rsna-pneu"),
+    ("rsna_pneumonia", "stage_2_train_images/00000000-fd14-4e49.dcm", "", "", r"lacks 1 of the 30 images .*'0+-fd14"),
+    (
+        "rsna_pneumonia",
+        "stage_2_train_labels.csv",
+        "453.0,1",
+        "453.0,0",
+        r"line 4: Target of 00001eef-.* is 0, an earlier",
+    ),
+    (
+        "rsna_pneumonia_grouped",
+        "stage_2_train_labels.csv",
+        "453.0,1",
+        "453.0,",
+        r"line 4: Target is '', expected a whole",
+    ),
+    ("cct20", "eccv_18_annotation_files", "", "", r"holds no eccv_18_annotation_files; expected eccv_18_annotations"),
+    ("cct20", f"{CCT_LISTS}/cis_val_annotations.json", "", "", r"cis_val_annotations\.json is not the official list"),
+    ("cct20_trans", f"{CCT_LISTS}/trans_val_annotations.json", "{", "[", r"trans_val_annotations\.json .*JSONDecode"),
+    ("cct20", f"{CCT_LISTS}/train_annotations.json", "categories", "kinds", r"list \(KeyError: 'categories'\); fetch"),
+    ("cct20", f"{CCT_LISTS}/train_annotations.json", "location", "place", r"list \(KeyError: 'location'\); fetch"),
+    ("cct20", f"{CCT_LISTS}/cis_test_annotations.json", "opossum", "possum", r"category 1 is used without"),
+    ("cct20", f"{CCT_LISTS}/train_annotations.json", '"id": 21,', '"id": 22,', r"category 21 is used without"),
+    (
+        "cct20",
+        f"{CCT_LISTS}/train_annotations.json",
+        '"category_id": 21',
+        '"category_id": 2',
+        r"category 2 is used without",
+    ),
+    ("cct20", "eccv_18_all_images_sm/5858train-03.jpg", "", "", r"lacks .*5858train-03\.jpg, which .*train_anno"),
+    ("cct20", f"{CCT_LISTS}/cis_val_annotations.json", '"id": "5858cisval-00"', '"id": "5858cisval-01"', r"line has"),
 ]
 
 
@@ -124,3 +156,37 @@ def test_plantvillage_has_the_images_that_are_no_jpegs_too(unpacked: Callable[[s
     reading = get("plantvillage").read(unpacked("plantvillage"), DataPolicy())
     assert list(reading.classes) == sorted(reading.classes)
     assert "Background_without_leaves/image (5).png" in {entry.path for entry in reading.entries}
+
+
+def test_rsna_by_line_has_an_image_as_often_as_it_has_boxes_and_by_patient_once(
+    unpacked: Callable[[str], Path],
+) -> None:
+    root = unpacked("rsna_pneumonia")
+    by_line, by_patient = (get(name).read(root, DataPolicy()) for name in ("rsna_pneumonia", "rsna_pneumonia_grouped"))
+    assert [len(reading.entries) for reading in (by_line, by_patient)] == [35, 30]
+    assert by_line.files is not None
+    assert by_patient.files is not None
+    assert len({entry.path for entry in by_line.entries}) == 35
+    assert set(by_line.files) == set(by_patient.files)
+    assert len(set(by_patient.files)) == 30
+    assert sum(entry.path.endswith("-2.dcm") for entry in by_line.entries) == 5
+    for reading in (by_line, by_patient):
+        assert all(str(path).endswith(f"{e.group}.dcm") for path, e in zip(reading.files, reading.entries, strict=True))
+        assert sum(entry.label for entry in reading.entries) == {35: 15, 30: 10}[len(reading.entries)]
+
+
+@pytest.mark.parametrize(("dataset_id", "val", "test"), [("cct20", "cis", "cis"), ("cct20_trans", "trans", "trans")])
+def test_cct20_has_each_image_of_one_kind_once(
+    dataset_id: str, val: str, test: str, unpacked: Callable[[str], Path]
+) -> None:
+    reading = get(dataset_id).read(unpacked("cct20"), DataPolicy())
+    assert reading.classes == tuple(name for number, name in sorted(CCT.items()) if number != 30)
+    parts = {split: [e for e in reading.entries if e.split == split] for split in ("train", "val", "test")}
+    names = {split: {e.path.partition("5858")[2].partition("-")[0] for e in some} for split, some in parts.items()}
+    assert names == {"train": {"train"}, "val": {f"{val}val"}, "test": {f"{test}test"}}
+    # of each list the empty one and that of two kinds are left out; two dogs are one entry, and a coyote is no empty
+    assert {split: len(some) for split, some in parts.items()} == {"train": 32, "val": 17, "test": 17}
+    labels = [reading.classes[e.label] for e in parts["test"] if isinstance(e.label, int)]
+    assert [name for name in reading.classes if labels.count(name) == 2] == ["dog", "coyote"]
+    groups = [{entry.group for entry in parts[split]} for split in ("train", "test")]
+    assert groups == [{"38"}, {"38"}] if dataset_id == "cct20" else groups == [{"38"}, {"7"}]
