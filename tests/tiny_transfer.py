@@ -135,6 +135,22 @@ def _cct20() -> Files:
     }
 
 
+def _melanoma() -> Files:
+    """2020: twenty patients of three images each, in 15 folds, and two duplicates. 2019: 30 folds, no patients."""
+    header = "image_name,patient_id,sex,age_approx,diagnosis,target,tfrecord,width,height"
+    rest = "male,45.0,unknown"
+    lines = {
+        2020: [f"ISIC_{i:07d},IP_{i % 20:07d},{rest},{int(i % 20 < 6)},{i % 15},6000,4000" for i in range(60)]
+        + [f"ISIC_{i:07d},IP_0000000,{rest},1,-1,6000,4000" for i in (90, 91)],
+        2019: [f"ISIC_{1000 + i:07d},-1,{rest},{int(i % 3 == 0)},{i % 30},1024,1024" for i in range(60)],
+    }
+    files: Files = {}
+    for year, some in lines.items():
+        files[f"melanoma-{year}/train.csv"] = table(header, some)
+        files |= {f"melanoma-{year}/train/{line[:12]}.jpg": jpeg(i + year, (50, 50)) for i, line in enumerate(some)}
+    return {"melanoma.zip": zipped(files)}
+
+
 TRANSFER: dict[str, Callable[[], Files]] = {
     "cassava": _cassava,
     "aptos2019": _aptos2019,
@@ -142,5 +158,6 @@ TRANSFER: dict[str, Callable[[], Files]] = {
     "plantclef": _plantclef,
     "rsna_pneumonia": _rsna_pneumonia,
     "cct20": _cct20,
+    "melanoma": _melanoma,
 }
 """What makes the files of a distribution, by raw name."""

@@ -63,6 +63,8 @@ SIZES = {
     "rsna_pneumonia_grouped": (2, 24, 6, 40),
     "cct20": (15, 32, 17, 48),
     "cct20_trans": (15, 32, 17, 48),
+    "melanoma": (2, 96, 24, 50),
+    "melanoma_grouped": (2, 98, 22, 50),
     "toy_shapes": (4, 320, 320, 32),
     "toy_textures": (4, 320, 320, 32),
     "toy_scenes": (4, 600, 200, 48),

@@ -123,6 +123,20 @@ SPOILED = [
     ),
     ("cct20", "eccv_18_all_images_sm/5858train-03.jpg", "", "", r"lacks .*5858train-03\.jpg, which .*train_anno"),
     ("cct20", f"{CCT_LISTS}/cis_val_annotations.json", '"id": "5858cisval-00"', '"id": "5858cisval-01"', r"line has"),
+    ("melanoma", "melanoma-2019", "", "", r"holds no melanoma-2019/train\.csv; expected folders melanoma-2020 and mel"),
+    ("melanoma", "melanoma-2020/train.csv", "tfrecord", "fold", r"expected columns image_name, target, tfrecord"),
+    (
+        "melanoma",
+        "melanoma-2020/train.csv",
+        "IP_0000003",
+        "",
+        r"2020/train\.csv, line 5: patient_id is '', expected an",
+    ),
+    ("melanoma_grouped", "melanoma-2020/train.csv", "IP_0000003", "-1", r"line 5: patient_id is '-1', expected an id"),
+    ("melanoma", "melanoma-2020/train.csv", "ISIC_0000001", "ISIC_0000000", r"line 3: image_name 'ISIC_0000000' is in"),
+    ("melanoma", "melanoma-2019/train.csv", "1,0,1024", "2,0,1024", r"line 2: target is '2', expected a whole number"),
+    ("melanoma", "melanoma-2019/train.csv", "1,0,1024", "1,-2,1024", r"line 2: tfrecord is '-2', expected a whole"),
+    ("melanoma", "melanoma-2020/train/ISIC_0000090.jpg", "", "", r"lacks 1 of the 62 images .*'ISIC_0000090\.jpg'"),
 ]
 
 
@@ -190,3 +204,25 @@ def test_cct20_has_each_image_of_one_kind_once(
     assert [name for name in reading.classes if labels.count(name) == 2] == ["dog", "coyote"]
     groups = [{entry.group for entry in parts[split]} for split in ("train", "test")]
     assert groups == [{"38"}, {"38"}] if dataset_id == "cct20" else groups == [{"38"}, {"7"}]
+
+
+def test_melanoma_is_split_by_folds_as_the_study_drew_them(unpacked: Callable[[str], Path]) -> None:
+    """Of 15 folds of 2020 and 30 of 2019 the study tested on these; the draw itself is numpy's."""
+    reading = get("melanoma").read(unpacked("melanoma"), DataPolicy(split_seed=7))
+    assert (reading.classes, get("melanoma").metric) == (("benign", "malignant"), "roc_auc")
+    tested = {e.path for e in reading.entries if e.split == "test"}
+    of_2020 = {f"2020/ISIC_{i:07d}.jpg" for i in range(60) if i % 15 in {3, 6, 8}}
+    assert tested == of_2020 | {f"2019/ISIC_{1000 + i:07d}.jpg" for i in range(60) if i % 30 in {0, 2, 5, 11, 12, 21}}
+    assert not any("ISIC_000009" in entry.path for entry in reading.entries)  # duplicates
+
+
+def test_melanoma_takes_the_folders_by_either_name_and_2019_without_patients(unpacked: Callable[[str], Path]) -> None:
+    root = unpacked("melanoma")
+    before = get("melanoma_grouped").read(root, DataPolicy())
+    assert {entry.group for entry in before.entries if entry.path.startswith("2019")} == {""}
+    table = root / "melanoma-2019" / "train.csv"
+    lines = [line.split(",") for line in table.read_text().splitlines()]
+    table.write_text("\n".join(",".join([line[0], *line[2:]]) for line in lines))
+    (root / "melanoma-2020").rename(root / "jpeg-melanoma-512x512")
+    (root / "melanoma-2019").rename(root / "jpeg-isic2019-512x512")
+    assert get("melanoma_grouped").read(root, DataPolicy()).entries == before.entries

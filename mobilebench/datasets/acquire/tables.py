@@ -21,14 +21,15 @@ class Row(NamedTuple):
     """Its number in the file, the header's is 1."""
 
     cells: Mapping[str, str]
-    """The cells asked for by column, without blanks around them."""
+    """The cells asked for, by column, without blanks around them."""
 
 
-def rows(table: Path, columns: Sequence[str], *, key: str = "") -> list[Row]:
+def rows(table: Path, columns: Sequence[str], *, key: str = "", optional: Sequence[str] = ()) -> list[Row]:
     """Return the lines of a table that hold something, in its order.
 
-    columns: those that it must have; others are left out. key: the column that must be another in each line, "" for
-    none. Raises DataError for what is no such table, naming the line.
+    columns: those that it must have. optional: further ones, whose cells are "" where it has not; all others are left
+    out. key: the column that must be another in each line, "" for none. Raises DataError for what is no such table,
+    naming the line.
     """
     try:
         reader = csv.reader(io.StringIO(table.read_text(encoding="utf-8-sig"), newline=""), strict=True)
@@ -45,7 +46,8 @@ def rows(table: Path, columns: Sequence[str], *, key: str = "") -> list[Row]:
     for number, line in lines[1:]:
         if len(line) != len(header):
             raise DataError(f"{table}, line {number}: found {len(line)} cells, expected {len(header)}; fetch it again.")
-        cells = {name: cell.strip() for name, cell in zip(header, line, strict=True) if name in columns}
+        given = {name: cell.strip() for name, cell in zip(header, line, strict=True)}
+        cells = {name: given.get(name, "") for name in (*columns, *optional)}
         if key and seen.setdefault(cells[key], number) != number:
             first = seen[cells[key]]
             raise DataError(f"{table}, line {number}: {key} {cells[key]!r} is in line {first} too; fetch it again.")
