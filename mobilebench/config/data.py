@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Tag
 
 from mobilebench.evaluation.metrics import MetricError, get_metric, metrics_for
 from mobilebench.evaluation.target import Target  # noqa: TC001 - pydantic needs the name at run time
+
+Domain = Literal[
+    "natural",
+    "fine-grained",
+    "texture",
+    "surface defect",
+    "remote sensing",
+    "plant",
+    "astronomy",
+    "medical",
+    "scene",
+    "camera trap",
+    "handwriting",
+    "generated",
+]
+"""What images are of: datasets of one domain are read together where results are shown by domain."""
 
 SEPARATOR = "|"
 """What stands between the classes in a label of several."""
@@ -54,6 +70,10 @@ class OwnData:
     images_from: str | None = None
     """The collection that the images come from, where networks are pretrained on it: `ImageNet`. Training and report
     then name the weights that know these images; no result changes by it."""
+
+    domain: Domain | None = None
+    """The domain that the images belong to where results are shown by domain; null for none. No result changes by it.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 

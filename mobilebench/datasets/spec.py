@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
-    from mobilebench.config.data import DerivedData
+    from mobilebench.config.data import DerivedData, Domain
     from mobilebench.config.recipe import DataPolicy
     from mobilebench.evaluation.target import Target
 
@@ -136,10 +136,10 @@ class DatasetSpec:
     """Its name in params.yaml: lower-case letters, digits and _."""
 
     title: str
-    """Its name for a person."""
+    """Its name for a person: what it is, and which variant."""
 
-    domain: str
-    """What its images show, in a word or two."""
+    domain: Domain | Literal[""]
+    """The domain that its images belong to; "" for own data that names none."""
 
     classes: int
     """How many classes it has; 0 where only its images show that."""

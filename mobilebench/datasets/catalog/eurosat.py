@@ -38,8 +38,8 @@ def _read(fraction: float, raw: Path, policy: DataPolicy) -> Reading:
 
 SPEC = DatasetSpec(
     id="eurosat",
-    title="EuroSAT (RGB), 70/30",
-    domain="satellite images of land use",
+    title="EuroSAT (RGB), land use, 70/30",
+    domain="remote sensing",
     classes=10,
     counts={"train": 18900, "test": 8100},
     licence="MIT",
@@ -61,7 +61,7 @@ SPEC = DatasetSpec(
 EIGHTY = replace(
     SPEC,
     id="eurosat_80",
-    title="EuroSAT (RGB), 80/20",
+    title="EuroSAT (RGB), land use, 80/20",
     counts={"train": 21600, "test": 5400},
     read=partial(_read, 0.2),
     raw="eurosat",

@@ -53,8 +53,8 @@ def read(raw: Path, policy: DataPolicy) -> Reading:
 
 SPEC = DatasetSpec(
     id="neu",
-    title="NEU surface defects, 80/20",
-    domain="defects of steel surfaces",
+    title="NEU surface defects of steel, 80/20",
+    domain="surface defect",
     classes=6,
     counts={"train": 1440, "test": 360},
     licence="none stated",

@@ -59,7 +59,7 @@ def _spec(*, by_patient: bool) -> DatasetSpec:
         domain="medical",
         classes=2,
         counts={"train": 21347, "test": 5337} if by_patient else {"train": 24181, "test": 6046},
-        licence="research, by the competition's rules",
+        licence="research",
         citation="G. Shih et al., Augmenting the NIH Chest Radiograph Dataset, Radiology: AI 1(1), 2019",
         homepage="https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge",
         hflip=True,

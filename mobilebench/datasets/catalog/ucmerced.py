@@ -47,8 +47,8 @@ def read(raw: Path, policy: DataPolicy) -> Reading:
 
 SPEC = DatasetSpec(
     id="ucmerced",
-    title="UC Merced Land Use, 80/20",
-    domain="aerial images of land use",
+    title="UC Merced Land Use from the air, 80/20",
+    domain="remote sensing",
     classes=21,
     counts={"train": 1680, "test": 420},
     licence="USGS, public domain",
