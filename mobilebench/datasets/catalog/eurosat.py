@@ -56,6 +56,7 @@ SPEC = DatasetSpec(
         ),
     ),
     note="no official split: drawn by data.split_seed; eurosat_80 has 80/20",
+    split_digest="02f87f619a91ff30582bc2052ffd878df84cd4b6307c1bf459d6b1b03074a29e",
 )
 
 EIGHTY = replace(
@@ -66,4 +67,5 @@ EIGHTY = replace(
     read=partial(_read, 0.2),
     raw="eurosat",
     note="no official split: drawn by data.split_seed; eurosat has 70/30",
+    split_digest="a365da83baab42fbe3c091f464eca876b49b682cdc9e0e380ba82da660c1510c",
 )

@@ -67,4 +67,5 @@ SPEC = DatasetSpec(
         " the folder or the archive with --from."
     ),
     note="no official split: drawn by data.split_seed over all images, whatever folders a copy has them in",
+    split_digest="da86b1b65bcb58ccdbf29eadd6beefcbe5d85305d20041679f63becc3de7766c",
 )

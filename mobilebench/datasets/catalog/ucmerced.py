@@ -66,4 +66,5 @@ SPEC = DatasetSpec(
         ),
     ),
     note="no official split: drawn by data.split_seed",
+    split_digest="4366f7fa31728e6f38bb1f3de5d5c4e88f6ed609713da615c0c3190a6ad06e5a",
 )
