@@ -70,8 +70,8 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
         table.add_column(name, justify="right" if name == "classes" else "left", no_wrap=name != "licence")
     targets: dict[str, list[str]] = {}
     for spec, state in zip(specs, states, strict=True):
-        sizes = _aligned(*state.sizes)
-        table.add_row(spec.id, str(state.classes or "?"), sizes, state.name, escape(spec.licence))
+        images = _aligned(*state.sizes)
+        table.add_row(spec.id, str(state.classes or "?"), images, state.name, escape(spec.licence))
         targets.setdefault(state.target, []).append(spec.id)
     console.print(table)
     others = [f"{target}: {', '.join(names)}" for target, names in targets.items() if target != "single_label"]
