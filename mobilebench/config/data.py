@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Tag
 
 from mobilebench.config.pixels import PixelType  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.evaluation.metrics import MetricError, get_metric, metrics_for
 from mobilebench.evaluation.target import Target  # noqa: TC001 - pydantic needs the name at run time
+
+Domain = Literal[
+    "natural",
+    "fine-grained",
+    "texture",
+    "surface defect",
+    "remote sensing",
+    "plant",
+    "astronomy",
+    "medical",
+    "scene",
+    "camera trap",
+    "handwriting",
+    "generated",
+]
+"""What images are of: datasets of one domain are read together where results are shown by domain."""
 
 MOST_CHANNELS = 1024  # hyperspectral sensors have a few hundred; more is a slip
 
@@ -63,6 +79,10 @@ class OwnData:
 
     dtype: PixelType = "uint8"
     """The kind of number of their pixels; uint16 and float32 are stored as they are, nothing is scaled."""
+
+    domain: Domain | None = None
+    """The domain that the images belong to where results are shown by domain; null for none. No result changes by it.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 

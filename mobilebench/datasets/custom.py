@@ -34,7 +34,7 @@ def spec_of(dataset_id: str, own: OwnData) -> DatasetSpec:
     return DatasetSpec(
         id=dataset_id,
         title=f"own data ({own.folder or own.csv})",
-        domain="own data",
+        domain=own.domain or "",
         classes=len(own.class_names),
         counts={},
         licence="yours",

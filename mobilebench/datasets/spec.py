@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy.typing as npt
 
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
-    from mobilebench.config.data import DerivedData
+    from mobilebench.config.data import DerivedData, Domain
     from mobilebench.config.pixels import PixelType
     from mobilebench.config.recipe import DataPolicy
     from mobilebench.evaluation.target import Target
@@ -150,10 +150,10 @@ class DatasetSpec:
     """Its name in params.yaml: lower-case letters, digits and _."""
 
     title: str
-    """Its name for a person."""
+    """Its name for a person: what it is, and which variant."""
 
-    domain: str
-    """What its images show, in a word or two."""
+    domain: Domain | Literal[""]
+    """The domain that its images belong to; "" for own data that names none."""
 
     classes: int
     """How many classes it has; 0 where only its images show that."""

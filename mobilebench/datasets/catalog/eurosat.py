@@ -38,8 +38,8 @@ def _read(fraction: float, raw: Path, policy: DataPolicy) -> Reading:
 
 SPEC = DatasetSpec(
     id="eurosat",
-    title="EuroSAT (RGB), 70/30",
-    domain="satellite images of land use",
+    title="EuroSAT (RGB), land use, 70/30",
+    domain="remote sensing",
     classes=10,
     counts={"train": 18900, "test": 8100},
     licence="MIT",
@@ -56,14 +56,16 @@ SPEC = DatasetSpec(
         ),
     ),
     note="no official split: drawn by data.split_seed; eurosat_80 has 80/20",
+    split_digest="02f87f619a91ff30582bc2052ffd878df84cd4b6307c1bf459d6b1b03074a29e",
 )
 
 EIGHTY = replace(
     SPEC,
     id="eurosat_80",
-    title="EuroSAT (RGB), 80/20",
+    title="EuroSAT (RGB), land use, 80/20",
     counts={"train": 21600, "test": 5400},
     read=partial(_read, 0.2),
     raw="eurosat",
     note="no official split: drawn by data.split_seed; eurosat has 70/30",
+    split_digest="a365da83baab42fbe3c091f464eca876b49b682cdc9e0e380ba82da660c1510c",
 )

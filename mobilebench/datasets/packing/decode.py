@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from PIL import Image
 
+from mobilebench.datasets.packing import dicom
 from mobilebench.datasets.packing.arrays import checked, resized
 from mobilebench.datasets.packing.colour import ModeError, Source, to_rgb
 from mobilebench.datasets.packing.geometry import centre, native_side, padded
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from mobilebench.config.pixels import PixelType
     from mobilebench.config.recipe import Fit
     from mobilebench.datasets.spec import PixelReader
+
+dicom.register()
 
 Result = TypeVar("Result")
 
