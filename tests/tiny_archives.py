@@ -63,7 +63,7 @@ def _flowers102() -> Files:
     labels = np.zeros((1, 24), np.uint8)
     labels[0, ids - 1] = np.arange(24) % 3 + 1
     return {
-        "102flowers.tgz": tar({f"jpg/image_{i:05d}.jpg": jpeg(i, (64, 50 + i)) for i in range(1, 25)}, "w:gz"),
+        "102flowers.tgz": tar({f"jpg/image_{i:05d}.jpg": jpeg(i, (64, 60 + i % 5)) for i in range(1, 25)}, "w:gz"),
         "imagelabels.mat": saved_mat(labels=labels),
         "setid.mat": saved_mat(trnid=ids[None, :6], valid=ids[None, 6:12], tstid=ids[None, 12:]),
     }

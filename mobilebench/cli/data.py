@@ -66,12 +66,12 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
         console.print(_details(spec, state, known), soft_wrap=True, markup=False)
         return
     table = plain_table()
-    for name in ("dataset", "classes", "train", "val", "test", "state", "licence"):
-        number = name in {"classes", "train", "val", "test"}
-        table.add_column(name, justify="right" if number else "left", no_wrap=name != "licence")
+    for name in ("dataset", "classes", _aligned("train", "val", "test"), "state", "licence"):
+        table.add_column(name, justify="right" if name == "classes" else "left", no_wrap=name != "licence")
     targets: dict[str, list[str]] = {}
     for spec, state in zip(specs, states, strict=True):
-        table.add_row(spec.id, str(state.classes or "?"), *state.sizes, state.name, escape(spec.licence))
+        images = _aligned(*state.sizes)
+        table.add_row(spec.id, str(state.classes or "?"), images, state.name, escape(spec.licence))
         targets.setdefault(state.target, []).append(spec.id)
     console.print(table)
     others = [f"{target}: {', '.join(names)}" for target, names in targets.items() if target != "single_label"]
@@ -88,6 +88,11 @@ def list_(dataset: str | None, raw: Path | None, packed: Path | None) -> None:
     console.print("mobilebench data list DATASET shows more; mobilebench data fetch DATASET downloads it.")
 
 
+def _aligned(train: str, val: str, test: str) -> str:
+    """Return the images of the three splits in one column, which takes less room than three have between them."""
+    return f"{train:>7} {val:>5} {test:>7}" if train else f"{test:>21}"
+
+
 def _plain(spec: DatasetSpec, state: DatasetState) -> dict[str, object]:
     """Return what the list says of a dataset, for a program."""
     from mobilebench.datasets.status import download_bytes
@@ -96,6 +101,7 @@ def _plain(spec: DatasetSpec, state: DatasetState) -> dict[str, object]:
     return {
         "dataset": spec.id,
         "title": spec.title,
+        "domain": spec.domain or None,
         "state": state.name,
         "parent": spec.derived.parent.id if spec.derived else None,
         "classes": state.classes or None,

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from mobilebench.config.data import OwnData
 
-_IMAGE = re.compile(r"\.(jpe?g?|jfif|png|gif|bmp|tiff?|webp|p[gbpn]m|jp2|avif|hei[cf]|tga|ico)", re.IGNORECASE)
+_IMAGE = re.compile(
+    r"\.(jpe?g?|jfif|png|gif|bmp|tiff?|webp|p[gbpn]m|jp2|avif|hei[cf]|tga|ico|dcm|dicom)", re.IGNORECASE
+)
 # Parts that such layouts have beside train and test, and that are no class.
 _NO_CLASS = re.compile(
     r"(un)?label(l)?ed|extra|dev(el)?|eval(uation)?|hold[\W_]*out|train[\W_]*val|predict(ion)?|infer"

@@ -37,7 +37,7 @@ def test_list_shows_sizes_licence_and_state(call: Call) -> None:
 
 def test_list_names_what_is_predicted_where_it_is_not_one_class(call: Call) -> None:
     said = " ".join(call("list").output.split())
-    assert "target multi_label: toy_scenes; ordinal: toy_grades; single_label: all others" in said
+    assert "target ordinal: aptos2019, toy_grades; multi_label: toy_scenes; single_label: all others" in said
     assert "target: multi_label" in call("list", "toy_scenes").output
     assert "target" not in call("list", "digits").output
 
@@ -84,7 +84,7 @@ def test_list_one_tells_how_files_are_checked_and_images_stored(call: Call, proj
 
 def test_list_names_what_is_unverified_and_what_is_got_by_hand(call: Call) -> None:
     (said,) = [line for line in call("list").output.splitlines() if "unverified" in line]
-    assert said == "Downloads whose address or checksum is unverified: tiny_imagenet, cub200."
+    assert said == "Downloads whose address or checksum is unverified: tiny_imagenet, cub200, cct20, cct20_trans."
     assert (
         "tiny-imagenet-200.zip (md5 90528d7ca1a48142e341f4ef8d21d0de, unverified)"
         in call("list", "tiny_imagenet").output

@@ -62,6 +62,7 @@ def test_datasets_are_listed_with_their_sizes(project: Path) -> None:
     assert (rows["digits"]["train"], rows["digits"]["download_bytes"]) == (1437, 0)
     assert rows["imagenette"]["files"][0]["bytes"] is None
     assert rows["imagenette"]["download_bytes"] is None
+    assert (rows["imagenette"]["domain"], rows["cct20"]["domain"]) == ("natural", "camera trap")
     assert document("data", "list", "digits")["datasets"] == [rows["digits"]]
 
 

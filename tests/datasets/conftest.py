@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from tiny_archives import MORE, Files, jpeg, tar, zipped
+from tiny_transfer import TRANSFER
 
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, registry
@@ -176,6 +177,7 @@ _MAKERS = {
     "indoor67": _indoor67,
     "miniplaces": _miniplaces,
     **MORE,
+    **TRANSFER,
 }
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -155,6 +155,30 @@ def test_twins_in_two_datasets_are_found_but_not_between_variants(
         serve_official(dataset_id)
         variants.append(open_packed(packed_at(dataset_id, incomplete_ok=True)))
     assert not [f for f in audit(variants).findings if "+" in f.dataset]
+
+
+@pytest.mark.parametrize(
+    ("leaking", "grouped"),
+    [
+        ("rsna_pneumonia", "rsna_pneumonia_grouped"),
+        ("breakhis_40", "breakhis_40_grouped"),
+        ("melanoma", "melanoma_grouped"),
+        ("ham10k", "ham10k_grouped"),
+        ("cct20", "cct20_trans"),
+    ],
+)
+def test_a_split_that_leaks_and_the_one_that_does_not_differ_in_numbers(
+    leaking: str, grouped: str, obtain: Callable[[str], Any], packed_at: Callable[..., Path]
+) -> None:
+    """What is counted is what the index says: groups on both sides, and test images of a group that train has."""
+    for dataset_id, leaks in ((leaking, True), (grouped, False)):
+        packed = open_packed(packed_at(dataset_id, incomplete_ok=True, **obtain(dataset_id)))
+        splits = {split: [line.group for line in packed.index if line.split == split] for split in ("train", "test")}
+        shared = set(splits["train"]) & set(splits["test"]) - {""}
+        found = audit([packed])
+        assert value(found, "groups_crossing") == len(shared)
+        assert value(found, "images_of_train_groups", "test") == sum(group in shared for group in splits["test"])
+        assert bool(shared) == leaks
 
 
 def test_changed_pixels_are_reported(planted: Packed) -> None:

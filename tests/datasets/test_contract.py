@@ -10,12 +10,14 @@ import json
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
 from tiny_archives import hdf5, neu_images
 
+from mobilebench.config.data import Domain
+from mobilebench.config.pixels import UNITS
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, DataError, get
 from mobilebench.datasets.catalog import flowers102
@@ -47,6 +49,8 @@ SIZES = {
     "food101": (3, 12, 6, 60),
     "eurosat": (10, 70, 30, 64),
     "eurosat_80": (10, 80, 20, 64),
+    "eurosat_ms": (10, 70, 30, 16),
+    "hpa": (28, 81, 11, 32),
     "tiny_imagenet": (3, 12, 6, 64),
     "cub200": (3, 9, 6, 60),
     "ucmerced": (21, 84, 21, 48),
@@ -55,6 +59,16 @@ SIZES = {
     "stanford_cars": (3, 6, 3, 42),
     **{f"breakhis_{m}": (2, 25, 11, 46) for m in (40, 100, 200, 400)},
     **{f"breakhis_{m}_grouped": (2, 24, 12, 46) for m in (40, 100, 200, 400)},
+    "cassava": (5, 40, 10, 45),
+    "aptos2019": (5, 40, 10, 40),
+    "plantvillage": (39, 156, 39, 48),
+    "plantclef": (3, 18, 6, 44),
+    "rsna_pneumonia": (2, 28, 7, 40),
+    "rsna_pneumonia_grouped": (2, 24, 6, 40),
+    "cct20": (15, 32, 17, 48),
+    "cct20_trans": (15, 32, 17, 48),
+    "melanoma": (2, 96, 24, 50),
+    "melanoma_grouped": (2, 98, 22, 50),
     "toy_shapes": (4, 320, 320, 32),
     "toy_textures": (4, 320, 320, 32),
     "toy_scenes": (4, 600, 200, 48),
@@ -76,8 +90,9 @@ def test_fetch_prepare_open(dataset_id: str, ready: Callable[..., Path]) -> None
     classes, train, test, side = SIZES[dataset_id]
     packed.verify()
     assert len(packed.meta.classes) == len(set(packed.meta.classes)) == classes
-    assert packed.images.shape[1:] == (side, side, 3)
-    assert packed.images.dtype == np.uint8
+    spec = DATASETS[dataset_id]
+    assert packed.images.shape[1:] == (side, side, spec.channels)
+    assert packed.images.dtype == spec.dtype
     assert isinstance(packed.images, np.memmap)
     assert packed.meta.target == DATASETS[dataset_id].target
     if packed.meta.target == "multi_label":
@@ -97,7 +112,7 @@ def test_fetch_prepare_open(dataset_id: str, ready: Callable[..., Path]) -> None
 @pytest.mark.parametrize("dataset_id", ALL)
 def test_moments_and_sha1_are_those_of_the_stored_pixels(dataset_id: str, ready: Callable[..., Path]) -> None:
     packed = open_packed(ready(dataset_id))
-    train = packed.images[packed.rows("train")] / 255
+    train = packed.images[packed.rows("train")] / UNITS[DATASETS[dataset_id].dtype]
     np.testing.assert_allclose(packed.meta.mean, train.mean(axis=(0, 1, 2)), rtol=1e-9)
     np.testing.assert_allclose(packed.meta.std, train.std(axis=(0, 1, 2)), rtol=1e-9)
     with (packed.path / "index.csv").open(newline="") as file:
@@ -133,7 +148,7 @@ def test_val_is_cut_out_of_train_and_test_is_untouched(
         assert cut.rows("val").tolist() == plain.rows("val").tolist()
 
 
-@pytest.mark.parametrize("dataset_id", [d for d in ALL if not DATASETS[d].generated])
+@pytest.mark.parametrize("dataset_id", [d for d in ALL if DATASETS[d].counts and not DATASETS[d].generated])
 def test_an_incomplete_copy_is_refused_unless_asked_for(
     dataset_id: str, obtain: Callable[[str], Any], packed_at: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -151,9 +166,22 @@ def test_the_spec_says_all_that_a_user_must_know(dataset_id: str) -> None:
     assert spec.licence
     assert spec.citation
     assert spec.title
+    assert spec.domain in get_args(Domain)
     assert not spec.metric or spec.target in get_metric(spec.metric).targets
     assert spec.generated or all(source.url.startswith("http") for source in spec.sources)
     json.dumps(dict(spec.counts))
+
+
+# the paper's words for the domains of its datasets
+DOMAINS = {
+    "natural objects (ImageNet subset)": "natural",
+    "general objects (low-res)": "natural",
+    "general objects (low-res fine-grained)": "natural",
+    "fine-grained natural objects": "fine-grained",
+    "medical dermoscopic images": "medical",
+    "indoor scenes": "scene",
+    "scene-centric natural images": "scene",
+}
 
 
 def test_the_seven_have_the_papers_sizes() -> None:
@@ -165,7 +193,7 @@ def test_the_seven_have_the_papers_sizes() -> None:
             assert [round(n, -2) for n in spec.counts.values()] == [int(line["train"]), int(line["test"])]
         else:
             assert dict(spec.counts) == {"train": int(line["train"]), "test": int(line["test"])}
-        assert spec.domain == line["domain"]
+        assert spec.domain == DOMAINS[line["domain"]]
 
 
 def test_checksums_are_those_that_torchvision_publishes() -> None:
@@ -206,34 +234,71 @@ TORCHVISION: dict[str, tuple[str, dict[str, dict[str, object]], str]] = {
     "flowers102": ("Flowers102", {split: {"split": split} for split in ("train", "val", "test")}, "flowers-102"),
     "dtd": ("DTD", {split: {"split": split} for split in ("train", "val", "test")}, "dtd"),
     "food101": ("Food101", {split: {"split": split} for split in ("train", "test")}, "."),
+    "eurosat": ("EuroSAT", {"all": {}}, "eurosat"),
     "stanford_cars": ("StanfordCars", {split: {"split": split} for split in ("train", "test")}, "stanford_cars"),
 }
 
 
-@pytest.mark.parametrize("dataset_id", sorted(TORCHVISION))
-def test_it_reads_as_torchvision_reads_it(
-    dataset_id: str, ready: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from torchvision import datasets as tv
+def samples(theirs: Any) -> list[tuple[str, int]]:
+    """The last two parts of the path, and the label, of what a reader of torchvision's found."""
+    found = getattr(theirs, "samples", None) or getattr(theirs, "_samples", None)
+    pairs = found or zip(theirs._image_files, theirs._labels, strict=True)
+    return [("/".join(Path(path).parts[-2:]), label) for path, label in pairs]
 
-    name, splits, folder = TORCHVISION[dataset_id]
-    monkeypatch.setattr("torchvision.datasets.flowers102.check_integrity", lambda *_: True)  # tiny: other checksums
+
+@pytest.fixture
+def torchvision_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Torchvision's readers of a dataset's tiny files, once these are here, by split."""
+
+    def run(dataset_id: str) -> dict[str, Any]:
+        from torchvision import datasets as tv
+
+        name, splits, folder = TORCHVISION[dataset_id]
+        monkeypatch.setattr("torchvision.datasets.flowers102.check_integrity", lambda *_: True)  # other checksums
+        files, root = tmp_path / "raw" / dataset_id / "files", tmp_path / "torchvision"
+        (root / folder).parent.mkdir(parents=True, exist_ok=True)
+        if folder == ".":
+            root = files
+        else:
+            (root / folder).symlink_to(files)
+        return {split: getattr(tv, name)(str(root), download=False, **arguments) for split, arguments in splits.items()}
+
+    return run
+
+
+@pytest.mark.parametrize("dataset_id", sorted(set(TORCHVISION) - {"eurosat"}))
+def test_it_reads_as_torchvision_reads_it(
+    dataset_id: str, ready: Callable[..., Path], torchvision_reads: Callable[[str], dict[str, Any]]
+) -> None:
     packed = open_packed(ready(dataset_id))
-    files, root = tmp_path / "raw" / dataset_id / "files", tmp_path / "torchvision"
-    (root / folder).parent.mkdir(parents=True, exist_ok=True)
-    if folder == ".":
-        root = files
-    else:
-        (root / folder).symlink_to(files)
-    for split, arguments in splits.items():
-        theirs = getattr(tv, name)(str(root), download=False, **arguments)
-        samples = getattr(theirs, "_samples", None) or zip(theirs._image_files, theirs._labels, strict=True)
-        expected = [("/".join(Path(path).parts[-2:]), label) for path, label in samples]
+    for split, theirs in torchvision_reads(dataset_id).items():
+        expected = samples(theirs)
         ours = [("/".join(Path(line.path).parts[-2:]), line.label) for line in packed.index if line.split == split]
         assert len(expected) > 0
         assert sorted(ours) == sorted(expected)
-        if hasattr(theirs, "classes") and name != "Flowers102":
+        if hasattr(theirs, "classes") and dataset_id != "flowers102":
             assert list(packed.meta.classes) == list(theirs.classes)
+
+
+@pytest.mark.parametrize(("dataset_id", "compared"), [("flowers102", 5), ("dtd", 9), ("food101", 18), ("eurosat", 100)])
+def test_its_pixels_are_those_that_torchvision_reads(
+    dataset_id: str, compared: int, ready: Callable[..., Path], torchvision_reads: Callable[[str], dict[str, Any]]
+) -> None:
+    """Of images whose short side is the stored one and whose centre lies on a pixel: they are cut, and not resized."""
+    from torchvision.transforms.functional import center_crop
+
+    packed = open_packed(ready(dataset_id))
+    side = packed.images.shape[1]
+    row = {"/".join(Path(line.path).parts[-2:]): row for row, line in enumerate(packed.index)}
+    pairs = []
+    for theirs in torchvision_reads(dataset_id).values():
+        for i, (path, _) in enumerate(samples(theirs)):
+            image = theirs[i][0]
+            if min(image.size) == side and sum(image.size) % 2 == 0:
+                pairs.append((packed.images[row[path]], np.asarray(center_crop(image, [side, side]))))
+    assert len(pairs) == compared
+    for ours, expected in pairs:
+        np.testing.assert_array_equal(ours, expected)
 
 
 @pytest.mark.parametrize(
@@ -274,15 +339,13 @@ def test_dogs_takes_the_split_from_the_mat_lists(ready: Callable[..., Path]) -> 
     assert {line.split for line in packed.index if line.path.endswith("_0.jpg")} == {"train"}
 
 
-def test_eurosat_has_the_images_and_classes_that_torchvision_finds(ready: Callable[..., Path], tmp_path: Path) -> None:
-    from torchvision.datasets import EuroSAT
-
+def test_eurosat_has_the_images_and_classes_that_torchvision_finds(
+    ready: Callable[..., Path], torchvision_reads: Callable[[str], dict[str, Any]]
+) -> None:
     packed = open_packed(ready("eurosat"))
-    (tmp_path / "eurosat").symlink_to(tmp_path / "raw" / "eurosat" / "files")
-    theirs = EuroSAT(str(tmp_path), download=False)
+    theirs = torchvision_reads("eurosat")["all"]
     assert list(packed.meta.classes) == theirs.classes
-    expected = [("/".join(Path(path).parts[-2:]), label) for path, label in theirs.samples]
-    assert sorted((line.path, line.label) for line in packed.index) == sorted(expected)
+    assert sorted((line.path, line.label) for line in packed.index) == sorted(samples(theirs))
 
 
 @pytest.mark.parametrize(("dataset_id", "held"), [("eurosat", 3), ("eurosat_80", 2), ("ucmerced", 1), ("galaxy10", 2)])

@@ -14,11 +14,13 @@ import pytest
 
 from mobilebench.config.data import OwnData
 from mobilebench.config.recipe import DataPolicy
+from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.datasets import DataError
 from mobilebench.datasets.acquire.listing import files_below
 from mobilebench.datasets.custom import spec_of
 from mobilebench.datasets.custom_image import role
 from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.datasets.packing.prepare import packing_identity
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -358,6 +360,17 @@ def fingerprint(**keys: str) -> str:
     spec = spec_of("mine", OwnData(**keys))  # type: ignore[arg-type]
     assert spec.fingerprint is not None
     return spec.fingerprint()
+
+
+def test_a_domain_says_what_images_are_of_and_changes_no_identity(tmp_path: Path) -> None:
+    root = str(touch(tmp_path / "own", *classes("")))
+    plain, scans = OwnData(folder=root), OwnData(folder=root, domain="medical")
+    assert [spec_of("mine", own).domain for own in (plain, scans)] == ["", "medical"]
+    identities = {packing_identity(spec_of("mine", own), DataPolicy()) for own in (plain, scans)}
+    assert len(identities) == 1
+    assert fingerprint(folder=root) == fingerprint(folder=root, domain="medical")
+    with pytest.raises(UserError, match=r"(?s)data_sources\.mine\.domain.*'remote sensing'"):
+        parse_suite(f"{preset_text('demo')}data_sources:\n  mine: {{folder: own, domain: Medical}}\n", "params.yaml")
 
 
 def test_packed_data_stay_valid_without_their_source_and_only_as_long_as_the_settings_say_the_same(

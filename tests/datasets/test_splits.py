@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from mobilebench.config.recipe import DataPolicy
-from mobilebench.datasets import DataError
+from mobilebench.datasets import DataError, get
+from mobilebench.datasets.catalog import eurosat, neu, ucmerced
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.datasets.spec import Entry
 from mobilebench.datasets.splits import cut_val, holdout, manifest_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
@@ -219,3 +221,54 @@ def test_the_order_of_the_metadata_is_of_no_consequence(
         folder = packed_at("ham10k", source=copy, out_dir=tmp_path / f"{name}_packed", incomplete_ok=True)
         digests.append(open_packed(folder).meta.digest)
     assert digests[0] == digests[1]
+
+
+# images by class of the drawn splits whose files' names are known without the files; a class's files in their order
+_EUROSAT = dict.fromkeys(eurosat.CLASSES, 3000) | {
+    **dict.fromkeys(("Highway", "Industrial", "PermanentCrop", "River"), 2500),
+    "Pasture": 2000,
+}
+
+
+def named(dataset_id: str, counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """(path, class) of every image in the reader's order: of the classes, then of the paths or, of NEU, the numbers."""
+    forms = {"ucmerced": "{0}/{0}{1:02d}.tif", "neu": "{0}_{1}", "eurosat_ms": "{0}/{0}_{1}.tif"}
+    form = forms.get(dataset_id, "{0}/{0}_{1}.jpg")
+    first = 0 if dataset_id == "ucmerced" else 1
+    found = []
+    for name, n in counts.items():
+        paths = [form.format(name, i) for i in range(first, first + n)]
+        found += [(path, name) for path in (paths if dataset_id == "neu" else sorted(paths))]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("dataset_id", "test", "full", "tiny"),
+    [
+        ("neu", 0.2, dict.fromkeys(neu.CLASSES, 300), 10),
+        ("eurosat", 0.3, _EUROSAT, 10),
+        ("eurosat_80", 0.2, _EUROSAT, 10),
+        ("eurosat_ms", 0.3, _EUROSAT, 10),
+        ("ucmerced", 0.2, dict.fromkeys(ucmerced.CLASSES, 100), 5),
+    ],
+)
+def test_pinned_splits_are_those_of_scikit_learn_over_the_names(
+    dataset_id: str,
+    test: float,
+    full: dict[str, int],
+    tiny: int,
+    obtain: Callable[[str], Any],
+    packed_at: Callable[..., Path],
+) -> None:
+    def digest(counts: Mapping[str, int]) -> str:
+        pairs = named(dataset_id, counts)
+        _, held = train_test_split(pairs, test_size=test, stratify=[name for _, name in pairs], random_state=42)
+        tested = {path for path, _ in held}
+        lines = sorted(f"{path}\t{'test' if path in tested else 'train'}\n" for path, _ in pairs)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    spec = get(dataset_id)
+    assert sum(full.values()) == sum(spec.counts.values())
+    assert digest(full) == spec.split_digest
+    packed = open_packed(packed_at(dataset_id, incomplete_ok=True, **obtain(dataset_id)))
+    assert digest(dict.fromkeys(full, tiny)) == packed.meta.split_digest

@@ -86,17 +86,18 @@ def entries_below(raw: Path, entry_of: Callable[[str], Entry | None]) -> dict[En
     return places
 
 
-def class_folders(root: Path, classes: Sequence[str], suffix: str) -> list[tuple[str, int]]:
-    """Return path below `root` and class number of every file below `root`/<class> that is named *`suffix`.
+def class_folders(root: Path, classes: Sequence[str], *suffixes: str) -> list[tuple[str, int]]:
+    """Return path below `root` and class number of every file below `root`/<class> that ends with one of `suffixes`.
 
-    In the order of the classes, then of the paths; suffix in lower case. Raises DataError for a class without files.
+    In the order of the classes, then of the paths; suffixes in lower case. Raises DataError for a class without files.
     """
     found: list[tuple[str, int]] = []
     for label, name in enumerate(classes):
         place = root / name
-        files = [path for path in files_below(place) if path.name.lower().endswith(suffix)] if place.is_dir() else []
+        files = [path for path in files_below(place) if path.name.lower().endswith(suffixes)] if place.is_dir() else []
         if not files:
-            raise DataError(f"{place} holds no *{suffix}; expected a folder for each of {len(classes)} classes.")
+            kinds = " or ".join(f"*{suffix}" for suffix in suffixes)
+            raise DataError(f"{place} holds no {kinds}; expected a folder for each of {len(classes)} classes.")
         found += [(path.relative_to(root).as_posix(), label) for path in files]
     return found
 

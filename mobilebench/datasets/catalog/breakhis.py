@@ -54,8 +54,8 @@ def _spec(magnification: int, *, by_patient: bool) -> DatasetSpec:
     plain = f"breakhis_{magnification}"
     return DatasetSpec(
         id=f"{plain}_grouped" if by_patient else plain,
-        title=f"BreakHis at {magnification}x, 70/30 by {'patient' if by_patient else 'image'}",
-        domain="medical microscopic images",
+        title=f"BreakHis, breast tumours at {magnification}x, 70/30 by {'patient' if by_patient else 'image'}",
+        domain="medical",
         classes=2,
         # how many fall on which side depends on the patients drawn
         counts={"all": total} if by_patient else {"train": total - test, "test": test},

@@ -93,8 +93,8 @@ _HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 CIFAR10 = DatasetSpec(
     id="cifar10",
-    title="CIFAR-10",
-    domain="general objects (low-res)",
+    title="CIFAR-10, objects at 32 px",
+    domain="natural",
     classes=10,
     counts={"train": 50000, "test": 10000},
     licence=_LICENCE,
@@ -115,8 +115,8 @@ CIFAR10 = DatasetSpec(
 
 CIFAR100 = DatasetSpec(
     id="cifar100",
-    title="CIFAR-100 (fine labels)",
-    domain="general objects (low-res fine-grained)",
+    title="CIFAR-100 (fine labels), objects at 32 px",
+    domain="natural",
     classes=100,
     counts={"train": 50000, "test": 10000},
     licence=_LICENCE,

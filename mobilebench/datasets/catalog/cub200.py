@@ -50,7 +50,7 @@ def read(raw: Path, _policy: DataPolicy) -> Reading:
 SPEC = DatasetSpec(
     id="cub200",
     title="Caltech-UCSD Birds-200-2011",
-    domain="fine-grained natural objects",
+    domain="fine-grained",
     classes=200,
     counts={"train": 5994, "test": 5794},
     licence="research",

@@ -65,7 +65,7 @@ def read_released(raw: Path, policy: DataPolicy) -> Reading:
 SPEC = DatasetSpec(
     id="dogs",
     title="Stanford Dogs",
-    domain="fine-grained natural objects",
+    domain="fine-grained",
     classes=120,
     counts={"train": 12000, "test": 8580},
     licence="ImageNet, research",

@@ -26,7 +26,7 @@ def read(raw: Path, _policy: DataPolicy) -> Reading:
 SPEC = DatasetSpec(
     id="dtd",
     title="Describable Textures, split 1",
-    domain="textures",
+    domain="texture",
     classes=47,
     counts={"train": 1880, "val": 1880, "test": 1880},
     licence="research",

@@ -25,8 +25,8 @@ def read(raw: Path, _policy: DataPolicy) -> Reading:
 
 SPEC = DatasetSpec(
     id="food101",
-    title="Food-101",
-    domain="fine-grained dishes",
+    title="Food-101, dishes",
+    domain="fine-grained",
     classes=101,
     counts={"train": 75750, "test": 25250},
     licence="research",

@@ -61,8 +61,8 @@ def read(raw: Path, policy: DataPolicy) -> Reading:
 
 SPEC = DatasetSpec(
     id="galaxy10",
-    title="Galaxy10 DECaLS, 90/10",
-    domain="galaxies",
+    title="Galaxy10 DECaLS, galaxies, 90/10",
+    domain="astronomy",
     classes=10,
     counts={"train": 15962, "test": 1774},
     licence="none stated",

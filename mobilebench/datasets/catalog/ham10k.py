@@ -114,8 +114,8 @@ _DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile/"
 
 SPEC = DatasetSpec(
     id="ham10k",
-    title="HAM10000, 70/30 by image",
-    domain="medical dermoscopic images",
+    title="HAM10000 dermatoscopy, 70/30 by image",
+    domain="medical",
     classes=7,
     counts={"train": 7010, "test": 3005},
     licence="CC BY-NC 4.0",
@@ -140,7 +140,7 @@ SPEC = DatasetSpec(
 GROUPED = replace(
     SPEC,
     id="ham10k_grouped",
-    title="HAM10000, 70/30 by lesion",
+    title="HAM10000 dermatoscopy, 70/30 by lesion",
     counts={"all": 10015},  # how many fall on which side depends on the lesions drawn
     read=read_grouped,
     raw="ham10k",
@@ -151,7 +151,7 @@ GROUPED = replace(
 RELEASED = replace(
     SPEC,
     id="ham10k_released",
-    title="HAM10000, 70/15/15 by image as in the paper's released code",
+    title="HAM10000 dermatoscopy, 70/15/15 by image as in the paper's released code",
     counts={"train": 7009, "val": 1503, "test": 1503},
     read=read_released,
     raw="ham10k",

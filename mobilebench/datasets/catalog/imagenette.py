@@ -42,8 +42,8 @@ def read(raw: Path, _policy: DataPolicy) -> Reading:
 
 SPEC = DatasetSpec(
     id="imagenette",
-    title="Imagenette, short side 160",
-    domain="natural objects (ImageNet subset)",
+    title="Imagenette, ten ImageNet classes, short side 160",
+    domain="natural",
     classes=10,
     counts={"train": 9469, "test": 3925},
     licence="ImageNet, research",

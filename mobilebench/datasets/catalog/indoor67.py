@@ -32,8 +32,8 @@ def read(raw: Path, _policy: DataPolicy) -> Reading:
 
 SPEC = DatasetSpec(
     id="indoor67",
-    title="MIT Indoor-67",
-    domain="indoor scenes",
+    title="MIT Indoor-67, indoor scenes",
+    domain="scene",
     classes=67,
     counts={"train": 5360, "test": 1340},
     licence="none stated",

@@ -53,8 +53,8 @@ def read(raw: Path, policy: DataPolicy) -> Reading:
 
 SPEC = DatasetSpec(
     id="neu",
-    title="NEU surface defects, 80/20",
-    domain="defects of steel surfaces",
+    title="NEU surface defects of steel, 80/20",
+    domain="surface defect",
     classes=6,
     counts={"train": 1440, "test": 360},
     licence="none stated",
@@ -67,4 +67,5 @@ SPEC = DatasetSpec(
         " the folder or the archive with --from."
     ),
     note="no official split: drawn by data.split_seed over all images, whatever folders a copy has them in",
+    split_digest="da86b1b65bcb58ccdbf29eadd6beefcbe5d85305d20041679f63becc3de7766c",
 )

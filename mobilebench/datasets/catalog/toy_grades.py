@@ -27,7 +27,7 @@ def draw(rng: np.random.Generator, grade: int) -> Ints:
 SPEC = DatasetSpec(
     id="toy_grades",
     title="How many spots, 0 to 4 (generated)",
-    domain="generated grades",
+    domain="generated",
     classes=len(GRADES),
     counts={"train": toys.TRAIN, "test": toys.TEST},
     licence="CC0 1.0",

@@ -36,7 +36,7 @@ def draw(rng: np.random.Generator, kinds: tuple[int, ...]) -> Ints:
 SPEC = DatasetSpec(
     id="toy_scenes",
     title="Scenes of several figures (generated)",
-    domain="generated scenes",
+    domain="generated",
     classes=len(KINDS),
     counts={"train": TRAIN, "test": TEST},
     licence="CC0 1.0",

@@ -75,7 +75,7 @@ def draw(rng: np.random.Generator, label: int) -> Ints:
 SPEC = DatasetSpec(
     id="toy_shapes",
     title="Coloured shapes on clutter (generated)",
-    domain="generated shapes",
+    domain="generated",
     classes=len(CLASSES),
     counts={"train": TRAIN, "test": toys.TEST},
     licence="CC0 1.0",

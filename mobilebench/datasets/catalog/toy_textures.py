@@ -62,7 +62,7 @@ def draw(rng: np.random.Generator, label: int) -> Ints:
 SPEC = DatasetSpec(
     id="toy_textures",
     title="Procedural textures (generated)",
-    domain="generated textures",
+    domain="generated",
     classes=len(CLASSES),
     counts={"train": TRAIN, "test": toys.TEST},
     licence="CC0 1.0",

@@ -47,8 +47,8 @@ def read(raw: Path, policy: DataPolicy) -> Reading:
 
 SPEC = DatasetSpec(
     id="ucmerced",
-    title="UC Merced Land Use, 80/20",
-    domain="aerial images of land use",
+    title="UC Merced Land Use from the air, 80/20",
+    domain="remote sensing",
     classes=21,
     counts={"train": 1680, "test": 420},
     licence="USGS, public domain",
@@ -66,4 +66,5 @@ SPEC = DatasetSpec(
         ),
     ),
     note="no official split: drawn by data.split_seed",
+    split_digest="4366f7fa31728e6f38bb1f3de5d5c4e88f6ed609713da615c0c3190a6ad06e5a",
 )
