@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from mobilebench.config.pixels import sides
 from mobilebench.config.runtime import Runtime
 from mobilebench.training import Split, TrainData, Trainer
 from mobilebench.training.data import IMAGENET
@@ -46,7 +47,9 @@ def steps_of(contender: str, model: nn.Module, stored: int, recipe: Recipe, thre
         return _ours(model, images, labels, recipe, runtime)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if contender == "paper":
-        return _paper(model.to(device), Pictures(images, labels, paper_transform(recipe.resolution)), recipe, device)
+        return _paper(
+            model.to(device), Pictures(images, labels, paper_transform(min(sides(recipe.resolution)))), recipe, device
+        )
     loader = _timm_loader(images, labels, recipe, device, threads)
     return _timm(model.to(device), loader, recipe, device, bf16=contender.endswith("bf16"))
 

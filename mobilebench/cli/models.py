@@ -10,20 +10,39 @@ import click
 
 from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
+from mobilebench.config.pixels import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.table import Table
 
+    from mobilebench.config.pixels import Resolution
     from mobilebench.config.recipe import Scalar
     from mobilebench.models.model_table import Line
     from mobilebench.models.profile import ProfileRow
     from mobilebench.models.weights.files import WeightsFile
 
 CLASSES = click.option("--classes", default=10, show_default=True, type=click.IntRange(1), help="Number of classes.")
+
+
+class _Pixels(click.ParamType["Resolution"]):
+    """An input size: 224, or height x width as 448x672."""
+
+    name = "pixels"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Resolution:
+        """Return the size. Fails for another text, and below 8 pixels."""
+        if isinstance(value, int | tuple):
+            return value
+        numbers = str(value).split("x")
+        if len(numbers) > 2 or not all(number.isdecimal() and int(number) >= 8 for number in numbers):
+            self.fail(f"{value} is no size; expected pixels, 8 or more, as 224 or (height x width) 448x672", param, ctx)
+        return int(numbers[0]) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
+
+
 RESOLUTION = click.option(
-    "--resolution", type=click.IntRange(8), help="Input size in px.  [default: that of params.yaml, else 224]"
+    "--resolution", type=_Pixels(), help="Input size in px, or HEIGHTxWIDTH.  [default: that of params.yaml, else 224]"
 )
 
 
@@ -37,7 +56,7 @@ def models() -> None:
 @RESOLUTION
 @click.option("--markdown", is_flag=True, help="Print the table of docs/models.md instead: 10 classes, 224 px.")
 @json_option
-def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
+def list_(classes: int, resolution: Resolution | None, *, markdown: bool) -> None:
     """Print every model with its parameters, its MACs and what it is."""
     from mobilebench.cli import docs_table
     from mobilebench.cli.console import console
@@ -68,7 +87,7 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
     for model_id in MODELS:
         if model_id not in fitting:
             console.print(f"Left out: {model_id}, which needs {MODELS[model_id].sizes}.")
-    console.print(_costs(lines, f"Networks with {classes} classes at {size} px"))
+    console.print(_costs(lines, f"Networks with {classes} classes at {shown(size)} px"))
     console.print(_designs(lines))
     console.print(
         "Any network of timm or torchvision is a model too: timm:<name>, torchvision:<name>. docs/models.md says how "
@@ -80,7 +99,7 @@ def list_(classes: int, resolution: int | None, *, markdown: bool) -> None:
 @click.argument("model", shell_complete=completion.every_model)
 @CLASSES
 @RESOLUTION
-def check(model: str, classes: int, resolution: int | None) -> None:
+def check(model: str, classes: int, resolution: Resolution | None) -> None:
     """Check that MODEL can be trained in a grid: forward at the size, gradients everywhere, budget.
 
     It is built with the model_options that params.yaml has for it. The budget of 2.5 M parameters is that of suites
@@ -99,7 +118,7 @@ def check(model: str, classes: int, resolution: int | None) -> None:
     checks.check(network, classes, size)
     cost = static_cost(network, size)
     macs = table.millions(cost.macs)
-    console.print(f"[bold]{model}[/bold] can be trained at {size} px: {cost.params:,} parameters, {macs} M MACs")
+    console.print(f"[bold]{model}[/bold] can be trained at {shown(size)} px: {cost.params:,} parameters, {macs} M MACs")
     if split(model_id).weights:
         console.print(f"Its weights: {_said_of_weights(model_id)}", soft_wrap=True)
     for warning in checks.budget_warnings(network) if _is_of_the_budget(model_id) else ():
@@ -116,7 +135,9 @@ def check(model: str, classes: int, resolution: int | None) -> None:
 @click.option("--runs", default=30, show_default=True, type=click.IntRange(3), help="Repetitions behind the medians.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads while measuring.")
 @json_option
-def profile(names: str | None, classes: int, resolution: int | None, output: Path, runs: int, threads: int) -> None:
+def profile(
+    names: str | None, classes: int, resolution: Resolution | None, output: Path, runs: int, threads: int
+) -> None:
     """Measure what models cost and write a row for each into OUTPUT; rows of other models there stay."""
     from rich.progress import track
 
@@ -245,7 +266,7 @@ def _model_ids() -> dict[str, str]:
     return dict(network_ids(open_suite(networks=False))) if PARAMS.exists() else {}
 
 
-def _resolution(resolution: int | None) -> int:
+def _resolution(resolution: Resolution | None) -> Resolution:
     """Return the input size asked for, else that of params.yaml, else the paper's 224 px."""
     from mobilebench.config.suite import PARAMS
     from mobilebench.execution.suites import open_suite

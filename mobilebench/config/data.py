@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Tag
 
+from mobilebench.config.pixels import PixelType  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.evaluation.metrics import MetricError, get_metric, metrics_for
 from mobilebench.evaluation.target import Target  # noqa: TC001 - pydantic needs the name at run time
 
@@ -25,6 +26,8 @@ Domain = Literal[
     "generated",
 ]
 """What images are of: datasets of one domain are read together where results are shown by domain."""
+
+MOST_CHANNELS = 1024  # hyperspectral sensors have a few hundred; more is a slip
 
 SEPARATOR = "|"
 """What stands between the classes in a label of several."""
@@ -75,6 +78,12 @@ class OwnData:
     """The domain that the images belong to where results are shown by domain; null for none. No result changes by it.
     """
 
+    channels: int = 3
+    """Channels of the images; files of others than 3 are TIFF, .npy or what Pillow reads with so many channels."""
+
+    dtype: PixelType = "uint8"
+    """The kind of number of their pixels; uint16 and float32 are stored as they are, nothing is scaled."""
+
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     def __post_init__(self) -> None:
@@ -84,6 +93,8 @@ class OwnData:
             raise ValueError("data_sources: root goes with csv only")
         if self.max_megapixels < 1:
             raise ValueError("data_sources: max_megapixels is at least 1")
+        if not 1 <= self.channels <= MOST_CHANNELS:
+            raise ValueError(f"data_sources: channels is {self.channels}; allowed: 1 to {MOST_CHANNELS}")
         if self.target == "multi_label" and self.csv is None:
             raise ValueError(
                 "data_sources: target multi_label goes with csv only, for in a folder each image has one class: list"

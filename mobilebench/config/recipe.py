@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
 from mobilebench.config.phases import FLAT, Optimizer, Phase
+from mobilebench.config.pixels import Resolution, sides
 from mobilebench.config.tuning import Tuning  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.evaluation.selection import BestVal
 
@@ -57,7 +58,8 @@ class DataPolicy:
     short_side: int = 256
     """Pixels of the stored squares' side, or less: so many that half of the dataset's images need not be enlarged.
 
-    That is the dataset's median shorter side; its median longer side where `fit` is pad.
+    That is the dataset's median shorter side; its median longer side where `fit` is pad. With `aspect` it is the
+    shorter side of the stored rectangle.
     """
     split_seed: int = 42
     """Seed of splits that no official list fixes."""
@@ -76,6 +78,11 @@ class DataPolicy:
     On ham10k warp minus centre was +0.05 points of test top-1, 95 % interval -0.70 to +0.80 (n = 4 pairs, 64 px, 5
     epochs; benchmarks/RESULTS.md).
     """
+    aspect: tuple[int, int] = field(default=(1, 1), metadata={"since": 4})
+    """Shape of the stored images, height to width: [2, 3] stores rectangles half as wide again as high.
+
+    `fit` then says how an image becomes that rectangle. Sets that come as arrays are stored as they are.
+    """
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     def __post_init__(self) -> None:
@@ -84,6 +91,14 @@ class DataPolicy:
         _require(self.split_seed >= 0, "data.split_seed", self.split_seed, "0 or more")
         _require(self.fit in get_args(Fit), "data.fit", self.fit, ", ".join(get_args(Fit)))
         _require(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 <= fraction < 1")
+        low, high = min(self.aspect), max(self.aspect)
+        _require(low > 0 and high <= 8 * low, "data.aspect", self.aspect, "[height, width], at most 8 to 1")
+
+    def stored(self, short_side: int) -> tuple[int, int]:
+        """Return height and width of a stored image whose shorter side has so many pixels."""
+        low = min(self.aspect)
+        height, width = (round(short_side * length / low) for length in self.aspect)
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -93,7 +108,8 @@ class Augment:
     crop_scale: tuple[float, float] | None = (0.9, 1.0)
     """Area fraction of the random resized crop, as in torchvision's RandomResizedCrop; null takes the whole image."""
     crop_ratio: tuple[float, float] = (1.0, 1.0)
-    """Aspect ratio of the random resized crop, width over height."""
+    """Aspect ratio of the random resized crop, width over height; where `resolution` is a rectangle, in units of its
+    own, so that 1 distorts nothing."""
     hflip: float = 0.5
     """Probability of a mirror image."""
     color_jitter: tuple[float, float, float, float] = (0.2, 0.3, 0.3, 0.2)
@@ -257,13 +273,16 @@ class Recipe:
     """Images per training step."""
     drop_last: bool = False
     """Whether a smaller last batch is left out."""
-    resolution: int = 224
-    """Pixels along each side of the images the network gets."""
+    resolution: Resolution = 224
+    """Pixels along each side of the images the network gets, or [height, width].
+
+    Where the stored images (`data.aspect`) are of another shape, their centre is read.
+    """
     eval_resize: int | Literal["weights"] | None = None
     """Pixels to which a stored image is resized before its centre crop of `resolution` is read at evaluation.
 
-    Null means `resolution` itself, i.e. the whole image. weights: so many that the crop has the share of the image that
-    it had where the network was pretrained, as its source says.
+    Null means `resolution` itself, i.e. the whole image. Of rectangles it is the shorter side. weights: so many that
+    the crop has the share of the image that it had where the network was pretrained, as its source says.
     """
     optimizer: Optimizer = "adam"
     """The optimiser, with torch's defaults; SGD with momentum 0.9."""
@@ -340,12 +359,13 @@ class Recipe:
             f"0 or more and fewer than epochs ({self.epochs})",
         )
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (batch norm needs two images)")
-        _require(self.resolution >= 8, "resolution", self.resolution, "8 or more pixels")
+        short = min(sides(self.resolution))
+        _require(short >= 8, "resolution", self.resolution, "8 or more pixels, or [height, width]")
         _require(
-            self.eval_resize is None or self.eval_resize == "weights" or self.eval_resize >= self.resolution,
+            self.eval_resize is None or self.eval_resize == "weights" or self.eval_resize >= short,
             "eval_resize",
             self.eval_resize,
-            f"null, weights or at least resolution ({self.resolution})",
+            f"null, weights or at least resolution ({short})",
         )
         rule = self.best_val
         _require(

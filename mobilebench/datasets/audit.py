@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mobilebench.datasets.labels import class_numbers, label_names, row_labels
+from mobilebench.datasets.packing.pictures import pictures
 from mobilebench.datasets.phash import hashes, near_pairs
 from mobilebench.datasets.spec import DataError
 from mobilebench.evaluation.target import ONE_CLASS
@@ -105,10 +107,10 @@ def audit(datasets: Sequence[Packed]) -> Audit:
 
 
 def _exact(datasets: Sequence[Packed]) -> Iterator[Pair]:
-    places: defaultdict[tuple[str, tuple[int, ...]], list[Image]] = defaultdict(list)
+    places: defaultdict[tuple[str, str, tuple[int, ...]], list[Image]] = defaultdict(list)
     for number, data in enumerate(datasets):
         for row, line in enumerate(data.index):
-            places[line.sha1, data.meta.shape[1:]].append(Image(number, row))
+            places[line.sha1, data.meta.dtype, data.meta.shape[1:]].append(Image(number, row))
     for twins in places.values():
         for a, b in _ties(datasets, twins):
             yield _pair(datasets, "exact", 0, a, b)
@@ -129,7 +131,7 @@ def _ties(datasets: Sequence[Packed], twins: list[Image]) -> Iterator[tuple[Imag
 
 def _near(datasets: Sequence[Packed]) -> Iterator[Pair]:
     images = [Image(number, row) for number, data in enumerate(datasets) for row in range(len(data.labels))]
-    codes = np.concatenate([hashes(data.images) for data in datasets])
+    codes = np.concatenate([hashes(data.images, partial(pictures, meta=data.meta)) for data in datasets])
     for i, j, bits in near_pairs(codes).tolist():
         a, b = sorted((images[i], images[j]), key=lambda image: (_rank(datasets, image), image))
         if _comparable(datasets, a, b) and not _same(datasets, a, b):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw
 
 from mobilebench.datasets.audit import NO_CLASS
+from mobilebench.datasets.packing.pictures import pictures
 from mobilebench.datasets.spec import DataError
 from mobilebench.system.files import write_bytes
 
@@ -73,4 +74,5 @@ def _tile(sheet: Image.Image, pair: Pair, datasets: Mapping[str, Packed], place:
 
 
 def _picture(data: Packed, row: int) -> Image.Image:
-    return Image.fromarray(data.images[row]).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    picture = Image.fromarray(pictures(data.images[row : row + 1], data.meta)[0])
+    return picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)

@@ -15,6 +15,7 @@ from mobilebench.datasets.custom_folder import list_folder
 from mobilebench.datasets.custom_image import check_listed_once
 from mobilebench.datasets.file_digests import content_digests
 from mobilebench.datasets.labels import class_numbers
+from mobilebench.datasets.readers import ArrayFiles
 from mobilebench.datasets.spec import ClassLabel, DataError, DatasetSpec, Entry, Reading
 from mobilebench.datasets.splits import holdout
 from mobilebench.evaluation.target import ONE_CLASS
@@ -46,6 +47,9 @@ def spec_of(dataset_id: str, own: OwnData) -> DatasetSpec:
         target=own.target,
         metric=own.metric or "",
         images_from=own.images_from or "",
+        channels=own.channels,
+        dtype=own.dtype,
+        reader=None if (own.channels, own.dtype) == (3, "uint8") else ArrayFiles(),
     )
 
 

@@ -8,13 +8,18 @@ lesions apart that all show a dark disc on light skin.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from mobilebench.system.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mobilebench.datasets.spec import Pixels
 
 SIDE, BAND = 64, 16
 WORDS = BAND * BAND // 64
@@ -28,19 +33,22 @@ Hashes = npt.NDArray[np.uint64]
 
 
 class Images(Protocol):
-    """Images on disk, of which a slice is read: uint8 [N, H, W, 3]."""
+    """Images on disk, of which a slice is read: [N, H, W, C]."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, key: slice, /) -> npt.NDArray[np.uint8]: ...
+    def __getitem__(self, key: slice, /) -> Pixels: ...
 
 
-def hashes(images: Images) -> Hashes:
-    """Return the perceptual hash of each image [N, H, W, 3] as uint64 [N, 4], lowest frequencies in word 0."""
+def hashes(images: Images, as_rgb: Callable[[Pixels], Pixels] = lambda images: images) -> Hashes:
+    """Return the perceptual hash of each image [N, H, W, C] as uint64 [N, 4], lowest frequencies in word 0.
+
+    as_rgb: makes uint8 [N, H, W, 3] of some of them.
+    """
     starts = range(0, len(images), 256)
     out = np.empty((len(images), WORDS), np.uint64)
     with ThreadPoolExecutor() as pool, progress("hashing", len(images)) as advance:
-        for start, block in zip(starts, pool.map(lambda s: _hash(images[s : s + 256]), starts), strict=True):
+        for start, block in zip(starts, pool.map(lambda s: _hash(as_rgb(images[s : s + 256])), starts), strict=True):
             out[start : start + len(block)] = block
             advance(len(block))
     return out

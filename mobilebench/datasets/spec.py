@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
     from mobilebench.config.data import DerivedData, Domain
+    from mobilebench.config.pixels import PixelType
     from mobilebench.config.recipe import DataPolicy
     from mobilebench.evaluation.target import Target
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[Any]
+"""One image [H, W, C] or several [N, H, W, C], of one of the kinds of number in `config.pixels.PixelType`."""
 
 ClassLabel = int | tuple[int, ...]
 """What is true of one image: the number of its class, from 0, or, of a multi_label dataset, the numbers of all its
@@ -63,7 +64,8 @@ class Reading:
     """The folder that the entries' paths start from."""
 
     pixels: Pixels | None = None
-    """The images of a set that comes as an array: uint8 [N, H, W, 3], row i is entry i."""
+    """The images of a set that comes as an array: [N, H, W, C] of the spec's channels and kind of number, row i is
+    entry i."""
 
     files: Sequence[Path] | None = None
     """The images' files, one per entry, where an entry's path is only a name."""
@@ -74,6 +76,18 @@ class Reading:
             return [str(path) for path in self.files]
         root = str(self.root)
         return [f"{root}/{entry.path}" for entry in self.entries]
+
+
+class PixelReader(Protocol):
+    """How the images of a dataset are read that are not 8-bit RGB; an instance is sent to the decoding processes."""
+
+    def size(self, path: Path) -> tuple[int, int]:
+        """Return height and width of an image, without its pixels where the format allows that."""
+        ...
+
+    def read(self, path: Path) -> Pixels:
+        """Return the pixels of an image, [H, W, C]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -206,6 +220,18 @@ class DatasetSpec:
     images_from: str = ""
     """The collection that its images come from, where that is one of those that networks are pretrained on: "ImageNet".
     Weights that were pretrained on it know some of these images; see `models.weights.pretraining.overlap`."""
+
+    channels: int = 3
+    """Channels of its images; of 3 channels of bytes they are red, green and blue."""
+
+    dtype: PixelType = "uint8"
+    """The kind of number that its pixels are stored as."""
+
+    reader: PixelReader | None = field(default=None, repr=False)
+    """How its files are read; None for any image file, as 8-bit RGB."""
+
+    rgb: tuple[int, int, int] | None = None
+    """Which channels people are shown as red, green and blue, where it has others; None for the first ones."""
 
     derived: Derivation | None = None
     """Of a dataset that has no images of its own: whose images it has; None for all others. Its `read` is not used."""

@@ -58,7 +58,8 @@ def state_of(spec: DatasetSpec, raw_dir: Path, out_dir: Path) -> DatasetState:
         complete = "" if meta.official or not spec.counts else ", incomplete"
         if meta.parent is not None:
             complete = _without_parent(out_dir, meta.parent)
-        stored = f"{meta.shape[1]}x{meta.shape[2]} pixels: {meta.storage['how']}"
+        kind = "" if (meta.channels, meta.dtype) == (3, "uint8") else f" of {meta.channels} channels, {meta.dtype}"
+        stored = f"{meta.shape[1]}x{meta.shape[2]} pixels{kind}: {meta.storage['how']}"
         taken = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
         return DatasetState(
             f"packed{complete}",

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench import models
+from mobilebench.config.pixels import input_size
 from mobilebench.datasets.packing.prepare import find
 from mobilebench.errors import TrackingError, UserError
 from mobilebench.evaluation.metrics import MetricError, metric_of, raise_if_undefined, readings
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
 from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, with_wanted
-from mobilebench.execution.network import as_trained, build
+from mobilebench.execution.network import as_trained, build, fitted
 from mobilebench.execution.suites import starts_from_scratch
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import budget_warnings, check
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from mobilebench.config.pixels import InputSize
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.runtime import Runtime
     from mobilebench.config.suite import Cell
@@ -206,7 +208,8 @@ class CellRun(TrainingRun):
             write_files(self.journal.artifacts, asdict(self.context.suite))
         self.check_metric()
         trainer = self.trainer_of(self.final_recipe, self.context.suite.runtime)
-        self._cost = count(trainer.model, self.recipe.resolution)  # now with the threads that the runtime allows
+        size = input_size(self.recipe.resolution, self.context.packed.meta.channels)
+        self._cost = count(trainer.model, size)  # now with the threads that the runtime allows
         return trainer
 
     @property
@@ -219,10 +222,10 @@ class CellRun(TrainingRun):
         packed = self.context.packed
         classes = len(packed.meta.classes)
         built = build(self.cell, classes, recipe, self.context.root)
-        model = built.network
         self._check_unchanged(built)
+        model = fitted(built, self.cell, recipe, packed.meta.channels)
         if self.model_id not in models.MODELS:  # the registry's own are held to this by the tests
-            check(model, classes, recipe.resolution)
+            check(model, classes, input_size(recipe.resolution, packed.meta.channels))
             for warning in budget_warnings(model) if starts_from_scratch(self.context.suite) else ():
                 self.note(warning)
         if recipe.pretrained is not None and (words := self._overlap()):
@@ -369,10 +372,10 @@ def spent(epochs: Mapping[int, Readings]) -> Readings:
     return found
 
 
-def count(model: torch.nn.Module, resolution: int) -> Readings:
-    """Return the network's cost at the cell's class count and resolution, as trained and, if it folds, as deployed."""
-    counted = asdict(static_cost(model, resolution)) | {"weight_bytes": weight_bytes(model)}
-    folded = deployed_cost(model, resolution)
+def count(model: torch.nn.Module, size: InputSize) -> Readings:
+    """Return the network's cost at the cell's class count and input size, as trained and, if it folds, as deployed."""
+    counted = asdict(static_cost(model, size)) | {"weight_bytes": weight_bytes(model)}
+    folded = deployed_cost(model, size)
     if folded is not None:
         counted |= {"deployed_params": folded.params, "deployed_macs": folded.macs}
     return {key: float(value) for key, value in counted.items()}

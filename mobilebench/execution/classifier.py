@@ -12,9 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mobilebench import models
-from mobilebench.datasets.packing.decode import squared
+from mobilebench.config.pixels import UNITS, sides
+from mobilebench.datasets.packing.decode import stored_image
 from mobilebench.errors import UserError
 from mobilebench.execution.network import as_trained
+from mobilebench.models.channels import RGB, with_channels
 from mobilebench.models.fingerprint import fingerprint
 from mobilebench.models.weights.start import find_head
 from mobilebench.training import checkpoint
@@ -29,13 +31,13 @@ Images = Tensor | Image.Image | Sequence[Image.Image]
 
 
 class Classifier(nn.Module):
-    """A trained network that normalises its input itself: RGB float32 [N, 3, R, R] in [0, 1] -> logits [N, classes]."""
+    """A trained network that normalises its input itself: float32 [N, C, R, R], RGB in [0, 1] -> logits [N, K]."""
 
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("scale", (1 / torch.tensor(std)).view(1, 3, 1, 1))
-        self.register_buffer("shift", -(torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1))
+        self.register_buffer("scale", (1 / torch.tensor(std)).view(1, -1, 1, 1))
+        self.register_buffer("shift", -(torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of a batch of images."""
@@ -47,18 +49,20 @@ class TrainedModel(Classifier):
     """A finished run's network in eval mode. It takes images as they are and returns logits [N, classes].
 
     Images are a float tensor [N, 3, R, R] in [0, 1] with R = `resolution`, one PIL image, or several of any size. A PIL
-    image goes the way of the test images: to the square that is stored, as the data's policy says, then to R.
+    image goes the way of the test images: to the form that is stored, as the data's policy says, then to R. A network
+    for other than 8-bit RGB takes tensors only, [N, C, R, R], whole numbers divided by the largest of their kind.
     """
 
     def __init__(self, network: nn.Module, made: ModelFile, run_id: str | None) -> None:
         super().__init__(network, made.mean, made.std)
         self._made = made
+        self._channels = len(made.mean)
         self.run_id = run_id
         """MLflow's id of its run; None for a folder that is of no delivered journal."""
         self.classes = made.classes
         """Class names in the order of the logits."""
         self.resolution = made.resolution
-        """Side in pixels of the images that it takes."""
+        """Side in pixels of the images that it takes, or their height and width."""
         self.metric = made.metric
         """Id of the metric that its dataset is read by."""
         self.model, self.dataset, self.seed = made.model, made.dataset, made.seed
@@ -67,10 +71,12 @@ class TrainedModel(Classifier):
         """Return the logits [N, classes]. Raises UserError for images of another form."""
         if not isinstance(images, Tensor):
             return super().forward(self.preprocess(images))
-        if not images.is_floating_point() or images.ndim != 4 or images.shape[1] != 3:
+        if not images.is_floating_point() or images.ndim != 4 or images.shape[1] != self._channels:
+            unit = UNITS[self._made.dtype]
+            form = f"{self._made.dtype} becomes that with `images.float() / {unit}`"
             raise UserError(
-                f"images are {images.dtype} {list(images.shape)}; expected floats [N, 3, R, R] in [0, 1]. Bytes become "
-                "that with `images.float() / 255`"
+                f"images are {images.dtype} {list(images.shape)}; expected floats [N, {self._channels}, R, R]"
+                f"{'' if unit == 1 else f' in [0, 1]. {form}'}"
             )
         return super().forward(images)
 
@@ -85,8 +91,13 @@ class TrainedModel(Classifier):
             found = "none" if wrong is None else f"a {type(wrong).__name__}"
             raise UserError(f"expected a float tensor [N, 3, R, R] in [0, 1] or PIL images; found {found}")
         made, home = self._made, self.get_buffer("scale").device
-        squares = [np.asarray(squared(image, made.stored, made.fit)) for image in several]
-        return resize_centre(torch.from_numpy(np.stack(squares)).to(home), made.eval_resize, made.resolution)
+        if self._channels != RGB or made.dtype != "uint8":
+            raise UserError(
+                f"{made.model} on {made.dataset} takes images of {self._channels} channels of {made.dtype}, which no "
+                f"PIL image has; give it a float tensor [N, {self._channels}, R, R]"
+            )
+        stored = [np.asarray(stored_image(image, sides(made.stored), made.fit)) for image in several]
+        return resize_centre(torch.from_numpy(np.stack(stored)).to(home), made.eval_resize, made.resolution)
 
 
 def classifier(made: ModelFile, weights: Path) -> Classifier:
@@ -126,6 +137,8 @@ def _with_weights(network: nn.Module, made: ModelFile, weights: Path) -> nn.Modu
     state = checkpoint.load(weights)
     if state is None:
         raise UserError(f"there are no weights at {weights}")
+    size = made.size
+    network = with_channels(network, size.channels, size[:2], pretrained=False)  # its filters are replaced below
     if made.knn:
         head = find_head(made.model_id or made.model, len(made.classes), made.options).names
         network = as_trained(network, head, made.knn, len(made.classes), made.target)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.datasets.packing.prepare import find, packing_identity
@@ -15,6 +16,7 @@ from mobilebench.runs.identity import wanted
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_result, result_path
 from mobilebench.system.layout import PACKED, RESULTS, STATE
+from mobilebench.training.rgb_only import rgb_only
 
 if TYPE_CHECKING:
     from mobilebench.config.suite import Cell, Suite
@@ -86,6 +88,7 @@ def open_context(
     """
     packed = open_packed(root / PACKED / dataset)
     _check_policy(packed.meta, suite)
+    _check_colours(packed.meta, suite)
     if verify:
         packed.verify()
     return RunContext(suite, dataset, packed, tracker, NullListener(), root)
@@ -99,6 +102,24 @@ def _check_policy(meta: Meta, suite: Suite) -> None:
         raise UserError(
             f"{PACKED / meta.id} was packed with {'; '.join(changed)}; run `mobilebench data prepare {meta.id}` (or "
             "`dvc repro`) to pack it as the protocol says"
+        )
+
+
+def _check_colours(meta: Meta, suite: Suite) -> None:
+    """Raise UserError for settings that need red, green and blue where a dataset's images are of other channels."""
+    for model in suite.models:
+        unfit = rgb_only(suite.protocol.recipe_for(model, meta.id), meta.channels, meta.dtype)
+        if not unfit:
+            continue
+        nested: dict[str, Any] = {}
+        for key, value in unfit.items():
+            group, _, name = key.rpartition(".")
+            (nested.setdefault(group, {}) if group else nested)[name] = value
+        written = json.dumps(nested).replace('"', "")
+        raise UserError(
+            f"{', '.join(unfit)}: for red, green and blue only, and the images of {meta.id} have {meta.channels} "
+            f"channels of {meta.dtype}. Say in protocol.overrides what is done with them instead: "
+            f"`- {{datasets: [{meta.id}], set: {written}}}`"
         )
 
 

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mobilebench.config.parsing import parse
+from mobilebench.config.pixels import InputSize, PixelType, Resolution, input_size, sides
 from mobilebench.config.recipe import Fit, Neighbours  # noqa: TC001 - read when model.json is
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import metric_of
 from mobilebench.evaluation.target import Target  # noqa: TC001 - likewise
 from mobilebench.system.files import read_text
-from mobilebench.training.data import Triple, statistics
+from mobilebench.training.data import Values, statistics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,23 +39,30 @@ class ModelFile:
     """Its fingerprint; "" in a run of a version that took none."""
     classes: tuple[str, ...]
     """Class names in the order of the logits."""
-    resolution: int
-    """Side in pixels of the images that the network takes."""
+    resolution: Resolution
+    """Side in pixels of the images that the network takes, or [height, width]."""
     eval_resize: int
-    """Side in pixels that a stored image is resized to before its centre is cut out."""
-    stored: int
-    """Side in pixels of the stored image."""
+    """Side in pixels that a stored image is resized to before its centre is cut out; of a rectangle the shorter one."""
+    stored: Resolution
+    """Side in pixels of the stored image, or [height, width]."""
     fit: Fit
-    """How an image becomes the stored square, as in `DataPolicy`."""
-    mean: tuple[float, float, float]
-    """Per channel, of images in [0, 1]; likewise `std`."""
-    std: tuple[float, float, float]
+    """How an image becomes the stored one, as in `DataPolicy`."""
+    mean: tuple[float, ...]
+    """Per channel, of images in [0, 1] (floats as they are); likewise `std`."""
+    std: tuple[float, ...]
     target: Target
     metric: str
     model_id: str = ""
     """What the network is built as, where `model` is a name of the suite's own."""
     knn: Neighbours | None = None
     """The rule of a classifier by nearest neighbours on the network without its head."""
+    dtype: PixelType = "uint8"
+    """The kind of number of the stored images."""
+
+    @property
+    def size(self) -> InputSize:
+        """The images that the network takes."""
+        return input_size(self.resolution, len(self.mean))
 
     @property
     def cell(self) -> Cell:
@@ -73,16 +81,21 @@ def describe(cell: Cell, recipe: Recipe, meta: Meta, network: str) -> ModelFile:
     resized = wanted.eval_resize if recipe.eval_resize == "weights" else recipe.eval_resize
     return ModelFile(
         cell.model, cell.dataset, cell.seed, dict(recipe.model_options), network, meta.classes,
-        recipe.resolution, resized or recipe.resolution, meta.shape[1], meta.policy.fit,
+        recipe.resolution, resized or min(sides(recipe.resolution)), _resolution(meta.shape[1:3]), meta.policy.fit,
         mean, std, meta.target, metric_of(meta.metric, meta.target).id, recipe.network or "",
-        recipe.knn,
+        recipe.knn, meta.dtype,
     )  # fmt: skip
+
+
+def _resolution(size: tuple[int, int]) -> Resolution:
+    """Return one number of a square, as model.json of before there were rectangles has it."""
+    return size[0] if size[0] == size[1] else size
 
 
 class Wanted(NamedTuple):
     """What pretrained weights want of images, as far as the recipe leaves it to them; None for the rest."""
 
-    statistics: tuple[Triple, Triple] | None = None
+    statistics: tuple[Values, Values] | None = None
     """Mean and std."""
     eval_resize: int | None = None
     """Pixels that an image is resized to at evaluation."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.config.ids import slug
+from mobilebench.config.pixels import sides
 from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import METRICS
@@ -81,7 +82,7 @@ def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Vers
         model_name(record),
         record.run_id,
         _classifier(tracker, packed, record, recipe),
-        example=np.zeros((2, 3, recipe.resolution, recipe.resolution), np.float32),
+        example=np.zeros((2, packed.meta.channels, *sides(recipe.resolution)), np.float32),
         classes=packed.meta.classes,
         requirements=[f"{name}=={version}" for name, version in packages().items() if name in {*PACKAGES, "mlflow"}],
         tags={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from mobilebench import models
+from mobilebench.config.pixels import sides
 from mobilebench.evaluation.target import ONE_CLASS
+from mobilebench.models.channels import with_channels
 from mobilebench.models.neighbours import NeighbourClassifier
 from mobilebench.models.weights.files import find_weights
 from mobilebench.models.weights.start import draw_head, find_head, load_body
 from mobilebench.training.rng import derived_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from mobilebench.config.recipe import Neighbours, Recipe
     from mobilebench.config.suite import Cell
@@ -53,15 +56,30 @@ def build(cell: Cell, num_classes: int, recipe: Recipe, root: Path = Path()) -> 
     not of this network.
     """
     model_id = recipe.network_of(cell.model)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(cell.seed, 0, "init"))
+    with _seeded(cell, "init"):
         network = models.create(model_id, num_classes, **recipe.model_options)
     if recipe.pretrained is None:
         return Built(network)
     file = find_weights(model_id, root)
     head = find_head(model_id, num_classes, recipe.model_options)
     load_body(network, model_id, head, recipe.model_options, file)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(cell.seed, 0, "head"))
+    with _seeded(cell, "head"):
         draw_head(network, head)
     return Built(network, head.names, file.sha256)
+
+
+def fitted(built: Built, cell: Cell, recipe: Recipe, channels: int) -> torch.nn.Module:
+    """Return a cell's network, made in place to take images of so many channels. Raises ModelError where it cannot be.
+
+    What is drawn for them comes from the cell's seed alone.
+    """
+    with _seeded(cell, "channels"):
+        pretrained = recipe.pretrained is not None
+        return with_channels(built.network, channels, sides(recipe.resolution), pretrained=pretrained)
+
+
+@contextmanager
+def _seeded(cell: Cell, what: str) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(cell.seed, 0, what))
+        yield

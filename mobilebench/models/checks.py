@@ -14,20 +14,22 @@ from mobilebench.models.spec import ModelError
 if TYPE_CHECKING:
     from torch import nn
 
+    from mobilebench.config.pixels import Size
+
 BUDGET = 2_500_000
 TOLERANCE = 0.2
 SHOWN = 5  # names in a message
 
 
-def check(model: nn.Module, num_classes: int, resolution: int) -> None:
+def check(model: nn.Module, num_classes: int, size: Size) -> None:
     """Check that `model` can be a cell of a grid.
 
-    Forward at `resolution` gives finite [N, num_classes] in eval and training mode, and the gradient reaches every
+    Forward at `size` gives finite [N, num_classes] in eval and training mode, and the gradient reaches every
     trainable parameter. The model and the random state stay as they were. Raises `ModelError` saying what failed.
     """
     with torch.random.fork_rng(devices=[]):
-        _check_eval(model, num_classes, resolution)
-        _check_gradient(copy.deepcopy(model), resolution)
+        _check_eval(model, num_classes, size)
+        _check_gradient(copy.deepcopy(model), size)
 
 
 def budget_warnings(model: nn.Module) -> tuple[str, ...]:
@@ -46,21 +48,21 @@ def budget_warnings(model: nn.Module) -> tuple[str, ...]:
     return (warning,)
 
 
-def _check_eval(model: nn.Module, num_classes: int, resolution: int) -> None:
+def _check_eval(model: nn.Module, num_classes: int, size: Size) -> None:
     if not any(p.requires_grad for p in model.parameters()):
         raise ModelError(f"{type(model).__name__} has no trainable parameters")
     with evaluating(model), torch.no_grad():
-        logits = forward(model, 1, resolution)
+        logits = forward(model, 1, size)
     if logits.shape[1] != num_classes:
         raise ModelError(f"{type(model).__name__} has {logits.shape[1]} outputs; the dataset has {num_classes} classes")
     if not logits.isfinite().all():
         raise ModelError(f"{type(model).__name__} returns values that are not finite for a black image")
 
 
-def _check_gradient(twin: nn.Module, resolution: int) -> None:
+def _check_gradient(twin: nn.Module, size: Size) -> None:
     """Raise where a trainable parameter of the copy gets no gradient; one that is zero by construction is allowed."""
     twin.train()
-    logits = forward(twin, 2, resolution)
+    logits = forward(twin, 2, size)
     loss = functional.cross_entropy(logits, torch.zeros(2, dtype=torch.long, device=logits.device))
     trainable = {name: p for name, p in twin.named_parameters() if p.requires_grad}
     gradients = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mobilebench import models
+from mobilebench.config.pixels import shown, sides
 from mobilebench.models.cost.counts import forward
 from mobilebench.models.names import TIMM, split
 from mobilebench.models.spec import ModelError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import nn
+
+    from mobilebench.config.pixels import Resolution
 
 STEP = 32  # in pixels: the stride of most networks. In such steps sizes are tried around one that is refused,
 REACH = 160  # so far,
@@ -44,7 +47,7 @@ def create_on_meta(model_id: str, num_classes: int, options: Mapping[str, object
 
 
 def size_problem(
-    model_id: str, options: Mapping[str, object], resolution: int, *, pretrained: bool, name: str = ""
+    model_id: str, options: Mapping[str, object], resolution: Resolution, *, pretrained: bool, name: str = ""
 ) -> str:
     """Return what to say where a network takes images of other sizes in pixels and not of this one, "" where it does.
 
@@ -57,17 +60,23 @@ def size_problem(
     if not taken:
         return ""
     sizes = " and ".join(str(size) for size in taken)
-    nearest = min(taken, key=lambda size: abs(size - resolution))
+    height, _ = sides(resolution)
+    nearest = min(taken, key=lambda size: abs(size - height))
     override = f'`- {{models: ["{name or model_id}"], set: {{resolution: {nearest}}}}}` in protocol.overrides'
     advice = f"It takes {sizes} px: set the resolution for it alone, {override}, or for all"
     if for_it:
-        built = json.dumps(dict(options) | {MADE_FOR: resolution}).replace('"', "")
-        advice += f". Or have it built for {resolution} px, by `set: {{model_options: {built}}}` there"
+        built = json.dumps(dict(options) | {MADE_FOR: _as_given(resolution)}).replace('"', "")
+        advice += f". Or have it built for {shown(resolution)} px, by `set: {{model_options: {built}}}` there"
     return f"{model_id}: {refusal.rstrip('.')}. {advice}"
 
 
+def _as_given(resolution: Resolution) -> int | list[int]:
+    """Return a size as YAML has it."""
+    return resolution if isinstance(resolution, int) else list(resolution)
+
+
 @cache
-def _tried(network: str, settings: str, resolution: int, pretrained: bool) -> tuple[str, tuple[int, ...], bool]:  # noqa: FBT001 - a cache's key
+def _tried(network: str, settings: str, resolution: Resolution, pretrained: bool) -> tuple[str, tuple[int, ...], bool]:  # noqa: FBT001 - a cache's key
     """Return why a size is refused, sizes near it that are taken, and whether the network can be built for it."""
     options: dict[str, Any] = json.loads(settings)
     try:
@@ -80,7 +89,7 @@ def _tried(network: str, settings: str, resolution: int, pretrained: bool) -> tu
         return "", (), False
 
 
-def _refusal(network: nn.Module, resolution: int) -> str:
+def _refusal(network: nn.Module, resolution: Resolution) -> str:
     """Return why a network in training refuses black images of a size, "" where it takes them."""
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -90,26 +99,28 @@ def _refusal(network: nn.Module, resolution: int) -> str:
     return ""
 
 
-def _near(network: str, options: Mapping[str, object], resolution: int) -> tuple[int, ...]:
+def _near(network: str, options: Mapping[str, object], resolution: Resolution) -> tuple[int, ...]:
     """Return the sizes nearest to one that is refused that are taken, ascending."""
     built = create_on_meta(network, 2, options)
-    nearest = resolution // STEP * STEP
+    wanted, width = sides(resolution)
+    nearest = wanted // STEP * STEP
     config = getattr(built, "pretrained_cfg", None) or {}  # of timm: it says what a network was made for
     own = {int(config["input_size"][-1])} if config.get("input_size") else set()
-    sizes = {USUAL, *own, *range(max(STEP, nearest - REACH), nearest + REACH + 1, STEP)} - {resolution}
+    sizes = {USUAL, *own, *range(max(STEP, nearest - REACH), nearest + REACH + 1, STEP)}
+    sizes -= {wanted} if wanted == width else set()
     taken: list[int] = []
-    for size in sorted(sizes, key=lambda size: abs(size - resolution)):
+    for size in sorted(sizes, key=lambda size: abs(size - wanted)):
         if len(taken) < SHOWN and not _refusal(built, size):
             taken.append(size)
     return tuple(sorted(taken))
 
 
-def _can_be_built_for(network: str, options: Mapping[str, object], resolution: int, *, pretrained: bool) -> bool:
+def _can_be_built_for(network: str, options: Mapping[str, object], resolution: Resolution, *, pretrained: bool) -> bool:
     """Return whether timm builds the network for images of a size, and pretrained weights can be made to fit then."""
     if not network.startswith(TIMM) or MADE_FOR in options:
         return False
     try:
-        made = create_on_meta(network, 2, {**options, MADE_FOR: resolution})
+        made = create_on_meta(network, 2, {**options, MADE_FOR: _as_given(resolution)})
     except ModelError:  # it has no such option, or not for this size
         return False
     shapes = {name: tensor.shape for name, tensor in create_on_meta(network, 2, options).state_dict().items()}

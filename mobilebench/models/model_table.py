@@ -13,6 +13,7 @@ from mobilebench.models.cost.counts import deployed_cost, static_cost
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from mobilebench.config.pixels import Resolution
     from mobilebench.models.cost.cost_file import PrintedCost
     from mobilebench.models.cost.counts import Cost
     from mobilebench.models.spec import ModelSpec
@@ -33,7 +34,7 @@ class Line:
 
 
 def lines(
-    model_ids: Iterable[str], num_classes: int, resolution: int, printed: Mapping[str, PrintedCost]
+    model_ids: Iterable[str], num_classes: int, resolution: Resolution, printed: Mapping[str, PrintedCost]
 ) -> list[Line]:
     """Build the models and return their lines; the random state stays as it was."""
     result = []

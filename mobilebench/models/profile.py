@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mobilebench import models
+from mobilebench.config.pixels import shown
 from mobilebench.models.checks import check
 from mobilebench.models.cost import counts as cost
 from mobilebench.models.cost import latency
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from mobilebench.config.pixels import Resolution
     from mobilebench.models.cost.cost_file import PrintedCost
     from mobilebench.models.cost.counts import Cost
 
@@ -52,8 +54,8 @@ class ProfileRow:
     """Id of the model."""
     num_classes: int
     """Class count of the network that was built."""
-    resolution: int
-    """Input size in px."""
+    resolution: str
+    """Input size in px: 224, or 448x672 (height x width)."""
     params: int
     """Parameters."""
     params_trainable: int
@@ -104,7 +106,7 @@ Key = tuple[str, str, str]
 
 
 def profile(
-    model_id: str, num_classes: int, resolution: int, runs: int, threads: int, printed: PrintedCost | None = None
+    model_id: str, num_classes: int, resolution: Resolution, runs: int, threads: int, printed: PrintedCost | None = None
 ) -> ProfileRow:
     """Build a model, check it and return all that it costs, and how far that is from what a publication `printed`.
 
@@ -122,7 +124,7 @@ def profile(
     return ProfileRow(
         model=model_id,
         num_classes=num_classes,
-        resolution=resolution,
+        resolution=shown(resolution),
         **asdict(static),
         weight_bytes=cost.weight_bytes(model),
         activation_bytes_per_image=activations,
@@ -142,7 +144,9 @@ def profile(
     )
 
 
-def against_printed(static: Cost, num_classes: int, resolution: int, printed: PrintedCost | None) -> PrintedDifference:
+def against_printed(
+    static: Cost, num_classes: int, resolution: Resolution, printed: PrintedCost | None
+) -> PrintedDifference:
     """Return a publication's figures and our differences from them; MACs compare at its resolution only."""
     if printed is None:
         return PrintedDifference()
@@ -169,7 +173,7 @@ def read_rows(path: Path) -> dict[Key, dict[Hashable, str]]:
 
 def key(row: ProfileRow) -> Key:
     """Return what a row is known by in a cost file: model, classes, resolution."""
-    return (row.model, str(row.num_classes), str(row.resolution))
+    return (row.model, str(row.num_classes), row.resolution)
 
 
 def add_row(path: Path, row: ProfileRow) -> None:
@@ -185,7 +189,7 @@ def _columns() -> list[str]:
     return [column.name for column in fields(ProfileRow)]
 
 
-def _latency_ms(model: nn.Module, resolution: int, runs: int, threads: int) -> float:
+def _latency_ms(model: nn.Module, resolution: Resolution, runs: int, threads: int) -> float:
     return _milliseconds(latency.measure(model, resolution, runs, threads).latency_seconds)
 
 

@@ -6,12 +6,15 @@ import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from mobilebench.config.pixels import sides
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import nn
+
+    from mobilebench.config.pixels import Resolution
 
     Build = Callable[..., nn.Module]
 
@@ -73,9 +76,9 @@ class ModelSpec:
         """Which inputs it takes, in words."""
         return f"multiples of {self.multiple} px" if self.multiple > 1 else f"{self.minimum} px or more"
 
-    def takes(self, side: int) -> bool:
-        """Return whether the registry says that it takes inputs of a side in pixels."""
-        return side >= self.minimum and side % self.multiple == 0
+    def takes(self, resolution: Resolution) -> bool:
+        """Return whether the registry says that it takes inputs of a size in pixels."""
+        return all(side >= self.minimum and side % self.multiple == 0 for side in sides(resolution))
 
     @property
     def source(self) -> tuple[str, str] | None:

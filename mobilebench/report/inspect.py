@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.analysis.inspect import confusion, per_class, reliability, worst_mistakes
+from mobilebench.datasets.packing.pictures import pictures
 from mobilebench.evaluation.metrics import MetricError, get_metric, is_packaged, metrics_for
 from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.report.style import BLUE, INK, LINE, MUTED, Picture, canvas, styled
@@ -148,7 +149,8 @@ def mistakes_plot(cell: Inspected, most: int = 24) -> Picture | None:
     figure, panels = canvas(WIDTH, 0.2 + 1.72 * rows, rows, columns)
     images = cell.packed.rows(cell.split)
     for panel, mistake in zip(panels, mistakes, strict=False):
-        panel.imshow(cell.packed.images[images[mistake.image]])
+        row = images[mistake.image]
+        panel.imshow(pictures(cell.packed.images[row : row + 1], cell.packed.meta)[0])
         panel.set_title(_under(mistake), fontsize=6.5, loc="left")
     for panel in panels:
         panel.set_axis_off()

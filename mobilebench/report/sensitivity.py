@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobilebench.config.pixels import shown
 from mobilebench.report import sensitivity_figures as figures
 from mobilebench.report import table as grid
 from mobilebench.report.page import render
@@ -47,8 +48,8 @@ def _probed(found: Findings) -> Section:
     heads = ("model", "dataset", "seeds", "train images", "val images", "complete", "failed", "pruned", "unfinished")
     rows = tuple((text(p.model), text(p.dataset), text(_seeds(p)), *_counts(p)) for p in found.probes)
     caption = (
-        f"Trials, each {found.epochs} epochs at {found.resolution} px. Settings are chosen on the val images, which "
-        "are cut out of train; no test image is read."
+        f"Trials, each {found.epochs} epochs at {shown(found.resolution)} px. Settings are chosen on the val images, "
+        "which are cut out of train; no test image is read."
     )
     return Section("probed", "What was probed", (), (), (Table("sensitivity_trials", caption, heads, rows),))
 
@@ -255,8 +256,8 @@ def _limits(found: Findings) -> Section:
     seeds = sorted({len(probe.seeds) for probe in found.probes})
     covered = (
         f"It covers {models} of the suite's {found.suite_models} models and {datasets} of its {found.suite_datasets} "
-        f"datasets, {found.epochs} epochs at {found.resolution} px. The best setting of a short training need not be "
-        "that of a long one: a learning rate is judged here by how far it gets in these epochs."
+        f"datasets, {found.epochs} epochs at {shown(found.resolution)} px. The best setting of a short training need "
+        "not be that of a long one: a learning rate is judged here by how far it gets in these epochs."
     )
     images = (
         "All accuracies are on validation images cut out of train. They are not the test accuracies of the score, and "

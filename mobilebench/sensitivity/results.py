@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mobilebench.config.pixels import Resolution
     from mobilebench.config.suite import Suite
 
 REFITS = 20
@@ -44,7 +45,7 @@ class Findings:
     experiment: str
     protocol_hash: str
     epochs: int
-    resolution: int
+    resolution: Resolution
     lam: float
     suite_models: int
     suite_datasets: int

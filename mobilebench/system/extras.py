@@ -11,6 +11,7 @@ EXTRA_OF = {
     "dvc": "train",
     "h5py": "formats",
     "huggingface_hub": "train",
+    "imagecodecs": "formats",
     "psutil": "train",
     "pydicom": "formats",
     "safetensors": "train",

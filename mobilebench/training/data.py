@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
+from mobilebench.config.pixels import UNITS, sides
 from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.training.errors import TrainingError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from mobilebench.config.recipe import Recipe
     from mobilebench.evaluation.target import Target
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
-Triple = tuple[float, float, float]
+Values = tuple[float, ...]
+"""A number for each channel."""
 Normalize = Literal["dataset", "imagenet", "half", "weights"]
 
 
@@ -27,19 +27,21 @@ Normalize = Literal["dataset", "imagenet", "half", "weights"]
 class Split:
     """One split of a packed dataset.
 
-    images: uint8 [N, S, S, 3], may be a memory map and holds all splits; labels: class numbers [N], or 0 and 1 [N, C]
-    where an image has any number of classes; rows: int64 [n], the row numbers that belong to this split. Raises
-    TrainingError when the arrays do not fit each other.
+    images: [N, H, W, C] of bytes, 16-bit or 32-bit floats, may be a memory map and holds all splits; labels: class
+    numbers [N], or 0 and 1 [N, C] where an image has any number of classes; rows: int64 [n], the row numbers that
+    belong to this split. Raises TrainingError when the arrays do not fit each other.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[np.int64] | NDArray[np.uint8]
     rows: NDArray[np.int64]
 
     def __post_init__(self) -> None:
         shape = self.images.shape
-        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
-            raise TrainingError(f"images are {self.images.dtype} {list(shape)}; expected uint8 [N, S, S, 3]")
+        if self.images.dtype.name not in UNITS or len(shape) != 4:
+            raise TrainingError(
+                f"images are {self.images.dtype} {list(shape)}; expected {', '.join(UNITS)} [N, H, W, C]"
+            )
         if self.labels.shape[:1] != shape[:1] or self.labels.ndim > 2:
             raise TrainingError(
                 f"labels have shape {list(self.labels.shape)}; expected [{shape[0]}], one per image, or [{shape[0]}, C]"
@@ -51,9 +53,14 @@ class Split:
         return len(self.rows)
 
     @property
-    def side(self) -> int:
-        """Pixels along each side of a stored image."""
-        return int(self.images.shape[1])
+    def size(self) -> tuple[int, int]:
+        """Height and width of a stored image in pixels."""
+        return int(self.images.shape[1]), int(self.images.shape[2])
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return int(self.images.shape[3])
 
 
 @dataclass(frozen=True)
@@ -61,22 +68,22 @@ class TrainData:
     """A dataset as the loop sees it.
 
     train: what is learnt from; val: what an epoch may be chosen on, None where there is none; test: what is read at the
-    end, None for a trial, which has no business with it. mean, std: per channel in [0, 1] over the train split; hflip:
-    whether a mirror image keeps its label; target: what is predicted; metric: id of the metric that epochs are read by,
-    "" for the target's default; pretrained: mean and std that pretrained weights want, None where there are none;
-    eval_resize: pixels that an image is resized to at evaluation where the recipe leaves that to the weights.
+    end, None for a trial, which has no business with it. mean, std: per channel over the train split, in `UNITS`;
+    hflip: whether a mirror image keeps its label; target: what is predicted; metric: id of the metric that epochs are
+    read by, "" for the target's default; pretrained: mean and std that pretrained weights want, None where there are
+    none; eval_resize: pixels that an image is resized to at evaluation where the recipe leaves that to the weights.
     """
 
     train: Split
     val: Split | None
     test: Split | None
-    mean: Triple
-    std: Triple
+    mean: Values
+    std: Values
     num_classes: int
     hflip: bool = True
     target: Target = "single_label"
     metric: str = ""
-    pretrained: tuple[Triple, Triple] | None = None
+    pretrained: tuple[Values, Values] | None = None
     eval_resize: int | None = None
 
     def __post_init__(self) -> None:
@@ -104,23 +111,23 @@ class TrainData:
         found = {"train": self.train, "val": self.val, "test": self.test}
         return {name: split for name, split in found.items() if split is not None}
 
-    def statistics(self, kind: Normalize) -> tuple[Triple, Triple]:
+    def statistics(self, kind: Normalize) -> tuple[Values, Values]:
         """Mean and std that images are normalised with. Raises TrainingError as `statistics`."""
         return statistics(kind, self.mean, self.std, self.pretrained)
 
     def resized_to(self, recipe: Recipe) -> int:
         """Return the pixels that an image is resized to at evaluation. Raises TrainingError where nothing says it."""
         if recipe.eval_resize != "weights":
-            return recipe.eval_resize or recipe.resolution
+            return recipe.eval_resize or min(sides(recipe.resolution))
         if self.eval_resize is None:
             raise TrainingError("eval_resize is weights, and what pretrained weights want was not given")
         return self.eval_resize
 
 
 def statistics(
-    kind: Normalize, mean: Triple, std: Triple, pretrained: tuple[Triple, Triple] | None
-) -> tuple[Triple, Triple]:
-    """Mean and std per channel that images in [0, 1] are normalised with.
+    kind: Normalize, mean: Values, std: Values, pretrained: tuple[Values, Values] | None
+) -> tuple[Values, Values]:
+    """Mean and std per channel that images are normalised with.
 
     mean, std: those of the train split; pretrained: what pretrained weights want. Raises TrainingError where this is
     asked for and not known.
@@ -129,4 +136,5 @@ def statistics(
         if pretrained is None:
             raise TrainingError("normalize is weights, and no mean and std of pretrained weights were given")
         return pretrained
-    return {"dataset": (mean, std), "imagenet": IMAGENET, "half": HALF}[kind]
+    half = (0.5,) * len(mean)
+    return {"dataset": (mean, std), "imagenet": IMAGENET, "half": (half, half)}[kind]

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class Store:
     @property
     def size(self) -> int:
         """Bytes of the split's images."""
-        return len(self._rows) * self._images[0].numel()
+        return len(self._rows) * self._images[0].numel() * self._images.itemsize
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -82,7 +82,7 @@ class Store:
 
     def _upload(self) -> None:
         try:
-            images = torch.empty((len(self), *self._images.shape[1:]), dtype=torch.uint8, device=self._device)
+            images = torch.empty((len(self), *self._images.shape[1:]), dtype=self._images.dtype, device=self._device)
             for part in torch.split(torch.arange(len(self)), _UPLOAD_ROWS):
                 images[part[0] : part[-1] + 1] = self._images[self._rows[part]].to(self._device)
         except torch.OutOfMemoryError:
@@ -91,7 +91,7 @@ class Store:
             self._on_device = images
 
     def take(self, blocks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """uint8 images [B, S, S, 3] and labels [B] or [B, C] on the device, per block of places (int64 on `home`)."""
+        """Stored images [B, H, W, C] and labels [B] or [B, C] on the device, per block of places (int64 on `home`)."""
         if self._on_device is not None:
             for places in blocks:
                 yield self._on_device[places], self._labels[places]
@@ -123,7 +123,7 @@ class Store:
         return images.result().to(self._device, non_blocking=True), labels
 
 
-def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
+def _tensor(array: NDArray[Any]) -> Tensor:
     with warnings.catch_warnings():  # a read-only memory map is what we want: nothing here writes to images
         warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
         return torch.from_numpy(array)

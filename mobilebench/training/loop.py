@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mobilebench.config.pixels import sides
 from mobilebench.evaluation.metrics import get_metric, metric_of, metrics_for, readings
 from mobilebench.evaluation.predictions import Predictions
 from mobilebench.evaluation.target import ONE_CLASS
@@ -276,7 +277,7 @@ class Trainer:
     def _eval_batch(self) -> int:
         if self.device.type != "cpu":
             return self.runtime.eval_batch_size
-        return min(self.runtime.eval_batch_size, max(1, _CPU_EVAL_PIXELS // self.recipe.resolution**2))
+        return min(self.runtime.eval_batch_size, max(1, _CPU_EVAL_PIXELS // math.prod(sides(self.recipe.resolution))))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to carry on after the last finished epoch, fit for `checkpoint.save`."""

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as tv
 
+from mobilebench.config.pixels import UNITS, sides
+from mobilebench.training.augment.crop import resized_whole
 from mobilebench.training.augment.pipeline import Augmenter, Draws
 from mobilebench.training.augment.policy import OPERATIONS
 
@@ -29,9 +31,10 @@ class PlainAugmenter(Augmenter):
     def __init__(self, recipe: Recipe, data: TrainData, device: torch.device) -> None:
         super().__init__(recipe, data, device)
         self._mean, self._std = data.statistics(recipe.normalize)
+        self._unit = UNITS[data.train.images.dtype.name]
 
     def images(self, stored: Tensor, draws: Draws) -> Tensor:
-        """uint8 [B, S, S, 3] -> normalised float32 [B, 3, R, R]."""
+        """Stored [B, H, W, C] -> normalised float32 [B, C, R, R]."""
         images = torch.stack([self._one(stored[i], draws.cut(slice(i, i + 1))) for i in range(len(stored))])
         if draws.boxes is None:
             return images
@@ -41,9 +44,8 @@ class PlainAugmenter(Augmenter):
         return mixed
 
     def _one(self, stored: Tensor, draws: Draws) -> Tensor:
-        image: Tensor = stored.permute(2, 0, 1).float() / 255
-        size = [self._size, self._size]
-        image = tv.resized_crop(image, *draws.crops[0].tolist(), size=size, antialias=True)
+        image: Tensor = stored.permute(2, 0, 1).float() / self._unit
+        image = tv.resized_crop(image, *draws.crops[0].tolist(), size=list(sides(self._size)), antialias=True)
         if draws.flips[0]:
             image = tv.hflip(image)
         if draws.operations is not None and draws.amounts is not None:
@@ -59,9 +61,10 @@ class PlainAugmenter(Augmenter):
         return image
 
     def view(self, stored: Tensor) -> Tensor:
-        """The evaluation view of uint8 [B, S, S, 3]."""
-        images = stored.permute(0, 3, 1, 2).float() / 255
-        images = tv.center_crop(tv.resize(images, [self._resize, self._resize], antialias=True), [self._size])
+        """The evaluation view of stored [B, H, W, C]."""
+        images = stored.permute(0, 3, 1, 2).float() / self._unit
+        whole = list(resized_whole(self._stored, self._resize, self._size))
+        images = tv.center_crop(tv.resize(images, whole, antialias=True), list(sides(self._size)))
         normal: Tensor = tv.normalize(images, list(self._mean), list(self._std))
         return normal
 

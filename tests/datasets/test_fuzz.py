@@ -19,7 +19,7 @@ from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, DataError
 from mobilebench.datasets.custom import spec_of
 from mobilebench.datasets.labels import label_array
-from mobilebench.datasets.packing.decode import ImageError, decode
+from mobilebench.datasets.packing.decode import Form, ImageError, decode
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.evaluation.target import ONE_CLASS, TARGETS
 
@@ -93,7 +93,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 def test_broken_images(which: int, seed: int, pictures: list[bytes], tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(broken(pictures[which], random.Random(seed)))
     try:
-        image, _ = decode(tmp_path / "x", 16)
+        image, _ = decode(tmp_path / "x", Form((16, 16)))
         said = ""
     except ImageError as error:
         image, said = None, str(error)
@@ -106,7 +106,7 @@ def test_broken_images(which: int, seed: int, pictures: list[bytes], tmp_path: P
 def test_random_bytes_as_images(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(ImageError):
-        decode(tmp_path / "x", 16)
+        decode(tmp_path / "x", Form((16, 16)))
 
 
 def test_a_pickle_that_would_run_something_is_refused(packed_at: Callable[..., Path], tmp_path: Path) -> None:

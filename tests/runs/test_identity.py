@@ -39,7 +39,7 @@ OTHER: dict[str, Any] = {
     "augment.cutmix_box": "batch", "augment.cutmix_weight": "drawn", "normalize": "half", "precision": "bf16",
     "model_options": {"patch_size": 7}, "data.short_side": 64, "data.split_seed": 1, "data.val_fraction": 0.1,
     "data.fit": "pad", "network": "timm:resnet18", "tuning": Tuning({"lr": (1e-3, 1e-4)}),
-    "decay_norms": False,
+    "decay_norms": False, "data.aspect": (2, 3),
 }  # fmt: skip
 FIXED = {"init", "selection", "phases"}  # settings of one allowed value, or tested by themselves
 

@@ -287,8 +287,8 @@ def test_data_that_does_not_fit_is_told() -> None:
     split = Split(images, labels, np.arange(4))
     with pytest.raises(TrainingError, match="labels from 0 to 3; expected 0 to 2"):
         TrainData(split, None, split, (0, 0, 0), (1, 1, 1), 3)
-    with pytest.raises(TrainingError, match="expected uint8"):
-        Split(images.astype(np.float32), labels, np.arange(4))
+    with pytest.raises(TrainingError, match="expected uint8, uint16, float32"):
+        Split(images.astype(np.float64), labels, np.arange(4))
     with pytest.raises(TrainingError, match="below 4"):
         Split(images, labels, np.array([4]))
     with pytest.raises(TrainingError, match="test split is empty"):

@@ -1,4 +1,4 @@
-"""From an image file to a square of RGB pixels, and the work of a decoding process. Needs only Pillow and numpy."""
+"""From an image file to stored pixels, and the work of a decoding process. RGB needs only Pillow and numpy."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from mobilebench.datasets.packing import dicom
+from mobilebench.datasets.packing.arrays import checked, resized
 from mobilebench.datasets.packing.colour import ModeError, Source, to_rgb
+from mobilebench.datasets.packing.geometry import centre, native_side, padded
+from mobilebench.datasets.packing.moments import Sums, of_histogram, of_image, together
 from mobilebench.datasets.packing.png import without_metadata
+from mobilebench.datasets.readers import ArrayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from mobilebench.config.pixels import PixelType
     from mobilebench.config.recipe import Fit
+    from mobilebench.datasets.spec import PixelReader
 
 dicom.register()
 
 Result = TypeVar("Result")
-Histogram = npt.NDArray[np.int64]
 
 MEGAPIXELS = 90  # of one image: a small file can hold billions
 _TURNS = {
@@ -42,21 +46,29 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # by EXIF's orientation
+_ON_ITS_SIDE = frozenset(list(_TURNS.values())[3:])
 BORDER = (124, 116, 104)  # ImageNet's mean colour
 _FITS: Mapping[Fit, str] = {
-    "centre": "the centre square of the upright image",
-    "warp": "the whole upright image, warped to a square",
+    "centre": "the centre {} of the upright image",
+    "warp": "the whole upright image, warped to a {}",
     "pad": f"the whole upright image in its own shape, its border filled with {BORDER}",
 }
 
 
-def storage(fit: Fit) -> str:
-    """Return in words how images become squares."""
+def storage(fit: Fit, aspect: tuple[int, int] = (1, 1)) -> str:
+    """Return in words how images become stored ones of a shape, height to width."""
+    shape = "square" if aspect[0] == aspect[1] else f"rectangle of {aspect[0]} to {aspect[1]}"
     return (
-        f"{_FITS[fit]}, resized in one step with Pillow's antialiased bilinear filter; JPEGs at least twice as large as"
-        " needed are decoded at a reduced scale (DCT scaling); transparency is laid over white; 16-bit grey keeps its"
-        " upper 8 bits; of animations the first frame"
+        f"{_FITS[fit].format(shape)}, resized in one step with Pillow's antialiased bilinear filter; JPEGs at least"
+        " twice as large as needed are decoded at a reduced scale (DCT scaling); transparency is laid over white;"
+        " 16-bit grey keeps its upper 8 bits; of animations the first frame"
     )
+
+
+def storage_of_arrays(fit: Fit, aspect: tuple[int, int]) -> str:
+    """Return the same for images that are no 8-bit RGB."""
+    words = storage(fit, aspect).partition(";")[0].replace(f"{BORDER}", "0")
+    return f"{words}, each channel by itself; no value is scaled"
 
 
 class ImageError(Exception):
@@ -64,17 +76,42 @@ class ImageError(Exception):
 
 
 @dataclass(frozen=True)
-class Square:
-    """Where decoded rows go: `side` x `side` rows of the array file `images`, whose pixels begin at byte `offset`.
+class Form:
+    """What a stored image is, and how an image file becomes one."""
 
-    fit: how an image becomes a square, as in `DataPolicy`. megapixels: images of more million pixels are refused.
-    """
+    size: tuple[int, int]
+    """Height and width in pixels."""
+
+    fit: Fit = "centre"
+    """How an image of another shape becomes one of this, as in `DataPolicy`."""
+
+    megapixels: int = MEGAPIXELS
+    """Images of more million pixels are refused."""
+
+    channels: int = 3
+    dtype: PixelType = "uint8"
+    reader: PixelReader | None = None
+    """How a file is read; None for any image as 8-bit RGB."""
+
+    @property
+    def is_square(self) -> bool:
+        """Whether it is as wide as high."""
+        return self.size[0] == self.size[1]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where decoded rows go: rows of the array file `images`, whose pixels begin at byte `offset`."""
 
     images: Path
     offset: int
-    side: int
-    fit: Fit
-    megapixels: int = MEGAPIXELS
+    form: Form
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        height, width = self.form.size
+        return height * width * self.form.channels * np.dtype(self.form.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -88,27 +125,33 @@ class Chunk:
 
 @dataclass
 class Decoded:
-    """What came of a chunk: a sha1 per row, the colour histogram [3, 256] of the counted rows, and the exceptions."""
+    """What came of a chunk: a sha1 per row, the sums of the counted rows, and the exceptions."""
 
     start: int
     sha1s: list[str] = field(default_factory=list)
-    histogram: Histogram = field(default_factory=lambda: np.zeros((3, 256), np.int64))
+    sums: Sums | None = None
     failures: list[tuple[str, str]] = field(default_factory=list)
     enlarged: int = 0
 
 
-def native_side(path: Path, fit: Fit, megapixels: int = MEGAPIXELS) -> int:
-    """Return the side in pixels of the largest square that enlarges nothing of an image file, from its header.
+def file_size(
+    path: Path, reader: PixelReader | None = None, megapixels: int = MEGAPIXELS, *, upright: bool = False
+) -> tuple[int, int]:
+    """Return width and height of an image file, from its header where the format has one. Raises ImageError.
 
-    Raises ImageError.
+    upright: whether sides are exchanged where EXIF says that the image lies on its side, which of a PNG takes reading
+    it.
     """
 
-    def side(source: Source) -> int:
+    def size(source: Source) -> tuple[int, int]:
         with Image.open(source) as image:
-            return _native_side(image, fit)
+            return _upright(image) if upright else image.size
 
     with _reading(megapixels):
-        return _without_broken_metadata(path, side)
+        if reader is not None:
+            height, width = reader.size(path)
+            return width, height
+        return _without_broken_metadata(path, size)
 
 
 @contextmanager
@@ -134,33 +177,30 @@ def _reading(megapixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _native_side(image: Image.Image, fit: Fit) -> int:
-    return max(image.size) if fit == "pad" else min(image.size)
+def decode(path: Path, form: Form) -> tuple[Image.Image, bool]:
+    """Return an image file as RGB in its stored form, and whether any of it was enlarged.
 
-
-def decode(path: Path, side: int, fit: Fit = "centre", megapixels: int = MEGAPIXELS) -> tuple[Image.Image, bool]:
-    """Return an image file as a square of RGB, side x side pixels, and whether any of it was enlarged.
-
-    fit: as in `DataPolicy`; `storage` says the rest. megapixels: most million pixels it may have. Raises ImageError.
+    `storage` says how. Raises ImageError.
     """
 
-    def square(source: Source) -> tuple[Image.Image, bool]:
+    def stored(source: Source) -> tuple[Image.Image, bool]:
         with Image.open(source) as image:
-            enlarged = _native_side(image, fit) < side
-            return _square(image, source, side, fit), enlarged
+            size = image.size if form.is_square else _upright(image)
+            enlarged = native_side(size, form.fit, form.size) < min(form.size)
+            return _stored(image, source, form), enlarged
 
-    with _reading(megapixels):
-        return _without_broken_metadata(path, square)
+    with _reading(form.megapixels):
+        return _without_broken_metadata(path, stored)
 
 
-def squared(image: Image.Image, side: int, fit: Fit = "centre") -> Image.Image:
-    """Return an opened image as `decode` returns a file, side x side pixels of RGB; the given image is left as it is.
+def stored_image(image: Image.Image, size: tuple[int, int], fit: Fit = "centre") -> Image.Image:
+    """Return an opened image as `decode` returns a file: RGB of this height and width; the given one is left as it is.
 
     A JPEG is decoded in full first, so that its pixels differ slightly from those of a file packed at a reduced scale.
     Raises ImageError.
     """
     with _reading(MEGAPIXELS):
-        return _square(image.copy(), io.BytesIO(), side, fit)  # a copy has no file, and nothing is read again
+        return _stored(image.copy(), io.BytesIO(), Form(size, fit))  # a copy has no file, and nothing is read again
 
 
 def _without_broken_metadata(path: Path, read: Callable[[Source], Result]) -> Result:
@@ -174,19 +214,29 @@ def _without_broken_metadata(path: Path, read: Callable[[Source], Result]) -> Re
         return read(picture)
 
 
-def _square(image: Image.Image, source: Source, side: int, fit: Fit) -> Image.Image:
-    size = _padded(image.size, side) if fit == "pad" else (side, side)
-    image.draft("RGB", size)
+def _stored(image: Image.Image, source: Source, form: Form) -> Image.Image:
+    (height, width), fit, native = form.size, form.fit, image.size
+    inner = padded(native, (width, height)) if fit == "pad" else (width, height)
+    # Which side of a rectangle is which is known once the image is loaded: until then, enough for either.
+    image.draft("RGB", inner if form.is_square else (max(form.size), max(form.size)))
     rgb = to_rgb(image, source)
     turn = _turn(image)  # once it is loaded: a PNG's EXIF may follow the pixels, and Pillow turns a TIFF itself
-    if rgb.size != size:
-        rgb = rgb.resize(size, Image.Resampling.BILINEAR, box=_centre(rgb.size) if fit == "centre" else None)
+    if turn in _ON_ITS_SIDE:
+        inner = padded(native, (height, width)) if fit == "pad" else (height, width)
+    if rgb.size != inner:
+        rgb = rgb.resize(inner, Image.Resampling.BILINEAR, box=centre(rgb.size, inner) if fit == "centre" else None)
     if turn is not None:  # what is cut or squeezed lies the same way turned: turning the small one is cheap
         rgb = rgb.transpose(turn)
-    if rgb.size != (side, side):
-        picture, rgb = rgb, Image.new("RGB", (side, side), BORDER)
-        rgb.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    if rgb.size != (width, height):
+        picture, rgb = rgb, Image.new("RGB", (width, height), BORDER)
+        rgb.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
     return rgb
+
+
+def _upright(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of an opened image as it is meant to be seen."""
+    width, height = image.size
+    return (height, width) if _turn(image) in _ON_ITS_SIDE else (width, height)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -197,56 +247,58 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _padded(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Return width and height with which an image of this size just fits into the square."""
-    width, height = (max(1, round(length * side / max(size))) for length in size)
-    return width, height
-
-
-def _centre(size: tuple[int, int]) -> tuple[float, float, float, float]:
-    width, height = size
-    short = min(size)
-    left, top = (width - short) / 2, (height - short) / 2
-    return left, top, left + short, top + short
-
-
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
-    return text if isinstance(error, (ImageError, ModeError)) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, (ImageError, ModeError, ArrayError)) else f"{type(error).__name__}: {text}"
 
 
-def decode_chunk(square: Square, chunk: Chunk) -> Decoded:
+def decode_chunk(rows: Rows, chunk: Chunk) -> Decoded:
     """Decode a chunk and write its rows into the array file. Unreadable images are listed, their rows left zero."""
-    done = Decoded(chunk.start)
+    done, sums = Decoded(chunk.start), list[Sums]()
     # Plain writes, not a memory map: pages of a map would count as this process's memory until it ends.
-    with square.images.open("r+b") as file:
-        file.seek(square.offset + chunk.start * square.side * square.side * 3)
+    with rows.images.open("r+b") as file:
+        file.seek(rows.offset + chunk.start * rows.row_bytes)
         for path, counted in zip(chunk.paths, chunk.counted, strict=True):
-            file.write(_row(square, path, done, counted=counted))
+            try:
+                pixels, summed, enlarged = _row(rows.form, Path(path), counted=counted)
+            except ImageError as error:
+                done.failures.append((path, str(error)))
+                pixels, summed, enlarged = bytes(rows.row_bytes), None, False
+            file.write(pixels)
+            done.sha1s.append(hashlib.sha1(pixels, usedforsecurity=False).hexdigest())
+            done.enlarged += enlarged
+            sums += [summed] if summed else []
+    done.sums = together(sums) if sums else None
     return done
 
 
-def _row(square: Square, path: str, done: Decoded, *, counted: bool) -> bytes:
-    try:
-        image, enlarged = decode(Path(path), square.side, square.fit, square.megapixels)
-    except ImageError as error:
-        done.failures.append((path, str(error)))
-        image, counted, enlarged = Image.new("RGB", (square.side, square.side)), False, False
-    pixels = image.tobytes()
-    done.sha1s.append(hashlib.sha1(pixels, usedforsecurity=False).hexdigest())
-    done.enlarged += enlarged
-    if counted:
-        done.histogram += np.array(image.histogram(), np.int64).reshape(3, 256)
-    return pixels
+def _row(form: Form, path: Path, *, counted: bool) -> tuple[bytes, Sums | None, bool]:
+    """Return an image's stored bytes, its sums where they count, and whether it was enlarged. Raises ImageError."""
+    if form.reader is None:
+        image, enlarged = decode(path, form)
+        sums = of_histogram(np.array(image.histogram(), np.int64).reshape(3, 256)) if counted else None
+        return image.tobytes(), sums, enlarged
+    with _reading(form.megapixels):
+        array = checked(form.reader.read(path), form.channels, form.dtype)
+        enlarged = native_side((array.shape[1], array.shape[0]), form.fit, form.size) < min(form.size)
+        stored = resized(array, form.size, form.fit)
+        return stored.tobytes(), of_image(stored) if counted else None, enlarged
 
 
-def probe_chunk(fit: Fit, megapixels: int, paths: Sequence[str]) -> tuple[int, list[int]]:
-    """Return how many files were looked at and `native_side` of those whose header can be read."""
-    sides = []
+def probe_chunk(
+    reader: PixelReader | None,
+    megapixels: int,
+    upright: bool,  # noqa: FBT001 - of partial
+    paths: Sequence[str],
+) -> list[tuple[int, int] | None]:
+    """Return `file_size` of each file, None where its header cannot be read."""
+    found: list[tuple[int, int] | None] = []
     for path in paths:
+        size = None
         with suppress(ImageError):  # decoding names it
-            sides.append(native_side(Path(path), fit, megapixels))
-    return len(paths), sides
+            size = file_size(Path(path), reader, megapixels, upright=upright)
+        found.append(size)
+    return found
 
 
 def start_worker() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mobilebench.datasets.labels import class_numbers, row_labels
 from mobilebench.datasets.less_data import draw, share
-from mobilebench.datasets.packing.pack import colours, moments
+from mobilebench.datasets.packing.moments import moments, of_rows
 from mobilebench.datasets.packing.packed import (
     INDEX,
     LABELS,
@@ -43,7 +43,7 @@ def derive(dataset_id: str, parent: Packed, settings: DerivedData, identity: str
     array, labels = parent.arrays(rows)[0], parent.labels[rows]
     text = index_text(index).encode()
     shape = (len(rows), *parent.meta.shape[1:])
-    mean, std = moments(colours(array, some))
+    mean, std = moments(of_rows(array, some), parent.meta.dtype)
     splits = [line.split for line in index]
     meta = replace(
         parent.meta,
@@ -51,7 +51,7 @@ def derive(dataset_id: str, parent: Packed, settings: DerivedData, identity: str
         counts={split: splits.count(split) for split in SPLITS},
         mean=mean,
         std=std,
-        digest=content_digest(shape, parent.meta.classes, labels, text),
+        digest=content_digest(shape, parent.meta.classes, labels, text, parent.meta.dtype),
         split_digest=manifest_digest([Entry(*line[:4]) for line in index]),
         identity=identity,
         official=False,

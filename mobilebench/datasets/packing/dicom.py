@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
+from mobilebench.datasets.readers import ArrayError
 from mobilebench.system.extras import require
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 Values = npt.NDArray[Any]
 
 
-class DicomError(Exception):
+class DicomError(ArrayError):
     """A DICOM file that cannot be shown as one picture, with the reason."""
 
 

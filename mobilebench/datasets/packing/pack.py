@@ -11,7 +11,18 @@ import numpy as np
 
 from mobilebench.datasets.acquire.listing import shown
 from mobilebench.datasets.labels import label_array
-from mobilebench.datasets.packing.decode import Chunk, Decoded, Histogram, Square, decode_chunk, probe_chunk, storage
+from mobilebench.datasets.packing.decode import (
+    Chunk,
+    Decoded,
+    Form,
+    Rows,
+    decode_chunk,
+    probe_chunk,
+    storage,
+    storage_of_arrays,
+)
+from mobilebench.datasets.packing.geometry import native_side
+from mobilebench.datasets.packing.moments import Sums, moments, of_rows, together
 from mobilebench.datasets.packing.packed import (
     IMAGES,
     INDEX,
@@ -24,7 +35,7 @@ from mobilebench.datasets.packing.packed import (
     pixel_sha1,
 )
 from mobilebench.datasets.packing.pool import ParallelMap, processes
-from mobilebench.datasets.spec import SPLITS, DataError, Entry, Pixels, Reading
+from mobilebench.datasets.spec import SPLITS, DataError, Entry, PixelReader, Pixels, Reading
 from mobilebench.datasets.splits import manifest_digest
 from mobilebench.system.progress import progress
 
@@ -32,9 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    import numpy.typing as npt
-
-    from mobilebench.config.recipe import DataPolicy, Fit
+    from mobilebench.config.pixels import PixelType
+    from mobilebench.config.recipe import DataPolicy
     from mobilebench.evaluation.target import Target
 
 CHUNK = 64
@@ -54,15 +64,19 @@ class Label:
     megapixels: int
     target: Target
     metric: str
+    channels: int
+    dtype: PixelType
+    reader: PixelReader | None
+    rgb: tuple[int, int, int] | None
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """What was written to images.npy: its shape, a sha1 per row, train's histogram and how images were resized."""
+    """What was written to images.npy: its shape, a sha1 per row, the sums of train and how images were resized."""
 
     shape: tuple[int, int, int, int]
     sha1s: Sequence[str]
-    histogram: Histogram
+    sums: Sums
     storage: dict[str, Any]
 
 
@@ -74,13 +88,13 @@ def pack(reading: Reading, label: Label, folder: Path, *, workers: int) -> Meta:
     entries = reading.entries
     labels = label_array([entry.label for entry in entries], label.target, len(reading.classes))
     if reading.pixels is not None:
-        stored = _store_arrays(reading.pixels, entries, folder)
+        stored = _store_arrays(reading.pixels, label, entries, folder)
     else:
         few = len(entries) <= FEW
         with processes(1 if few else workers) as parallel_map:
             stored = _store_files(reading, label, folder, parallel_map)
     index = index_text([IndexRow(*entry, sha1) for entry, sha1 in zip(entries, stored.sha1s, strict=True)]).encode()
-    meta = _meta(reading, label, stored, content_digest(stored.shape, reading.classes, labels, index))
+    meta = _meta(reading, label, stored, content_digest(stored.shape, reading.classes, labels, index, label.dtype))
     np.save(folder / LABELS, labels)
     (folder / INDEX).write_bytes(index)
     (folder / META).write_text(meta.to_json(), encoding="utf-8")
@@ -88,7 +102,7 @@ def pack(reading: Reading, label: Label, folder: Path, *, workers: int) -> Meta:
 
 
 def _meta(reading: Reading, label: Label, stored: _Stored, digest: str) -> Meta:
-    mean, std = moments(stored.histogram)
+    mean, std = moments(stored.sums, label.dtype)
     splits = [entry.split for entry in reading.entries]
     return Meta(
         id=label.id,
@@ -103,84 +117,66 @@ def _meta(reading: Reading, label: Label, stored: _Stored, digest: str) -> Meta:
         identity=label.identity,
         official=label.official,
         shape=stored.shape,
-        storage=stored.storage,
+        storage=stored.storage | ({"rgb": list(label.rgb)} if label.rgb else {}),
         provenance=label.provenance,
         target=label.target,
         metric=label.metric,
+        dtype=label.dtype,
     )
 
 
-def moments(histogram: Histogram) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return mean and (population) standard deviation per channel, in [0, 1], of a colour histogram [3, 256].
-
-    Sums are whole numbers, so the order in which images were counted cannot change the result.
-    """
-    counts = [[int(n) for n in channel] for channel in histogram]
-    means, stds = [], []
-    for channel in counts:
-        n = sum(channel)
-        total = sum(value * k for value, k in enumerate(channel))
-        squares = sum(value * value * k for value, k in enumerate(channel))
-        means.append(total / n / 255)
-        stds.append(float(np.sqrt((n * squares - total * total) / (n * n))) / 255)
-    return (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
-
-
-def colours(images: Pixels, rows: npt.NDArray[np.int64]) -> Histogram:
-    """Return how often each channel of some images [N, H, W, 3] has each value: int64 [3, 256]."""
-    histogram = np.zeros((3, 256), np.int64)
-    for start in range(0, len(rows), CHUNK):  # of a memory map, so that memory stays flat
-        part = images[rows[start : start + CHUNK]]
-        for channel in range(3):
-            histogram[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
-    return histogram
-
-
-def _store_arrays(pixels: Pixels, entries: Sequence[Entry], folder: Path) -> _Stored:
-    np.save(folder / IMAGES, np.ascontiguousarray(pixels, dtype=np.uint8))
+def _store_arrays(pixels: Pixels, label: Label, entries: Sequence[Entry], folder: Path) -> _Stored:
+    shape = pixels.shape
+    if len(shape) != 4 or shape[3] != label.channels or pixels.dtype != label.dtype:
+        raise DataError(
+            f"{label.id}: its array is {pixels.dtype} {list(shape)}; expected {label.dtype} [N, H, W,"
+            f" {label.channels}]."
+        )
+    np.save(folder / IMAGES, np.ascontiguousarray(pixels))
     train = np.array([row for row, entry in enumerate(entries) if entry.split == "train"], np.int64)
-    histogram = colours(pixels, train)
-    n, height, width, _ = pixels.shape
-    how = {"how": "pixels as distributed, not resized", "native_side": min(height, width), "enlarged": 0}
-    return _Stored((n, height, width, 3), [pixel_sha1(image) for image in pixels], histogram, how)
+    how = {"how": "pixels as distributed, not resized", "native_side": min(shape[1:3]), "enlarged": 0}
+    return _Stored(shape, [pixel_sha1(image) for image in pixels], of_rows(pixels, train), how)
 
 
 def _store_files(reading: Reading, label: Label, folder: Path, parallel_map: ParallelMap) -> _Stored:
     paths, entries, policy = reading.places(), reading.entries, label.policy
-    native = _native_side(paths, policy.fit, label.megapixels, parallel_map)
-    side = min(policy.short_side, native)
-    shape = (len(entries), side, side, 3)
-    square = Square(folder / IMAGES, _allocate(folder / IMAGES, shape), side, policy.fit, label.megapixels)
-    done = _decode(square, paths, [entry.split == "train" for entry in entries], parallel_map)
+    native = _native_side(paths, label, parallel_map)
+    size = policy.stored(min(policy.short_side, native))
+    form = Form(size, policy.fit, label.megapixels, label.channels, label.dtype, label.reader)
+    shape = (len(entries), *size, label.channels)
+    rows = Rows(folder / IMAGES, _allocate(folder / IMAGES, shape, label.dtype), form)
+    done = _decode(rows, paths, [entry.split == "train" for entry in entries], parallel_map)
     _raise_if_unreadable([failure for part in done for failure in part.failures], len(entries))
     how = {
-        "how": storage(policy.fit),
-        "side": side,
+        "how": (storage if label.reader is None else storage_of_arrays)(policy.fit, policy.aspect),
+        "side": min(size),
         "native_side": native,
         "enlarged": sum(part.enlarged for part in done),
     }
     sha1s = [sha1 for part in done for sha1 in part.sha1s]
-    return _Stored(shape, sha1s, np.sum([part.histogram for part in done], axis=0), how)
+    return _Stored(shape, sha1s, together(part.sums for part in done if part.sums), how)
 
 
-def _native_side(paths: Sequence[str], fit: Fit, megapixels: int, parallel_map: ParallelMap) -> int:
+def _native_side(paths: Sequence[str], label: Label, parallel_map: ParallelMap) -> int:
     """Return the median of the images' native sides; one small image among thousands must not shrink them all.
 
     Unreadable images are left to the decoding, which names them all together.
     """
     sides: list[int] = []
+    fit, aspect = label.policy.fit, label.policy.aspect
+    probe = partial(probe_chunk, label.reader, label.megapixels, aspect[0] != aspect[1])
     with progress("reading sizes", len(paths)) as advance:
-        for block, found in parallel_map(partial(probe_chunk, fit, megapixels), _blocks(paths, 4 * CHUNK)):
-            sides += found
-            advance(block)
-    return sorted(sides)[(len(sides) - 1) // 2] if sides else 1
+        for sizes in parallel_map(probe, _blocks(paths, 4 * CHUNK)):
+            sides += [native_side(size, fit, aspect) for size in sizes if size]
+            advance(len(sizes))
+    return max(1, sorted(sides)[(len(sides) - 1) // 2]) if sides else 1
 
 
-def _decode(square: Square, paths: Sequence[str], counted: Sequence[bool], parallel_map: ParallelMap) -> list[Decoded]:
+def _decode(rows: Rows, paths: Sequence[str], counted: Sequence[bool], parallel_map: ParallelMap) -> list[Decoded]:
     """Return what came of every chunk, in row order."""
     done: list[Decoded] = []
     with progress("decoding", len(paths)) as advance:
-        for part in parallel_map(partial(decode_chunk, square), _chunks(paths, counted)):
+        for part in parallel_map(partial(decode_chunk, rows), _chunks(paths, counted)):
             done.append(part)
             advance(len(part.sha1s))
     return sorted(done, key=lambda part: part.start)
@@ -195,15 +191,15 @@ def _blocks(paths: Sequence[str], size: int) -> Iterable[Sequence[str]]:
     return (paths[start : start + size] for start in range(0, len(paths), size))
 
 
-def _allocate(path: Path, shape: tuple[int, int, int, int]) -> int:
+def _allocate(path: Path, shape: tuple[int, int, int, int], dtype: PixelType) -> int:
     """Create the array file at its full size and return where its pixels begin, in bytes."""
-    need, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
+    need, free = int(np.prod(shape)) * np.dtype(dtype).itemsize, shutil.disk_usage(path.parent).free
     if need > free:
         raise DataError(
             f"{path.parent.parent} has {free / 1e9:.1f} GB free, the packed images need {need / 1e9:.1f} GB: free some"
             " space or set a smaller data.short_side."
         )
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
     return int(array.offset)
 
 
@@ -214,5 +210,6 @@ def _raise_if_unreadable(failures: list[tuple[str, str]], total: int) -> None:
         raise DataError(
             "\n".join([f"{len(failures)} of {total} images cannot be read:", *lines, *more])
             + "\nNothing was packed, because leaving images out would change the dataset. Replace these files (fetch"
-            " or unpack them again), or, in your own data, take them out."
+            " or unpack them again), or, in your own data, take them out. Own images that are no 8-bit RGB (TIFF of"
+            " other channels, 16 bits, .npy) need `channels` and `dtype` in their entry of data_sources."
         )

@@ -1,9 +1,9 @@
 """The packed dataset: one folder of arrays that training maps into memory, and the only way to write one.
 
-`images.npy` uint8 [N, H, W, 3], `labels.npy` int64 [N] (of a multi_label dataset uint8 [N, C], 0 and 1), `index.csv`
-(path, label, split, group, sha1 of the stored pixels; one line per row) and `meta.json`. The digest covers labels,
-index and shape, and through the index's sha1 column every pixel: opening checks all but the pixels, `verify()` checks
-those too.
+`images.npy` [N, H, W, C], as a rule uint8 and 3 channels, `labels.npy` int64 [N] (of a multi_label dataset uint8 [N,
+C], 0 and 1), `index.csv` (path, label, split, group, sha1 of the stored pixels; one line per row) and `meta.json`. The
+digest covers labels, index and shape, and through the index's sha1 column every pixel: opening checks all but the
+pixels, `verify()` checks those too.
 
 A derived dataset has, in place of images.npy, `rows.npy`: int64 [N], which rows of its parent's images.npy, ascending,
 its own rows are. The parent's folder is beside its own. All else is as if its images had been packed by themselves, the
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mobilebench.config.parsing import parse
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets.labels import Labels, label_text, read_label
 from mobilebench.datasets.spec import SPLITS, ClassLabel, DataError, Pixels
@@ -33,6 +34,7 @@ from mobilebench.evaluation.target import ONE_CLASS, TARGETS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from mobilebench.config.pixels import PixelType
     from mobilebench.evaluation.target import Target
 
 FORMAT = 1
@@ -40,7 +42,7 @@ IMAGES, LABELS, INDEX, META = "images.npy", "labels.npy", "index.csv", "meta.jso
 ROWS = "rows.npy"
 
 Int64s = npt.NDArray[np.int64]
-Mapped = np.memmap[Any, np.dtype[np.uint8]]
+Mapped = np.memmap[Any, np.dtype[Any]]
 
 
 class ParentError(DataError):
@@ -84,11 +86,11 @@ class Meta:
     counts: Mapping[str, int]
     """Images per split."""
 
-    mean: tuple[float, float, float]
-    """Mean per channel over the train split, in [0, 1]."""
+    mean: tuple[float, ...]
+    """Mean per channel over the train split, of whole numbers in [0, 1] (`config.pixels.UNITS`)."""
 
-    std: tuple[float, float, float]
-    """Standard deviation per channel over the train split, in [0, 1]."""
+    std: tuple[float, ...]
+    """Standard deviation per channel over the train split, likewise."""
 
     hflip: bool
     """Whether a mirrored image is still an image of its class."""
@@ -109,7 +111,7 @@ class Meta:
     """Whether the counts are those of the official distribution."""
 
     shape: tuple[int, int, int, int]
-    """Shape of the images: [N, H, W, 3]."""
+    """Shape of the images: [N, H, W, C]."""
 
     storage: Mapping[str, Any]
     """How the images were resized, in words, and how many were enlarged."""
@@ -129,6 +131,14 @@ class Meta:
     parent: Parent | None = None
     """Of a derived dataset: whose images it has."""
 
+    dtype: PixelType = "uint8"
+    """The kind of number of the stored pixels."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return self.shape[3]
+
     @property
     def data_digest(self) -> str:
         """Hex identity of all that a training gets of this data: content, statistics, `hflip`, and what is predicted.
@@ -146,9 +156,11 @@ class Meta:
         So a dataset packed again has the files that it had, and a copy of them pulled from elsewhere stays valid.
         """
         content = asdict(self)
-        for key in ("target", "metric", "parent"):
+        for key in ("target", "metric", "parent", "dtype"):
             if content[key] == getattr(Meta, key):
                 del content[key]
+        if self.policy.aspect == DataPolicy.aspect:
+            del content["policy"]["aspect"]
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -159,7 +171,7 @@ def read_meta(folder: Path) -> Meta:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw["format"] != FORMAT:
             raise DataError(f"{path} has format {raw['format']!r}, this version reads {FORMAT}: prepare it again.")
-        raw["policy"] = DataPolicy(**raw["policy"])
+        raw["policy"] = parse(DataPolicy, raw["policy"])
         for key in ("classes", "mean", "std", "shape"):
             raw[key] = tuple(raw[key])
         if "parent" in raw:
@@ -189,12 +201,15 @@ def index_text(rows: list[IndexRow]) -> str:
     return buffer.getvalue()
 
 
-def content_digest(shape: tuple[int, ...], classes: tuple[str, ...], labels: Labels, index: bytes) -> str:
+def content_digest(
+    shape: tuple[int, ...], classes: tuple[str, ...], labels: Labels, index: bytes, dtype: str = "uint8"
+) -> str:
     """Return the sha256 (hex) that names a packed dataset's content: shape, classes, labels, index with pixel sha1s.
 
     Labels of every form are taken as int64, in row order.
     """
-    header = json.dumps([FORMAT, list(shape), list(classes)], ensure_ascii=False)
+    kind = [] if dtype == "uint8" else [dtype]  # what was packed before there were others keeps its digest
+    header = json.dumps([FORMAT, list(shape), list(classes), *kind], ensure_ascii=False)
     content = hashlib.sha256(header.encode())
     content.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
     content.update(index)
@@ -202,23 +217,26 @@ def content_digest(shape: tuple[int, ...], classes: tuple[str, ...], labels: Lab
 
 
 class Selected:
-    """Some rows of an array of images on disk: uint8 [N, H, W, 3]. What is indexed is read, nothing else."""
-
-    dtype = np.dtype(np.uint8)
+    """Some rows of an array of images on disk: [N, H, W, C]. What is indexed is read, nothing else."""
 
     def __init__(self, array: Mapped, rows: Int64s) -> None:
         self.array = array
         self.rows = rows
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """The kind of number of the pixels."""
+        return self.array.dtype
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        """[N, H, W, 3]."""
+        """[N, H, W, C]."""
         return (len(self.rows), *self.array.shape[1:])
 
     @property
     def nbytes(self) -> int:
         """Bytes of these images."""
-        return int(np.prod(self.shape))
+        return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -353,8 +371,8 @@ def _selected(parent: Mapped, rows: npt.NDArray[Any]) -> Selected:
 
 
 def _problems(meta: Meta, images: Mapped | Selected, labels: npt.NDArray[Any], index: bytes) -> Iterator[str]:
-    if not isinstance(images, np.memmap | Selected) or images.dtype != np.uint8 or images.shape != meta.shape:
-        yield f"{IMAGES} holds {images.dtype} {images.shape}, {META} says uint8 {meta.shape}"
+    if not isinstance(images, np.memmap | Selected) or images.dtype != meta.dtype or images.shape != meta.shape:
+        yield f"{IMAGES} holds {images.dtype} {images.shape}, {META} says {meta.dtype} {meta.shape}"
         return
     one = meta.target in ONE_CLASS
     dtype, shape = (np.int64, meta.shape[:1]) if one else (np.uint8, (meta.shape[0], len(meta.classes)))
@@ -363,5 +381,5 @@ def _problems(meta: Meta, images: Mapped | Selected, labels: npt.NDArray[Any], i
             f"{LABELS} holds {labels.dtype} {labels.shape}, expected {np.dtype(dtype)} {shape} for target"
             f" {meta.target} and {len(meta.classes)} classes"
         )
-    elif content_digest(meta.shape, meta.classes, labels, index) != meta.digest:
+    elif content_digest(meta.shape, meta.classes, labels, index, meta.dtype) != meta.digest:
         yield f"{LABELS} or {INDEX} do not match the digest {meta.digest[:12]} in {META}"

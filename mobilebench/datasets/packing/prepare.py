@@ -89,8 +89,9 @@ def prepare(
                 _hold(lock, spec, files, out_dir)
             described = _provenance(spec, source, files)
             label = Label(
-                spec.id, spec.hflip, policy, identity, official, described, spec.megapixels, spec.target, spec.metric
-            )
+                spec.id, spec.hflip, policy, identity, official, described, spec.megapixels, spec.target, spec.metric,
+                spec.channels, spec.dtype, spec.reader, spec.rgb,
+            )  # fmt: skip
             _log.info("packing %d images of %s, read from %s", len(reading.entries), spec.id, place)
             _publish(partial(pack, reading, label, workers=workers or cores()), final)
     return final
@@ -137,6 +138,8 @@ def packing_identity(spec: DatasetSpec, policy: DataPolicy) -> str:
         facts["target"] = spec.target
     if spec.metric:
         facts["metric"] = spec.metric
+    if (spec.channels, spec.dtype) != (3, "uint8"):
+        facts["pixels"] = [spec.channels, spec.dtype]
     if spec.derived is not None:
         facts["parent"] = packing_identity(spec.derived.parent, policy)
         facts["derived"] = canonical(spec.derived.settings)

@@ -13,10 +13,13 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mobilebench.config.pixels import input_size
 from mobilebench.models.spec import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mobilebench.config.pixels import Size
 
 FLOAT32 = 4  # bytes
 FOLDS = ("reparameterize", "switch_to_deploy", "fuse")  # the methods timm calls on a network's parts
@@ -37,12 +40,12 @@ class Cost:
     macs: int
 
 
-def static_cost(model: nn.Module, resolution: int) -> Cost:
-    """Return what `model` costs for one image of `resolution` px; the model and the random state stay as they were.
+def static_cost(model: nn.Module, size: Size) -> Cost:
+    """Return what `model` costs for one image of `size`; the model and the random state stay as they were.
 
     Raises `ModelError` where the network cannot take images of that size or returns no [N, classes].
     """
-    flops, outputs = _flops(model, resolution)
+    flops, outputs = _flops(model, size)
     parameters = list(model.parameters())
     params = sum(p.numel() for p in parameters)
     return Cost(
@@ -65,10 +68,10 @@ def deployed(model: nn.Module) -> nn.Module | None:
     return folded if after < before else None
 
 
-def deployed_cost(model: nn.Module, resolution: int) -> Cost | None:
+def deployed_cost(model: nn.Module, size: Size) -> Cost | None:
     """Return the cost of the network as it would be deployed, None where that is the network itself."""
     folded = deployed(model)
-    return None if folded is None else static_cost(folded, resolution)
+    return None if folded is None else static_cost(folded, size)
 
 
 def weight_bytes(model: nn.Module) -> int:
@@ -77,7 +80,7 @@ def weight_bytes(model: nn.Module) -> int:
     return FLOAT32 * sum(tensor.numel() for tensor in tensors)
 
 
-def activation_bytes(model: nn.Module, resolution: int) -> int:
+def activation_bytes(model: nn.Module, size: Size) -> int:
     """Return the bytes that training keeps for the backward pass, per image, in fp32.
 
     Counted by autograd's hooks on a batch of two: every tensor that is saved, once, without the weights. On the CPU,
@@ -94,7 +97,7 @@ def activation_bytes(model: nn.Module, resolution: int) -> int:
         return tensor
 
     with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = forward(twin, 2, resolution).sum()  # alive until here, so that no storage is counted twice
+        loss = forward(twin, 2, size).sum()  # alive until here, so that no storage is counted twice
     del loss
     return sum(saved.values()) // 2
 
@@ -110,15 +113,17 @@ def training_bytes(model: nn.Module, activations: int, batch: int) -> int:
     return ADAM_COPIES * FLOAT32 * params + batch * activations
 
 
-def forward(model: nn.Module, batch: int, resolution: int) -> torch.Tensor:
+def forward(model: nn.Module, batch: int, size: Size) -> torch.Tensor:
     """Return the logits [batch, classes] of black images; raises `ModelError` where they cannot be had."""
     like = next(model.parameters())
-    images = torch.zeros(batch, 3, resolution, resolution, dtype=like.dtype, device=like.device)
+    given = input_size(size)
+    shape = (batch, given.channels, given.height, given.width)
+    images = torch.zeros(shape, dtype=like.dtype, device=like.device)
     name = type(model).__name__
     try:
         logits: object = model(images)
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
-        raise ModelError(f"{name} cannot take images of {resolution} px: {error}") from error
+        raise ModelError(f"{name} cannot take images of {given}: {error}") from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != batch:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ModelError(f"{name} returns {found} for {batch} images; expected logits of the shape ({batch}, classes)")
@@ -137,11 +142,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _flops(model: nn.Module, resolution: int) -> tuple[int, int]:
+def _flops(model: nn.Module, size: Size) -> tuple[int, int]:
     """Return the floating point operations of one image (2 per multiply-add) and the number of outputs."""
     counter = FlopCounterMode(display=False)
     with evaluating(model), torch.no_grad(), _countable_attention(), counter:
-        logits = forward(model, 1, resolution)
+        logits = forward(model, 1, size)
     return counter.get_total_flops(), logits.shape[1]
 
 

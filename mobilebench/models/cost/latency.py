@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mobilebench.config.pixels import input_size
 from mobilebench.models.cost.counts import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import nn
+
+    from mobilebench.config.pixels import Size
 
 WARM_UP = 3
 BATCH = 16  # images of the throughput measurement
@@ -35,14 +38,14 @@ class Speed:
     threads: int
 
 
-def measure(model: nn.Module, resolution: int, runs: int, threads: int) -> Speed:
+def measure(model: nn.Module, size: Size, runs: int, threads: int) -> Speed:
     """Return the speed of `model` in fp32, eval mode, on the CPU with `threads` threads.
 
     Throughput is the median of a third of the runs, at least three. The thread count is put back afterwards.
     """
     with evaluating(model), torch.inference_mode(), _threads(threads):
-        latency = _median_seconds(model, 1, resolution, runs)
-        batch_seconds = _median_seconds(model, BATCH, resolution, max(3, runs // 3))
+        latency = _median_seconds(model, 1, size, runs)
+        batch_seconds = _median_seconds(model, BATCH, size, max(3, runs // 3))
     return Speed(latency, runs, BATCH / batch_seconds, BATCH, threads)
 
 
@@ -55,8 +58,9 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _median_seconds(model: nn.Module, batch: int, resolution: int, runs: int) -> float:
-    images = torch.full((batch, 3, resolution, resolution), 0.5)
+def _median_seconds(model: nn.Module, batch: int, size: Size, runs: int) -> float:
+    height, width, channels = input_size(size)
+    images = torch.full((batch, channels, height, width), 0.5)
     for _ in range(WARM_UP):
         model(images)
     return statistics.median(_seconds(model, images) for _ in range(runs))

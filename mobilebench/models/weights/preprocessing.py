@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from mobilebench.config.parsing import parse
+from mobilebench.config.pixels import Resolution, shown, sides
 from mobilebench.models.names import FILE, PACKAGE, RUN, TIMM, TORCHVISION, split
 from mobilebench.models.weights.files import WeightsError, fetched_path, timm_config, torchvision_weights
 from mobilebench.system.files import read_text
@@ -16,7 +17,7 @@ from mobilebench.system.files import read_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-Triple = tuple[float, float, float]
+Values = tuple[float, ...]  # one a channel
 OURS = "bilinear"  # how this program resizes
 
 
@@ -24,25 +25,28 @@ OURS = "bilinear"  # how this program resizes
 class Preprocessing:
     """What weights were evaluated on at their source."""
 
-    mean: Triple
+    mean: Values
     """Per channel, of images in [0, 1]; likewise `std`."""
-    std: Triple
-    resolution: int
+    std: Values
+    resolution: Resolution
     """Side in pixels of the images that the network got."""
     crop: float | Fraction
     """What of the resized image's side that is, at most 1."""
     interpolation: str
     """How images were resized: bilinear, bicubic ..."""
 
-    def eval_resize(self, resolution: int) -> int:
-        """Return to how many pixels an image is resized whose centre of `resolution` pixels is read, as timm rounds."""
-        return math.floor(resolution / self.crop)
+    def eval_resize(self, resolution: Resolution) -> int:
+        """Return to how many pixels an image is resized whose centre of `resolution` pixels is read, as timm rounds.
+
+        Of rectangles it is the shorter side.
+        """
+        return math.floor(min(sides(resolution)) / self.crop)
 
     def __str__(self) -> str:
         whole = self.eval_resize(self.resolution)
         return (
-            f"{self.resolution} px, the centre of {whole} px, resized {self.interpolation}; mean {_shown(self.mean)}, "
-            f"std {_shown(self.std)}"
+            f"{shown(self.resolution)} px, the centre of {whole} px, resized {self.interpolation}; mean "
+            f"{_shown(self.mean)}, std {_shown(self.std)}"
         )
 
 
@@ -71,12 +75,12 @@ def preprocessing(model_id: str) -> Preprocessing:
     )
 
 
-def _triple(values: Any) -> Triple:
+def _triple(values: Any) -> Values:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
 
 
-def _shown(values: Triple) -> str:
+def _shown(values: Values) -> str:
     return f"{values[0]:g}" if len(set(values)) == 1 else "/".join(f"{value:g}" for value in values)
 
 
@@ -84,9 +88,9 @@ def _shown(values: Triple) -> str:
 class _Made:
     """What is read here of the model.json beside a run's weights."""
 
-    mean: Triple
-    std: Triple
-    resolution: int
+    mean: Values
+    std: Values
+    resolution: Resolution
     eval_resize: int
 
 
@@ -99,4 +103,5 @@ def _of_run(path: Path) -> Preprocessing:
             f"{path} does not say how images were prepared ({error}); fetch the run again with `mobilebench models "
             "fetch`, or set normalize and eval_resize to what it was trained with"
         ) from None
-    return Preprocessing(made.mean, made.std, made.resolution, Fraction(made.resolution, made.eval_resize), OURS)
+    crop = Fraction(min(sides(made.resolution)), made.eval_resize)
+    return Preprocessing(made.mean, made.std, made.resolution, crop, OURS)

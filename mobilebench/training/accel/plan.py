@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from shutil import which
 from typing import TYPE_CHECKING
 
 import torch
+
+from mobilebench.config.pixels import sides
 
 if TYPE_CHECKING:
     from mobilebench.config.recipe import Recipe
@@ -52,7 +55,7 @@ def make_plan(recipe: Recipe, runtime: Runtime, device: torch.device, steps: int
         return AccelerationPlan(("plain path: torchvision per image, eager fp32",))
     if runtime.acceleration == "off":
         return AccelerationPlan(("acceleration off, as asked: eager PyTorch",))
-    pixels = steps * recipe.batch_size * recipe.resolution**2
+    pixels = steps * recipe.batch_size * math.prod(sides(recipe.resolution))
     network, why_network = _network(runtime, device, steps, pixels)
     colour, why_colour = _colour(recipe, runtime, device, pixels)
     on_cpu = device.type == "cpu"

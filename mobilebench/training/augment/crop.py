@@ -9,6 +9,7 @@ one fused kernel, on the CPU and on CUDA.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,33 +17,42 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mobilebench.config.pixels import UNITS, sides
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mobilebench.config.pixels import Resolution
 
 TRIES = 10
 
 
 def draw_crops(
-    rng: np.random.Generator, n: int, side: int, scale: tuple[float, float] | None, ratio: tuple[float, float]
+    rng: np.random.Generator,
+    n: int,
+    stored: Resolution,
+    scale: tuple[float, float] | None,
+    ratio: tuple[float, float],
 ) -> NDArray[np.int64]:
-    """Crops [n, 4] as (top, left, height, width) in pixels of a square image, one independent draw per image.
+    """Crops [n, 4] as (top, left, height, width) in pixels of a stored image, one independent draw per image.
 
-    torchvision's RandomResizedCrop: ten tries of an area fraction and an aspect ratio, the first that fits counts, else
-    the largest central crop of an allowed ratio. scale None takes the whole image.
+    torchvision's RandomResizedCrop: ten tries of an area fraction and an aspect ratio (width over height, in pixels),
+    the first that fits counts, else the largest central crop of an allowed ratio. scale None takes the whole image.
     """
+    high, wide = sides(stored)
     if scale is None:
-        return np.tile(np.array([0, 0, side, side]), (n, 1))
-    area = side * side * rng.uniform(*scale, size=(n, TRIES))
+        return np.tile(np.array([0, 0, high, wide]), (n, 1))
+    area = high * wide * rng.uniform(*scale, size=(n, TRIES))
     aspect = np.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1]), size=(n, TRIES)))
     width = np.round(np.sqrt(area * aspect)).astype(np.int64)
     height = np.round(np.sqrt(area / aspect)).astype(np.int64)
-    fits = (width > 0) & (width <= side) & (height > 0) & (height <= side)
+    fits = (width > 0) & (width <= wide) & (height > 0) & (height <= high)
     height, width, found = first_that_fits(height, width, fits)
     place = rng.random(size=(n, 2))
-    top = (place[:, 0] * (side - height + 1)).astype(np.int64)
-    left = (place[:, 1] * (side - width + 1)).astype(np.int64)
+    top = (place[:, 0] * (high - height + 1)).astype(np.int64)
+    left = (place[:, 1] * (wide - width + 1)).astype(np.int64)
     crops = np.stack([top, left, height, width], axis=1)
-    crops[~found] = _central(side, ratio)
+    crops[~found] = _central(high, wide, ratio)
     return crops
 
 
@@ -55,13 +65,13 @@ def first_that_fits(
     return np.take_along_axis(height, first, 1)[:, 0], np.take_along_axis(width, first, 1)[:, 0], found
 
 
-def _central(side: int, ratio: tuple[float, float]) -> list[int]:
-    height = width = side
-    if min(ratio) > 1:
-        height = round(side / min(ratio))
-    elif max(ratio) < 1:
-        width = round(side * max(ratio))
-    return [(side - height) // 2, (side - width) // 2, height, width]
+def _central(high: int, wide: int, ratio: tuple[float, float]) -> list[int]:
+    height, width = high, wide
+    if wide / high < min(ratio):
+        height = round(wide / min(ratio))
+    elif wide / high > max(ratio):
+        width = round(high * max(ratio))
+    return [(high - height) // 2, (wide - width) // 2, height, width]
 
 
 def axis_weights(start: Tensor, length: Tensor, side: int, out: int, mirrored: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -85,14 +95,18 @@ def axis_weights(start: Tensor, length: Tensor, side: int, out: int, mirrored: T
 
 
 def resample(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
-    """uint8 [B, S, S, 3] -> float32 [B, 3, out_rows, out_columns] in [0, 1], from the weights of `axis_weights`."""
-    batch, side = images.shape[:2]
-    table = images.reshape(batch * side, side * 3).float()
-    tall = _weighted_rows(table, rows[0], rows[1] / 255, side)  # [B, out_rows, S * 3]
+    """Stored images [B, H, W, C] -> float32 [B, C, out_rows, out_columns], from the weights of `axis_weights`.
+
+    Whole numbers are in [0, 1] then, see `config.pixels.UNITS`.
+    """
+    batch, high, wide, channels = images.shape
+    unit = UNITS[str(images.dtype).removeprefix("torch.")]
+    table = images.reshape(batch * high, wide * channels).float()
+    tall = _weighted_rows(table, rows[0], rows[1] / unit, high)  # [B, out_rows, W * C]
     out_rows, out_columns = rows[0].shape[1], columns[0].shape[1]
-    table = tall.view(batch, out_rows, side, 3).permute(0, 2, 3, 1).reshape(batch * side, 3 * out_rows)
-    wide = _weighted_rows(table, columns[0], columns[1], side)  # [B, out_columns, 3 * out_rows]
-    return wide.view(batch, out_columns, 3, out_rows).permute(0, 2, 3, 1)
+    table = tall.view(batch, out_rows, wide, channels).permute(0, 2, 3, 1).reshape(batch * wide, channels * out_rows)
+    resized = _weighted_rows(table, columns[0], columns[1], wide)  # [B, out_columns, C * out_rows]
+    return resized.view(batch, out_columns, channels, out_rows).permute(0, 2, 3, 1)
 
 
 def _weighted_rows(table: Tensor, index: Tensor, weight: Tensor, side: int) -> Tensor:
@@ -104,27 +118,43 @@ def _weighted_rows(table: Tensor, index: Tensor, weight: Tensor, side: int) -> T
     return flat.view(batch, out, -1)
 
 
-def crop_flip_resize(images: Tensor, crops: Tensor, flips: Tensor, size: int) -> Tensor:
+def crop_flip_resize(images: Tensor, crops: Tensor, flips: Tensor, size: Resolution) -> Tensor:
     """Crops, mirrors and resizes each image by its own draw, in one resampling.
 
-    images: uint8 [B, S, S, 3]; crops: integers [B, 4] (top, left, height, width); flips: bool [B].
-    Returns float32 [B, 3, size, size] in [0, 1].
+    images: stored ones [B, H, W, C]; crops: integers [B, 4] (top, left, height, width); flips: bool [B].
+    Returns float32 [B, C, *size], of whole numbers in [0, 1].
     """
-    side = images.shape[1]
+    high, wide = images.shape[1:3]
+    out_rows, out_columns = sides(size)
     top, left, height, width = crops.float().unbind(dim=1)
-    rows = axis_weights(top, height, side, size, None)
-    columns = axis_weights(left, width, side, size, flips)
+    rows = axis_weights(top, height, high, out_rows, None)
+    columns = axis_weights(left, width, wide, out_columns, flips)
     return resample(images, rows, columns)
 
 
-def resize_centre(images: Tensor, resize: int, size: int) -> Tensor:
-    """The evaluation view: the whole image resized to `resize` pixels, then the central `size` x `size` of it.
+def resized_whole(stored: Resolution, resize: int, size: Resolution) -> tuple[int, int]:
+    """Height and width to which a whole stored image is resized so that its centre can be read at `size`.
 
-    images: uint8 [B, S, S, 3]. Returns float32 [B, 3, size, size] in [0, 1].
+    resize: to how many pixels of it the shorter side of `size` belongs, at least that itself; of squares, to how many
+    pixels the image is resized. A stored image of another shape than `size` covers it.
     """
-    batch, side = images.shape[:2]
-    start = torch.zeros(batch, device=images.device)
+    (high, wide), (rows, columns) = sides(stored), sides(size)
+    scale = max(Fraction(rows, high), Fraction(columns, wide)) * Fraction(resize, min(rows, columns))
+    return round(high * scale), round(wide * scale)
+
+
+def resize_centre(images: Tensor, resize: int, size: Resolution) -> Tensor:
+    """The evaluation view: the whole image resized as `resized_whole` says, then the centre of `size` of it.
+
+    images: stored ones [B, H, W, C]. Returns float32 [B, C, *size], of whole numbers in [0, 1].
+    """
+    high, wide = images.shape[1:3]
+    whole, (rows, columns) = resized_whole((high, wide), resize, size), sides(size)
+    return resample(images, _centre_axis(images, high, whole[0], rows), _centre_axis(images, wide, whole[1], columns))
+
+
+def _centre_axis(images: Tensor, side: int, resize: int, size: int) -> tuple[Tensor, Tensor]:
+    start = torch.zeros(len(images), device=images.device)
     index, weight = axis_weights(start, start + side, side, resize, None)
     first = round((resize - size) / 2)  # torchvision's CenterCrop
-    axis = (index[:, first : first + size], weight[:, first : first + size])
-    return resample(images, axis, axis)
+    return index[:, first : first + size], weight[:, first : first + size]

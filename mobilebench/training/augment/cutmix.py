@@ -8,14 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mobilebench.config.pixels import sides
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mobilebench.config.pixels import Resolution
     from mobilebench.config.recipe import Augment
 
 
 def draw_cutmix(
-    rng: np.random.Generator, batches: list[int], size: int, augment: Augment
+    rng: np.random.Generator, batches: list[int], size: Resolution, augment: Augment
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
     """Boxes [n, 4] as (top, left, bottom, right), kept weights [n] and partners [n] of an epoch.
 
@@ -26,11 +29,12 @@ def draw_cutmix(
     draws = len(batches) if augment.cutmix_box == "batch" else sum(batches)
     per_image = np.arange(sum(batches)) if augment.cutmix_box == "image" else np.repeat(np.arange(draws), batches)
     drawn = rng.beta(augment.cutmix_alpha, augment.cutmix_alpha, size=draws)
-    half = (0.5 * size * np.sqrt(1 - drawn)).astype(np.int64)[:, None]
-    centre = rng.integers(0, size, size=(draws, 2))
-    boxes = np.concatenate([np.clip(centre - half, 0, size), np.clip(centre + half, 0, size)], axis=1)
+    high, wide = most = sides(size)
+    half = (0.5 * np.array(most) * np.sqrt(1 - drawn)[:, None]).astype(np.int64)
+    centre = rng.integers(0, high if high == wide else most, size=(draws, 2))  # two bounds are another stream of draws
+    boxes = np.concatenate([np.clip(centre - half, 0, most), np.clip(centre + half, 0, most)], axis=1)
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    kept = 1 - area / (size * size) if augment.cutmix_weight == "area" else drawn
+    kept = 1 - area / (high * wide) if augment.cutmix_weight == "area" else drawn
     boxes, kept = boxes[per_image], kept[per_image]
     off = np.repeat(rng.random(len(batches)) >= augment.cutmix_prob, batches)
     boxes[off], kept[off] = 0, 1

@@ -14,11 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mobilebench.config.pixels import sides
 from mobilebench.training.augment.color import draw_jitter, jitter
 from mobilebench.training.augment.crop import crop_flip_resize, draw_crops, resize_centre
 from mobilebench.training.augment.cutmix import draw_cutmix, paste
 from mobilebench.training.augment.erase import draw_erasing, erase
 from mobilebench.training.augment.policy import apply_policy, draw_randaugment, draw_trivialaugment
+from mobilebench.training.errors import TrainingError
+from mobilebench.training.rgb_only import rgb_only
 from mobilebench.training.rng import generator
 
 if TYPE_CHECKING:
@@ -75,11 +78,17 @@ class Augmenter:
         self._augment = recipe.augment
         self._size = recipe.resolution
         self._resize = data.resized_to(recipe)
-        self._side = data.train.side
+        self._stored = data.train.size
         self._hflip = recipe.augment.hflip if data.hflip else 0.0
+        train = data.train
+        if unfit := rgb_only(recipe, train.channels, train.images.dtype.name):
+            raise TrainingError(
+                f"{', '.join(unfit)}: for three channels of colour only; images have {train.channels} of "
+                f"{train.images.dtype}"
+            )
         mean, std = data.statistics(recipe.normalize)
-        self._scale = (1 / torch.tensor(std, device=device)).view(3, 1, 1)
-        self._shift = -torch.tensor(mean, device=device).view(3, 1, 1) * self._scale
+        self._scale = (1 / torch.tensor(std, device=device)).view(-1, 1, 1)
+        self._shift = -torch.tensor(mean, device=device).view(-1, 1, 1) * self._scale
         self._compiled_colour: Callable[..., Tensor] = self._colour
         self._compiled_for: int | None = None
 
@@ -92,7 +101,7 @@ class Augmenter:
         """All parameters of one epoch of batches of these sizes, on the CPU."""
         n = sum(batches)
         augment = self._augment
-        crops = draw_crops(generator(seed, epoch, "crop"), n, self._side, augment.crop_scale, augment.crop_ratio)
+        crops = draw_crops(generator(seed, epoch, "crop"), n, self._stored, augment.crop_scale, self._crop_ratio)
         flips = generator(seed, epoch, "flip").random(n) < self._hflip
         drawn: dict[str, NDArray[Any]] = {"crops": crops, "flips": flips}
         drawn["partners"], drawn["kept"] = np.arange(n), np.ones(n, np.float32)
@@ -106,6 +115,13 @@ class Augmenter:
             drawn["boxes"], drawn["kept"], drawn["partners"] = cutmix
         return Draws(**{name: torch.from_numpy(values) for name, values in drawn.items()})
 
+    @property
+    def _crop_ratio(self) -> tuple[float, float]:
+        """The crop's ratio in stored pixels, given in units of the resolution's own."""
+        height, width = sides(self._size)
+        low, high = self._augment.crop_ratio
+        return (low, high) if height == width else (low * width / height, high * width / height)
+
     def _policy(self, rng: np.random.Generator, n: int) -> dict[str, NDArray[Any]]:
         if self._augment.randaugment is not None:
             operations, amounts = draw_randaugment(rng, n, self._size, *self._augment.randaugment)
@@ -116,7 +132,7 @@ class Augmenter:
         return {"operations": operations, "amounts": amounts}
 
     def images(self, stored: Tensor, draws: Draws) -> Tensor:
-        """uint8 [B, S, S, 3] -> normalised float32 [B, 3, R, R] in channels-last memory, ready for the network."""
+        """Stored [B, H, W, C] -> normalised float32 [B, C, R, R] in channels-last memory, ready for the network."""
         images = crop_flip_resize(stored, draws.crops, draws.flips, self._size)
         if draws.operations is not None and draws.amounts is not None:
             images = apply_policy(images, draws.operations, draws.amounts)
@@ -132,7 +148,7 @@ class Augmenter:
         return self._normalize(images)
 
     def view(self, stored: Tensor) -> Tensor:
-        """The evaluation view of uint8 [B, S, S, 3]: resized, centre-cropped, normalised [B, 3, R, R]."""
+        """The evaluation view of stored [B, H, W, C]: resized, centre-cropped, normalised [B, C, R, R]."""
         return self._normalize(resize_centre(stored, self._resize, self._size))
 
     def _normalize(self, images: Tensor) -> Tensor:

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mobilebench.config.pixels import sides
 from mobilebench.training.augment.color import blend_color
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mobilebench.config.pixels import Resolution
 
 OPERATIONS = (
     "identity",
@@ -42,17 +45,21 @@ _GEOMETRIC = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 _COLOR = {"brightness": 0, "contrast": 1, "color": 2}
 
 
-def magnitudes(size: int, *, wide: bool) -> NDArray[np.float64]:
+def magnitudes(size: Resolution, *, wide: bool) -> NDArray[np.float64]:
     """The magnitude of every operation in every bin [14, 31], unsigned; wide: TrivialAugmentWide's space.
 
-    size: pixels along the image's side. Shears are tangents, translations pixels, rotations degrees, posterize bits,
+    size: pixels along the image's sides. Shears are tangents, translations pixels, rotations degrees, posterize bits,
     solarize a threshold of 255; the colour operations and sharpness give 1 + m as the factor.
     """
     steps = np.linspace(0.0, 1.0, BINS)
-    shear, shift, angle, colour = (0.99, 32.0, 135.0, 0.99) if wide else (0.3, 150 / 331 * size, 30.0, 0.9)
+    high, broad = sides(size)
+    shear, angle, colour = (0.99, 135.0, 0.99) if wide else (0.3, 30.0, 0.9)
+    shifts = {"translate_x": 32.0, "translate_y": 32.0}
+    if not wide:
+        shifts = {"translate_x": 150 / 331 * broad, "translate_y": 150 / 331 * high}
     table = np.zeros((len(OPERATIONS), BINS))
     for name in OPERATIONS[1:10]:
-        reach = {"s": shear, "t": shift, "r": angle}[name[0]] if name in _GEOMETRIC else colour
+        reach = {"s": shear, "t": shifts.get(name, 0.0), "r": angle}[name[0]] if name in _GEOMETRIC else colour
         table[OPERATIONS.index(name)] = reach * steps
     bits = 6 if wide else 4
     table[OPERATIONS.index("posterize")] = 8 - np.round(np.arange(BINS) / ((BINS - 1) / bits))
@@ -61,13 +68,15 @@ def magnitudes(size: int, *, wide: bool) -> NDArray[np.float64]:
 
 
 def draw_randaugment(
-    rng: np.random.Generator, n: int, size: int, count: int, magnitude: int
+    rng: np.random.Generator, n: int, size: Resolution, count: int, magnitude: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Operations [n, count] and signed magnitudes [n, count] of torchvision's RandAugment(count, magnitude)."""
     return _draw(rng, magnitudes(size, wide=False), np.full((n, count), magnitude))
 
 
-def draw_trivialaugment(rng: np.random.Generator, n: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def draw_trivialaugment(
+    rng: np.random.Generator, n: int, size: Resolution
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Operations [n, 1] and signed magnitudes [n, 1] of torchvision's TrivialAugmentWide()."""
     return _draw(rng, magnitudes(size, wide=True), rng.integers(0, BINS, size=(n, 1)))
 
@@ -107,7 +116,7 @@ def _groups(operation: Tensor) -> list[tuple[str, Tensor]]:
 def _apply(kind: str, images: Tensor, operation: Tensor, amount: Tensor) -> Tensor:
     device = images.device
     if kind == "geometric":
-        return transform(images, inverse_matrices(operation, amount, images.shape[-1]).to(device))
+        return transform(images, inverse_matrices(operation, amount, (images.shape[-2], images.shape[-1])).to(device))
     if kind == "color":
         blends = torch.tensor([_COLOR[OPERATIONS[number]] for number in operation.tolist()])
         return blend_color(images, blends.to(device), 1 + amount.to(device))
@@ -127,7 +136,7 @@ def _levels(images: Tensor) -> Tensor:
     return torch.round(images * 255)
 
 
-def inverse_matrices(operation: Tensor, amount: Tensor, size: int) -> Tensor:
+def inverse_matrices(operation: Tensor, amount: Tensor, size: Resolution) -> Tensor:
     """Maps [n, 2, 3] from output to input pixels, both measured from the image's centre, for geometric operations.
 
     Shears keep the top left corner, the others the centre; translations are whole pixels, towards zero.
@@ -145,19 +154,20 @@ def inverse_matrices(operation: Tensor, amount: Tensor, size: int) -> Tensor:
                 matrix[row, 2] = -int(m)
             else:
                 matrix[row, 1 - row] = m
-                matrix[row, 2] = m * size / 2
+                matrix[row, 2] = m * sides(size)[row] / 2
     return matrices.float()
 
 
 def transform(images: Tensor, matrices: Tensor) -> Tensor:
-    """Nearest-pixel sampling of [B, C, S, S] through `inverse_matrices`, black outside."""
-    size = images.shape[-1]
-    axis = torch.arange(size, device=images.device) - (size - 1) / 2
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    """Nearest-pixel sampling of [B, C, H, W] through `inverse_matrices`, black outside."""
+    high, wide = images.shape[-2:]
+    rows, columns = (torch.arange(size, device=images.device) - (size - 1) / 2 for size in (high, wide))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(1, -1, 3)
-    grid = places.expand(len(images), -1, -1).bmm(matrices.transpose(1, 2) / (size / 2))
+    half = torch.tensor([wide / 2, high / 2], device=images.device)
+    grid = places.expand(len(images), -1, -1).bmm(matrices.transpose(1, 2) / half)
     return functional.grid_sample(
-        images, grid.view(-1, size, size, 2), mode="nearest", padding_mode="zeros", align_corners=False
+        images, grid.view(-1, high, wide, 2), mode="nearest", padding_mode="zeros", align_corners=False
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilebench.datasets.packing.decode import ImageError, decode
+from mobilebench.datasets.packing.decode import Form, ImageError, decode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +82,7 @@ def test_every_kind_of_png_is_what_the_standard_says(depth: int, kind: int, see_
         packed = bytes(clear) if kind == PALETTE else struct.pack(f">{len(clear)}H", *clear)
         chunks.append((b"tRNS", packed))
     (tmp_path / "a.png").write_bytes(png(samples, depth, kind, *chunks))
-    found = np.asarray(decode(tmp_path / "a.png", SIDE)[0]).astype(float)
+    found = np.asarray(decode(tmp_path / "a.png", Form((SIDE, SIDE)))[0]).astype(float)
     assert abs(found - by_hand(samples, depth, kind, clear)).max() <= 1
 
 
@@ -94,7 +94,7 @@ def test_opaque_pngs_are_what_torchvision_reads(depth: int, kind: int, tmp_path:
     chunks = [(b"PLTE", PLTE.tobytes())] if kind == PALETTE else []
     (tmp_path / "a.png").write_bytes(png(samples_of(depth, kind), depth, kind, *chunks))
     theirs = decode_image(str(tmp_path / "a.png"), ImageReadMode.RGB).permute(1, 2, 0).numpy()
-    assert (np.asarray(decode(tmp_path / "a.png", SIDE)[0]) == theirs).all()
+    assert (np.asarray(decode(tmp_path / "a.png", Form((SIDE, SIDE)))[0]) == theirs).all()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_damaged_metadata_is_no_damage_of_the_picture(chunks: list[tuple[bytes, 
         png(samples, 8, RGB, late=wrong_sum),
     ):
         (tmp_path / "a.png").write_bytes(content)
-        assert (np.asarray(decode(tmp_path / "a.png", SIDE)[0]) == samples).all()
+        assert (np.asarray(decode(tmp_path / "a.png", Form((SIDE, SIDE)))[0]) == samples).all()
 
 
 @pytest.mark.parametrize("other", [[], [(b"pHYs", b"\0")]])
@@ -131,7 +131,7 @@ def test_exif_behind_the_pixels_turns_them_too(other: list[tuple[bytes, bytes]],
     exif[0x0112] = 3
     late = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
     (tmp_path / "a.png").write_bytes(png(samples, 8, RGB, *other, late=late))
-    assert (np.asarray(decode(tmp_path / "a.png", SIDE)[0]) == samples[::-1, ::-1]).all()
+    assert (np.asarray(decode(tmp_path / "a.png", Form((SIDE, SIDE)))[0]) == samples[::-1, ::-1]).all()
 
 
 @pytest.mark.parametrize("cut", [60, 200, 400])
@@ -139,7 +139,7 @@ def test_a_png_that_is_cut_short_is_refused(cut: int, tmp_path: Path) -> None:
     content = png(samples_of(8, RGB), 8, RGB)
     (tmp_path / "a.png").write_bytes(content[:cut])
     with pytest.raises(ImageError):
-        decode(tmp_path / "a.png", SIDE)
+        decode(tmp_path / "a.png", Form((SIDE, SIDE)))
 
 
 def tiff16(values: np.ndarray, photometric: int) -> bytes:
@@ -156,7 +156,7 @@ def tiff16(values: np.ndarray, photometric: int) -> bytes:
 def test_16_bit_tiffs_whose_white_is_zero_are_no_negatives(photometric: int, tmp_path: Path) -> None:
     values = samples_of(16, GREY)[..., 0]
     (tmp_path / "a.tif").write_bytes(tiff16(values, photometric))
-    found = np.asarray(decode(tmp_path / "a.tif", SIDE)[0])
+    found = np.asarray(decode(tmp_path / "a.tif", Form((SIDE, SIDE)))[0])
     assert (found == ((values if photometric else 65535 - values) >> 8)[..., None]).all()
 
 
@@ -165,7 +165,7 @@ def test_grey_pgms_of_any_maximum_reach_white(most: int, tmp_path: Path) -> None
     values = np.linspace(0, most, SIDE * SIDE).astype(int).reshape(SIDE, SIDE)
     body = values.astype(">u2" if most > 255 else np.uint8).tobytes()
     (tmp_path / "a.pgm").write_bytes(f"P5 {SIDE} {SIDE} {most}\n".encode() + body)
-    found = np.asarray(decode(tmp_path / "a.pgm", SIDE)[0]).astype(float)
+    found = np.asarray(decode(tmp_path / "a.pgm", Form((SIDE, SIDE)))[0]).astype(float)
     assert abs(found - (values * 255 / most)[..., None]).max() <= 1
 
 
@@ -176,7 +176,7 @@ def test_every_other_mode_comes_out_as_rgb(mode: str, tmp_path: Path) -> None:
         image.save(tmp_path / "a.tif")
     except (OSError, KeyError):
         pytest.skip(f"Pillow writes no TIFF of mode {mode}")
-    assert decode(tmp_path / "a.tif", SIDE)[0].mode == "RGB"
+    assert decode(tmp_path / "a.tif", Form((SIDE, SIDE)))[0].mode == "RGB"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -187,4 +187,4 @@ def test_a_tiffs_orientation_is_applied(orientation: int, tmp_path: Path) -> Non
     image.save(tmp_path / "a.tif", tiffinfo={0x0112: orientation})
     with Image.open(tmp_path / "a.tif") as opened:
         upright = np.asarray(ImageOps.exif_transpose(opened))
-    assert (np.asarray(decode(tmp_path / "a.tif", SIDE)[0]) == upright).all()
+    assert (np.asarray(decode(tmp_path / "a.tif", Form((SIDE, SIDE)))[0]) == upright).all()

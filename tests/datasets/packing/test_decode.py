@@ -12,7 +12,7 @@ from PIL import Image
 from mobilebench.config.data import OwnData
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DataError
-from mobilebench.datasets.packing.decode import ImageError, decode
+from mobilebench.datasets.packing.decode import Form, ImageError, decode
 from mobilebench.datasets.packing.packed import open_packed
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def picture(size: tuple[int, int] = (90, 60)) -> Image.Image:
 
 def stored(tmp_path: Path, image: Image.Image, name: str, **options: object) -> np.ndarray:
     image.save(tmp_path / name, **options)
-    return np.asarray(decode(tmp_path / name, 32)[0]).astype(int)
+    return np.asarray(decode(tmp_path / name, Form((32, 32)))[0]).astype(int)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_warp_is_the_whole_image_as_torchvision_and_pillow_resize_it(tmp_path: P
     for size in ((90, 60), (60, 90), (33, 71), (20, 20)):
         image = picture(size)
         image.save(tmp_path / "a.png")
-        ours = np.asarray(decode(tmp_path / "a.png", 32, "warp")[0]).astype(int)
+        ours = np.asarray(decode(tmp_path / "a.png", Form((32, 32), "warp"))[0]).astype(int)
         torchvision = np.asarray(v2.functional.resize(image, [32, 32])).astype(int)
         assert abs(ours - torchvision).max() <= 1
         assert (ours == np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))).all()
@@ -64,7 +64,7 @@ def test_pad_is_the_whole_image_between_bars(tmp_path: Path) -> None:
     for size in ((96, 48), (48, 96), (20, 20), (960, 30)):
         image = picture(size)
         image.save(tmp_path / "a.png")
-        ours = np.asarray(decode(tmp_path / "a.png", 32, "pad")[0])
+        ours = np.asarray(decode(tmp_path / "a.png", Form((32, 32), "pad"))[0])
         padded = np.asarray(ImageOps.pad(image, (32, 32), Image.Resampling.BILINEAR, color=(124, 116, 104)))
         if size == (960, 30):  # one row, which cannot lie in the middle of 32
             padded = np.roll(padded, -1, axis=0)
@@ -119,8 +119,8 @@ def test_exif_orientation_is_applied(orientation: int, name: str, fit: Fit, tmp_
     with Image.open(tmp_path / name) as image:
         upright = ImageOps.exif_transpose(image)
     upright.save(tmp_path / "upright.png", exif=b"")
-    theirs = np.asarray(decode(tmp_path / "upright.png", 32, fit)[0]).astype(int)
-    ours = np.asarray(decode(tmp_path / name, 32, fit)[0]).astype(int)
+    theirs = np.asarray(decode(tmp_path / "upright.png", Form((32, 32), fit))[0]).astype(int)
+    ours = np.asarray(decode(tmp_path / name, Form((32, 32), fit))[0]).astype(int)
     assert abs(ours - theirs).max() <= 2
 
 
@@ -128,20 +128,22 @@ def test_exif_orientation_is_applied(orientation: int, name: str, fit: Fit, tmp_
 def test_large_jpegs_decoded_small_stay_the_same_picture(fit: Fit, tmp_path: Path) -> None:
     picture((900, 600)).save(tmp_path / "large.jpg", quality=95)
     picture((900, 600)).save(tmp_path / "large.png")
-    large, exact = (np.asarray(decode(tmp_path / f"large.{kind}", 32, fit)[0]).astype(int) for kind in ("jpg", "png"))
+    large, exact = (
+        np.asarray(decode(tmp_path / f"large.{kind}", Form((32, 32), fit))[0]).astype(int) for kind in ("jpg", "png")
+    )
     assert abs(large - exact).max() <= 6
 
 
 def test_of_an_animation_the_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert np.asarray(decode(tmp_path / "a.gif", 8)[0])[0, 0].tolist() == [255, 0, 0]
+    assert np.asarray(decode(tmp_path / "a.gif", Form((8, 8)))[0])[0, 0].tolist() == [255, 0, 0]
 
 
 def test_32_bit_images_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((9, 9), np.float32)).save(tmp_path / "a.tiff")
     with pytest.raises(ImageError, match="no agreed scale"):
-        decode(tmp_path / "a.tiff", 8)
+        decode(tmp_path / "a.tiff", Form((8, 8)))
 
 
 def test_an_image_bomb_is_refused_and_a_large_image_is_a_setting(tmp_path: Path) -> None:
@@ -149,8 +151,8 @@ def test_an_image_bomb_is_refused_and_a_large_image_is_a_setting(tmp_path: Path)
     before = Image.MAX_IMAGE_PIXELS
     for megapixels in (1, 2):  # beyond twice the limit Pillow raises another kind of exception
         with pytest.raises(ImageError, match=rf"3 megapixels are more than the {megapixels} .*`max_megapixels: 3`"):
-            decode(tmp_path / "a.png", 8, megapixels=megapixels)
-    assert decode(tmp_path / "a.png", 8, megapixels=3)[0].size == (8, 8)
+            decode(tmp_path / "a.png", Form((8, 8), megapixels=megapixels))
+    assert decode(tmp_path / "a.png", Form((8, 8), megapixels=3))[0].size == (8, 8)
     assert before == Image.MAX_IMAGE_PIXELS
 
 

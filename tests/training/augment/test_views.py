@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision import transforms as tv
 
 from mobilebench.config.suite import parse_suite, preset_text
-from mobilebench.datasets.packing.decode import decode
+from mobilebench.datasets.packing.decode import Form, decode
 from mobilebench.training import Split, TrainData
 from mobilebench.training.augment import Augmenter
 
@@ -91,7 +91,9 @@ def ours(dataset: str, split: str, tmp_path: Path) -> Seen:
     recipe = _geometry(parse_suite(preset_text("released_code"), "released_code").protocol.recipe_for("fbnet", dataset))
     ramps(*size).save(tmp_path / "a.png")
     side = min(recipe.data.short_side, *size)
-    stored = torch.from_numpy(np.asarray(decode(tmp_path / "a.png", side, recipe.data.fit)[0]).copy())[None]
+    stored = torch.from_numpy(np.asarray(decode(tmp_path / "a.png", Form((side, side), recipe.data.fit))[0]).copy())[
+        None
+    ]
     rows = Split(stored.numpy(), np.zeros(1, np.int64), np.zeros(1, np.int64))
     augmenter = Augmenter(
         recipe, TrainData(rows, None, rows, (0.0,) * 3, (1.0,) * 3, 2, hflip=True), torch.device("cpu")
