@@ -114,7 +114,7 @@ def _pixels(found: Dataset) -> npt.NDArray[np.uint8]:
             return np.rint(shown).astype(np.uint8)
         if kind == "PALETTE COLOR":
             values = apply_color_lut(values, found)
-            values = values >> 8 if values.dtype == np.uint16 else values
+            values = (values >> 8).astype(np.uint8) if values.dtype == np.uint16 else values
     except Exception as error:  # as above
         raise DicomError(f"its pixels cannot be read: {error}") from error
     if values.ndim != 3 or values.shape[2] != 3 or values.dtype != np.uint8:
