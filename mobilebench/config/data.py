@@ -74,15 +74,15 @@ class OwnData:
     """The collection that the images come from, where networks are pretrained on it: `ImageNet`. Training and report
     then name the weights that know these images; no result changes by it."""
 
-    domain: Domain | None = None
-    """The domain that the images belong to where results are shown by domain; null for none. No result changes by it.
-    """
-
     channels: int = 3
     """Channels of the images; files of others than 3 are TIFF, .npy or what Pillow reads with so many channels."""
 
     dtype: PixelType = "uint8"
     """The kind of number of their pixels; uint16 and float32 are stored as they are, nothing is scaled."""
+
+    domain: Domain | None = None
+    """The domain that the images belong to where results are shown by domain; null for none. No result changes by it.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
