@@ -17,6 +17,7 @@ from mobilebench.analysis.pretraining import overlaps, pretraining_of
 from mobilebench.analysis.score_files import raise_if_other, read_origin, recomputed
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
+from mobilebench.report.domains import domains_of
 from mobilebench.report.inputs import Curve, ReportInputs, RunRef
 from mobilebench.studies.beyond_imagenet.built import built_elements
 from mobilebench.system.files import read_csv
@@ -62,6 +63,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         element_notes=elements.notes,
         element_remarks=elements.remarks,
         kept=kept.by_cell(records),
+        domains=domains_of(matrix.datasets, suite.data_sources),
         classes=_classes(matrix.datasets),
         source=f"Runs of MLflow experiment {suite.experiment!r}.",
     )
@@ -86,6 +88,7 @@ def inputs_of_files(found: FileResults) -> ReportInputs:
         element_notes=elements.notes,
         element_remarks=elements.remarks,
         kept=found.kept.by_cell(found.records),
+        domains=domains_of(found.matrix.datasets, {}),
         source=f"Results of {found.name}, read from files and not checked against a tracking server.",
     )
 

@@ -87,6 +87,8 @@ class ReportInputs:
     """Sentences on the models whose elements are left out, and why."""
     kept: Callable[[CellKey], Predictions | None] = _nothing_kept
     """The test predictions that a cell's run kept, None where it kept none."""
+    domains: Mapping[str, str] = field(default_factory=dict)
+    """{dataset: the domain of its images}; those of no known domain are not in it."""
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """{dataset: names of its classes}."""
     source: str = ""
