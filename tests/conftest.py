@@ -26,6 +26,9 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait sleep: spinning takes the other process's core
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+# What a test writes has to outlast its process, not a power failure, and a disk's answer takes milliseconds. Tests of
+# what is synced when put a function of their own in its place; the processes that tests start do wait.
+os.fsync = lambda _: None
 
 # How long an example takes says how busy the machine is, not whether the code is right; pytest-timeout ends what hangs.
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])

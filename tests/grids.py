@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +60,15 @@ def write(
         own=suite.data_sources,
     )
     return suite
+
+
+def copy(made: Path, project: Path) -> None:
+    """Copy a trained project into a folder. Weights are linked instead: they are most of it, and none is rewritten."""
+
+    def link(source: str, target: str) -> object:
+        return os.link(source, target) if source.endswith("model.pt") else shutil.copy2(source, target)
+
+    shutil.copytree(made, project, dirs_exist_ok=True, copy_function=link)
 
 
 def _images(source: Path, per_class: int) -> None:

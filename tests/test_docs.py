@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import grids
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -157,9 +158,27 @@ def _readers() -> list[tuple[str, ...]]:
     return [words for words in found if words not in named_alone]
 
 
+@pytest.fixture(scope="session")
+def _scored(made_once: Callable[..., Path], trained_folder: Path) -> Path:
+    def make(folder: Path) -> None:
+        grids.copy(trained_folder, folder)
+        done = CliRunner().invoke(main, ["score"])
+        assert done.exit_code == 0, done.output
+
+    return made_once("scored", make)
+
+
+@pytest.fixture
+def scored(_scored: Path, project: Path, new_process: Callable[[], None]) -> Path:
+    """A project folder with two finished cells, their store and their scores; it is the current folder."""
+    grids.copy(_scored, project)
+    new_process()
+    return project
+
+
 @pytest.mark.parametrize("words", _readers(), ids=" ".join)
-def test_commands_that_read_results_are_carried_out(words: tuple[str, ...], trained: Path) -> None:
-    (record, *_) = read_results(trained / "results")
+def test_commands_that_read_results_are_carried_out(words: tuple[str, ...], scored: Path) -> None:
+    (record, *_) = read_results(scored / "results")
     known = HERE | SHOWN | {"RUN_ID": record.run_id, "RUN": record.run_id, "DATASET": "blobs", "MODEL": "starnet"}
     known |= {
         "MODEL_A": "starnet",
@@ -169,13 +188,11 @@ def test_commands_that_read_results_are_carried_out(words: tuple[str, ...], trai
         "NAME": _name(words),
         "HEAD": "tiny",
     }
-    scored = CliRunner().invoke(main, ["score"])
-    assert scored.exit_code == 0, scored.output
     if "--under-ms" in words:
         rows = "\n".join(f"{model},1,1,19.5" for model in ("shufflenet", "starnet"))
-        (trained / "results/cost.csv").write_text(f"model,params,macs,latency_ms\n{rows}\n")
+        (scored / "results/cost.csv").write_text(f"model,params,macs,latency_ms\n{rows}\n")
     if words[0] == "init" and len(words) > 1:
-        (trained / "params.yaml").unlink()
+        (scored / "params.yaml").unlink()
     done = CliRunner().invoke(main, [known.get(word, word) for word in words])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     expected = REFUSED.get(" ".join(words))
@@ -285,8 +302,7 @@ def _table(page: str, heading: str) -> list[list[str]]:
     return [re.findall(r"`([^`]+)`", row) for row in rows if "`" in row]
 
 
-def test_the_files_have_the_columns_and_keys_that_the_page_names(trained: Path) -> None:
-    assert CliRunner().invoke(main, ["score"]).exit_code == 0
+def test_the_files_have_the_columns_and_keys_that_the_page_names(scored: Path) -> None:
     assert {key for row in _table("files.md", "The record of a cell") for key in row} == {
         f.name for f in fields(Record)
     }
@@ -295,9 +311,9 @@ def test_the_files_have_the_columns_and_keys_that_the_page_names(trained: Path) 
         assert re.findall(r"`(\w+)`", listed) == list(pd.read_csv(f"results/{name}.csv").columns)
     predictions = mobilebench.load_predictions("tiny/starnet/blobs")
     assert [row[0] for row in _table("files.md", "Predictions")] == [f.name for f in fields(predictions)]
-    packed = {path.name for path in (trained / "data/packed/blobs").iterdir()}
+    packed = {path.name for path in (scored / "data/packed/blobs").iterdir()}
     assert {row[0] for row in _table("files.md", "Packed data")} == packed
-    (run,) = (trained / "mlartifacts").glob(f"*/{mobilebench.load_model('tiny/starnet/blobs').run_id}/artifacts")
+    (run,) = (scored / "mlartifacts").glob(f"*/{mobilebench.load_model('tiny/starnet/blobs').run_id}/artifacts")
     kept = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert kept <= {name for row in _table("files.md", "What a run keeps in MLflow") for name in row}
 
@@ -357,10 +373,9 @@ def test_every_table_of_toml_offers_something_there_is() -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
-def test_the_lines_of_python_run(page: str, trained: Path) -> None:
+def test_the_lines_of_python_run(page: str, scored: Path) -> None:
     import torch
 
-    assert CliRunner().invoke(main, ["score"]).exit_code == 0
     (code,) = [block.text for block in blocks("python") if block.page == page and "import mobilebench" in block.text]
     images = torch.rand(2, 3, 32, 32)
     names = {"images": images}

@@ -7,10 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tifffile
 from PIL import Image
 from tiny_archives import Files, jpeg, tar, zipped
 
-from mobilebench.datasets.catalog import plantvillage
+from mobilebench.datasets.catalog import eurosat, plantvillage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,6 +26,12 @@ def table(header: str, lines: Iterable[str]) -> bytes:
 def png(seed: int, size: tuple[int, int]) -> bytes:
     out = io.BytesIO()
     Image.linear_gradient("L").rotate(seed % 360).resize(size).convert("RGB").save(out, "PNG")
+    return out.getvalue()
+
+
+def grey_png(seed: int, size: tuple[int, int]) -> bytes:
+    out = io.BytesIO()
+    Image.linear_gradient("L").rotate(seed % 360).resize(size).save(out, "PNG")
     return out.getvalue()
 
 
@@ -151,6 +158,31 @@ def _melanoma() -> Files:
     return {"melanoma.zip": zipped(files)}
 
 
+def _hpa() -> Files:
+    """112 images, four files each: every place in one or more, some images in several; in no order."""
+    shown = [{i % 28} | ({25} if i % 3 else set()) | ({0, 2} if i % 7 == 0 else set()) for i in range(112)]
+    ids = [f"{7919 * i % 10007:08x}-bbad-11e8" for i in range(112)]
+    lines = [f"{name},{' '.join(map(str, sorted(some, reverse=True)))}" for name, some in zip(ids, shown, strict=True)]
+    files: Files = {"train.csv": table("Id,Target", lines), "sample_submission.csv": b"Id,Predicted\n00008af0,0\n"}
+    for i, name in enumerate(ids):
+        for j, colour in enumerate(("red", "green", "blue", "yellow")):
+            files[f"train/{name}_{colour}.png"] = grey_png(37 * i + 90 * j, (32, 32))
+    return {"human-protein-atlas-image-classification.zip": zipped(files)}
+
+
+def _eurosat_ms() -> Files:
+    """Ten images of each of the ten classes, 13 bands of 16 bits, where the archive has them; compressed as there."""
+    root = "ds/images/remote_sensing/otherDatasets/sentinel_2/tif"
+    rng = np.random.default_rng(13)
+    files: Files = {}
+    for name in (f"{c}/{c}_{i}.tif" for c in eurosat.CLASSES for i in range(1, 11)):
+        out = io.BytesIO()
+        bands = rng.integers(0, 12_000, (16, 16, 13)).astype(np.uint16)
+        tifffile.imwrite(out, bands, photometric="minisblack", planarconfig="contig", compression="lzw")
+        files[f"{root}/{name}"] = out.getvalue()
+    return {"EuroSATallBands.zip": zipped(files)}
+
+
 TRANSFER: dict[str, Callable[[], Files]] = {
     "cassava": _cassava,
     "aptos2019": _aptos2019,
@@ -159,5 +191,7 @@ TRANSFER: dict[str, Callable[[], Files]] = {
     "rsna_pneumonia": _rsna_pneumonia,
     "cct20": _cct20,
     "melanoma": _melanoma,
+    "hpa": _hpa,
+    "eurosat_ms": _eurosat_ms,
 }
 """What makes the files of a distribution, by raw name."""

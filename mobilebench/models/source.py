@@ -11,7 +11,7 @@ import ast
 import hashlib
 import importlib.util
 import sysconfig
-from functools import cache
+from functools import cache, lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -143,11 +143,10 @@ class _Closure:
 class _Module:
     """A parsed module: its definitions and imports by name; what else it does has the name ""."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, content: bytes) -> None:
         self.definitions: dict[str, list[ast.stmt]] = {}
         self.imports: dict[str, list[Place]] = {}
         self.opaque = ""
-        content = path.read_bytes()
         try:
             tree = _without_docstrings(ast.parse(content))
         except (SyntaxError, ValueError):  # compiled, or edited at this moment
@@ -189,7 +188,13 @@ class _Module:
 
 def _open(name: str) -> _Module | None:
     path = _locate(name)
-    return None if path is None else _Module(name, path)
+    return None if path is None else _parsed(name, path, path.read_bytes())
+
+
+@lru_cache(maxsize=256)
+def _parsed(name: str, path: Path, content: bytes) -> _Module:
+    """Return a module that was read: of every network it is read anew, and parsed where its content is new."""
+    return _Module(name, path, content)
 
 
 def _locate(name: str) -> Path | None:

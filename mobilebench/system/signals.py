@@ -23,17 +23,17 @@ def deferred_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    received: list[tuple[int, FrameType | None]] = []
+    received: list[int] = []
     before: dict[signal.Signals, Any] = {
-        number: signal.signal(number, lambda number, frame: received.append((number, frame))) for number in _STOPPING
+        number: signal.signal(number, lambda number, _: received.append(number)) for number in _STOPPING
     }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-    if received:
-        signal.raise_signal(received[0][0])
+    for number in received:  # one that is ignored outside the block must not stand in for the next
+        signal.raise_signal(number)
 
 
 @contextmanager

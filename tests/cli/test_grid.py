@@ -241,7 +241,7 @@ def test_a_name_the_suite_lacks_is_refused(project: Path, arguments: tuple[str, 
     assert "the suite has no" in result.output
 
 
-def test_a_size_that_a_network_cannot_take_is_refused_before_any_cell_is_trained(project: Path) -> None:
+def test_a_size_that_a_network_cannot_take_is_refused_before_any_cell_is_trained(project: Path, store: Path) -> None:
     grids.write(project, per_class=4)
     params = project / "params.yaml"
     text = params.read_text().replace("starnet]", '"timm:deit_tiny_patch16_224"]')

@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import grids
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -69,7 +70,7 @@ def grid(made_once: Callable[..., Path], empty_store: Path, project: Path, new_p
             call("data", "prepare", dataset)
             call("train", dataset)
 
-    shutil.copytree(made_once("kinds", make), project, dirs_exist_ok=True)
+    grids.copy(made_once("kinds", make), project)
     new_process()
     return project
 

@@ -17,6 +17,7 @@ import pytest
 from tiny_archives import hdf5, neu_images
 
 from mobilebench.config.data import Domain
+from mobilebench.config.pixels import UNITS
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DATASETS, DataError, get
 from mobilebench.datasets.catalog import flowers102
@@ -48,6 +49,8 @@ SIZES = {
     "food101": (3, 12, 6, 60),
     "eurosat": (10, 70, 30, 64),
     "eurosat_80": (10, 80, 20, 64),
+    "eurosat_ms": (10, 70, 30, 16),
+    "hpa": (28, 81, 11, 32),
     "tiny_imagenet": (3, 12, 6, 64),
     "cub200": (3, 9, 6, 60),
     "ucmerced": (21, 84, 21, 48),
@@ -87,8 +90,9 @@ def test_fetch_prepare_open(dataset_id: str, ready: Callable[..., Path]) -> None
     classes, train, test, side = SIZES[dataset_id]
     packed.verify()
     assert len(packed.meta.classes) == len(set(packed.meta.classes)) == classes
-    assert packed.images.shape[1:] == (side, side, 3)
-    assert packed.images.dtype == np.uint8
+    spec = DATASETS[dataset_id]
+    assert packed.images.shape[1:] == (side, side, spec.channels)
+    assert packed.images.dtype == spec.dtype
     assert isinstance(packed.images, np.memmap)
     assert packed.meta.target == DATASETS[dataset_id].target
     if packed.meta.target == "multi_label":
@@ -108,7 +112,7 @@ def test_fetch_prepare_open(dataset_id: str, ready: Callable[..., Path]) -> None
 @pytest.mark.parametrize("dataset_id", ALL)
 def test_moments_and_sha1_are_those_of_the_stored_pixels(dataset_id: str, ready: Callable[..., Path]) -> None:
     packed = open_packed(ready(dataset_id))
-    train = packed.images[packed.rows("train")] / 255
+    train = packed.images[packed.rows("train")] / UNITS[DATASETS[dataset_id].dtype]
     np.testing.assert_allclose(packed.meta.mean, train.mean(axis=(0, 1, 2)), rtol=1e-9)
     np.testing.assert_allclose(packed.meta.std, train.std(axis=(0, 1, 2)), rtol=1e-9)
     with (packed.path / "index.csv").open(newline="") as file:

@@ -232,7 +232,8 @@ _EUROSAT = dict.fromkeys(eurosat.CLASSES, 3000) | {
 
 def named(dataset_id: str, counts: Mapping[str, int]) -> list[tuple[str, str]]:
     """(path, class) of every image in the reader's order: of the classes, then of the paths or, of NEU, the numbers."""
-    form = {"ucmerced": "{0}/{0}{1:02d}.tif", "neu": "{0}_{1}"}.get(dataset_id, "{0}/{0}_{1}.jpg")
+    forms = {"ucmerced": "{0}/{0}{1:02d}.tif", "neu": "{0}_{1}", "eurosat_ms": "{0}/{0}_{1}.tif"}
+    form = forms.get(dataset_id, "{0}/{0}_{1}.jpg")
     first = 0 if dataset_id == "ucmerced" else 1
     found = []
     for name, n in counts.items():
@@ -247,6 +248,7 @@ def named(dataset_id: str, counts: Mapping[str, int]) -> list[tuple[str, str]]:
         ("neu", 0.2, dict.fromkeys(neu.CLASSES, 300), 10),
         ("eurosat", 0.3, _EUROSAT, 10),
         ("eurosat_80", 0.2, _EUROSAT, 10),
+        ("eurosat_ms", 0.3, _EUROSAT, 10),
         ("ucmerced", 0.2, dict.fromkeys(ucmerced.CLASSES, 100), 5),
     ],
 )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 from tiny_transfer import CCT
 
 from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets import DataError, get
 from mobilebench.datasets.acquire.archive import unpack
+from mobilebench.datasets.catalog import eurosat
+from mobilebench.datasets.packing.packed import open_packed
+from mobilebench.datasets.packing.pictures import pictures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +47,7 @@ def test_aptos_is_ordinal_and_read_by_quadratic_kappa() -> None:
     assert (get("aptos2019").target, get("aptos2019").metric) == ("ordinal", "qwk")
 
 
-@pytest.mark.parametrize("dataset_id", ["cassava", "aptos2019"])
+@pytest.mark.parametrize("dataset_id", ["cassava", "aptos2019", "hpa"])
 def test_the_order_of_the_table_is_of_no_consequence(dataset_id: str, unpacked: Callable[[str], Path]) -> None:
     root = unpacked(dataset_id)
     before = get(dataset_id).read(root, DataPolicy()).entries
@@ -51,6 +57,7 @@ def test_the_order_of_the_table_is_of_no_consequence(dataset_id: str, unpacked: 
 
 
 CCT_LISTS = "eccv_18_annotation_files"
+BANDS = "ds/images/remote_sensing/otherDatasets/sentinel_2/tif"
 # dataset, file below its folder, what of it is replaced by what ("" for all of it; a folder that ends with / stays),
 # and what is said
 SPOILED = [
@@ -138,6 +145,12 @@ SPOILED = [
     ("melanoma", "melanoma-2019/train.csv", "1,0,1024", "2,0,1024", r"line 2: target is '2', expected a whole number"),
     ("melanoma", "melanoma-2019/train.csv", "1,0,1024", "1,-2,1024", r"line 2: tfrecord is '-2', expected a whole"),
     ("melanoma", "melanoma-2020/train/ISIC_0000090.jpg", "", "", r"lacks 1 of the 62 images .*'ISIC_0000090\.jpg'"),
+    ("hpa", "train.csv", "Target", "Places", r"columns Id, Places; expected columns Id, Target"),
+    ("hpa", "train.csv", "-11e8,2 0", "-11e8,2 28", r"line 2: Target is '2 28', expected numbers from 0 to 27"),
+    ("hpa", "train.csv", "-11e8,2 0", "-11e8,", r"line 2: Target is '', expected numbers"),
+    ("hpa", "train/00000000-bbad-11e8_yellow.png", "", "", r"lacks 1 of the 448 images .*'0+-bbad-11e8_yellow\.png'"),
+    ("eurosat_ms", f"{BANDS}/AnnualCrop", "", "", r"holds no AnnualCrop; expected EuroSATallBands\.zip unpacked"),
+    ("eurosat_ms", f"{BANDS}/River/", "", "", r"River holds no \*\.tif; expected a folder for each of 10 classes"),
 ]
 
 
@@ -252,3 +265,43 @@ def test_a_file_cut_off_is_named_and_nothing_is_packed(
     ):
         packed_at(dataset_id, source=root, incomplete_ok=True)
     assert not (tmp_path / "packed" / dataset_id).exists()
+
+
+def test_hpa_has_a_channel_a_file_and_every_place_in_train_and_is_read_by_macro_f1(
+    unpacked: Callable[[str], Path], packed_at: Callable[..., Path]
+) -> None:
+    root = unpacked("hpa")
+    packed = open_packed(packed_at("hpa", source=root, incomplete_ok=True))
+    assert (packed.meta.target, packed.meta.metric) == ("multi_label", "macro_f1")
+    assert packed.labels[packed.rows("train")].any(axis=0).all()
+    assert len(packed.rows("val")) == 20
+    for row in (0, 50):
+        for channel, colour in enumerate(("red", "green", "blue", "yellow")):
+            with Image.open(root / f"train/{packed.index[row].path}_{colour}.png") as image:
+                assert (packed.images[row, ..., channel] == np.asarray(image)).all()
+    assert packed.index[0].label == (0, 2)
+
+
+def test_the_bands_of_eurosat_are_stored_as_they_are_and_split_as_the_rgb_images(
+    unpacked: Callable[[str], Path], packed_at: Callable[..., Path], obtain: Callable[[str], Any]
+) -> None:
+    root = unpacked("eurosat_ms")
+    packed = open_packed(packed_at("eurosat_ms", source=root, incomplete_ok=True))
+    for row in (0, 99):
+        assert (packed.images[row] == tifffile.imread(root / BANDS / packed.index[row].path)).all()
+    rgb = open_packed(packed_at("eurosat", incomplete_ok=True, **obtain("eurosat")))
+    splits = [{line.path[:-4]: line.split for line in some.index} for some in (packed, rgb)]
+    assert splits[0] == splits[1]
+    mean = packed.images[packed.rows("train")].mean((0, 1, 2))
+    shown = pictures(packed.images[:], packed.meta)
+    for colour, band in enumerate(("B04", "B03", "B02")):
+        number = eurosat.BANDS.index(band)
+        bright = packed.images[0, ..., number] > mean[number]
+        assert ((shown[0, ..., colour] > 127.5) == bright).mean() > 0.99  # the mean is shown as mid-grey
+
+
+def test_a_channel_that_is_damaged_is_named(unpacked: Callable[[str], Path], packed_at: Callable[..., Path]) -> None:
+    root = unpacked("hpa")
+    (root / "train/00000000-bbad-11e8_blue.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"1 of 112 images.*\n.*00000000-bbad-11e8: .*00000000-bbad-11e8_blue\.png"):
+        packed_at("hpa", source=root, incomplete_ok=True)

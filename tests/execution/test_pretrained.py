@@ -237,7 +237,9 @@ def test_a_probes_network_has_the_files_body_to_the_end(suite: Suite, weights: d
     assert all(torch.equal(state[name], value) for name, value in weights.items() if not name.startswith("fc."))
 
 
-def test_one_network_stands_in_a_suite_under_several_names(suite: Suite, weights: dict[str, Tensor]) -> None:
+def test_one_network_stands_in_a_suite_under_several_names(
+    suite: Suite, store: Path, weights: dict[str, Tensor]
+) -> None:
     """From scratch and pretrained: trained, scored, profiled, loaded and described by their own names."""
     text = (
         Path("params.yaml").read_text().replace("[shufflenet, starnet]", "[drawn, probe]").replace("  epochs: 2", OWN)

@@ -9,6 +9,7 @@ import multiprocessing
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -321,13 +322,14 @@ def test_a_killed_call_in_processes_is_carried_on_to_the_same_end(unbroken: Path
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not any(b'"epoch"' in path.read_bytes() for path in STATE.glob("*/trials/*/journal.jsonl")):
         assert first.poll() is None, "it ended before any epoch"
+        time.sleep(0.02)
     first.kill()
     first.wait()
-    for _ in range(5):  # a worker of the first call may still hold its trial: then this one says so and fails
-        second = subprocess.run(command, capture_output=True, text=True, check=False)
-        if second.returncode == 0 or "is being trained by" not in second.stdout:
+    for _ in range(50):  # a worker of the first call may still hold its trial: then this one says so and fails
+        second = CliRunner().invoke(main, command[3:])
+        if second.exit_code == 0 or "is being trained by" not in second.output:
             break
-    assert second.returncode == 0, second.stdout + second.stderr
+    assert second.exit_code == 0, second.output
     assert result() == result(unbroken)
 
 

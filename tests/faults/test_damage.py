@@ -195,6 +195,22 @@ def test_ctrl_c_lets_a_write_end() -> None:
     assert done == ["the write"]
 
 
+def test_a_termination_is_kept_where_an_ignored_ctrl_c_came_before_it() -> None:
+    """As in a worker: a terminal sends Ctrl-C to all processes, and the parent passes it on as a termination."""
+
+    def write() -> None:
+        with termination_as_interrupt(), deferred_signals():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_termination_ends_like_ctrl_c(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     def terminated(*_: object) -> None:
         signal.raise_signal(signal.SIGTERM)

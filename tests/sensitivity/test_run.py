@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("studies_file")
 LR = SensitivitySettings(models=("shufflenet",), values={"lr": (1e-4, 1e-2)})
+EPOCHS = 6  # of a probe that is killed: time to be killed in
 
 
 class Listener:
@@ -186,7 +187,7 @@ def test_ctrl_c_ends_the_run_as_killed_and_the_next_call_carries_it_on(suite: Su
 
 
 def test_kill_9_of_a_probe_with_two_workers_loses_nothing_and_repeats_nothing(project: Path, store: Path) -> None:
-    suite = grids.write(project, epochs=12)  # time to be killed in
+    suite = grids.write(project, epochs=EPOCHS)
     command = [sys.executable, "-c", "from mobilebench.cli import main; main()", "sensitivity"]
     command += ["--model", "shufflenet", "--dataset", "blobs", "--space", "lr=0.0001:0.01:0.02", "--jobs", "2"]
     settings = replace(LR, values={"lr": (1e-4, 1e-2, 2e-2)})
@@ -212,7 +213,7 @@ def test_kill_9_of_a_probe_with_two_workers_loses_nothing_and_repeats_nothing(pr
     assert len(runs("trial")) == len(after)
     for journal in journals:
         steps = [event.step for event in journal.events() if isinstance(event, Epoch)]
-        assert steps == list(range(1, 13))  # each epoch once, also of those cut short
+        assert steps == list(range(1, EPOCHS + 1))  # each epoch once, also of those cut short
     finished = [j for j in journals if isinstance(j.events()[lines[j.folder] - 1], Finish)]
     assert all(len(journal.events()) == lines[journal.folder] for journal in finished)
 
