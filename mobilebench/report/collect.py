@@ -9,11 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from mobilebench.analysis.caveats import caveats
 from mobilebench.analysis.collect import raise_if_stale
 from mobilebench.analysis.costs import costs_of
 from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.analysis.origins import origins
-from mobilebench.analysis.pretraining import overlaps, pretraining_of
+from mobilebench.analysis.pretraining import pretraining_of
 from mobilebench.analysis.score_files import raise_if_other, read_origin, recomputed
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
@@ -58,7 +59,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         curves=tuple(_curve(tracker, record) for record in records),
         costs=costs_of(results, records),
         pretrained=pretraining_of(records),
-        overlaps=overlaps(records),
+        caveats=caveats(records),
         elements=elements.flags if any(elements.flags.values()) else None,
         element_notes=elements.notes,
         element_remarks=elements.remarks,

@@ -112,7 +112,7 @@ def _leaderboard(inputs: ReportInputs) -> Section:
 
 def _score_notes(inputs: ReportInputs) -> tuple[str, ...]:
     mixed = mixture(inputs.made_with)
-    said = (*inputs.scores.notes, *inputs.overlaps)
+    said = (*inputs.scores.notes, *inputs.caveats)
     return (*said, f"{mixed}: see the table under provenance.") if mixed else said
 
 
