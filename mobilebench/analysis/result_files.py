@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobilebench.analysis.caveats import caveats
 from mobilebench.analysis.collect import to_matrix
 from mobilebench.analysis.costs import costs_of, profiled_costs
 from mobilebench.analysis.kept import KeptPredictions, metrics_of, values_of
-from mobilebench.analysis.pretraining import overlaps, pretraining_of
+from mobilebench.analysis.pretraining import pretraining_of
 from mobilebench.analysis.score_files import ScoreOrigin, noted, read_origin, scored_with
 from mobilebench.config.suite import Cell, ScoreSettings
 from mobilebench.errors import UserError
@@ -71,7 +72,7 @@ class FileResults:
         used = self.settings.lam if lam is None else lam
         fixed = published.paper_anchors() if (anchors or self.settings.anchors) == "paper" else None
         table = noted(compute_scores(self.matrix, lam=used, anchors=fixed))
-        return replace(table, notes=(*self.notes, *overlaps(self.records), *table.notes))
+        return replace(table, notes=(*self.notes, *caveats(self.records), *table.notes))
 
 
 def are_files(name: str) -> bool:

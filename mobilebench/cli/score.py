@@ -88,10 +88,11 @@ def _score_experiment(
 ) -> None:
     from dataclasses import asdict
 
+    from mobilebench.analysis.caveats import caveats
     from mobilebench.analysis.collect import score_experiment, write_scores
     from mobilebench.analysis.costs import costs_of
     from mobilebench.analysis.origins import mixture
-    from mobilebench.analysis.pretraining import overlaps, pretraining_of
+    from mobilebench.analysis.pretraining import pretraining_of
     from mobilebench.cli.console import console
     from mobilebench.cli.leaderboard import show
     from mobilebench.config.suite import ScoreSettings
@@ -126,7 +127,7 @@ def _score_experiment(
         console.print(f"[yellow]{note}[/yellow]", soft_wrap=True)
     if differences := mixture(scored.made_with):
         console.print(f"[yellow]{differences}[/yellow]", soft_wrap=True)
-    for line in (*overlaps(scored.checked.records), *scored.notes):
+    for line in (*caveats(scored.checked.records), *scored.notes):
         console.print(f"[yellow]note[/yellow] {line}", soft_wrap=True)
     paths = write_scores(scored, RESULTS)
     costs = costs_of(RESULTS, scored.checked.records) or ()
@@ -183,8 +184,8 @@ def _last_score() -> tuple[Matrix, ScoreTable, str, list[Record]]:
     """Return the matrix and scores that the last `score` here wrote, their title and the records behind them."""
     from dataclasses import replace
 
+    from mobilebench.analysis.caveats import caveats
     from mobilebench.analysis.collect import raise_if_stale
-    from mobilebench.analysis.pretraining import overlaps
     from mobilebench.analysis.score_files import SETTING_OF, read_origin, recomputed
     from mobilebench.cli.console import console
     from mobilebench.config.suite import ScoreSettings
@@ -210,7 +211,7 @@ def _last_score() -> tuple[Matrix, ScoreTable, str, list[Record]]:
     else:
         raise_if_stale(records, suite)
     title = f"{origin.experiment if origin else name}, protocol {protocol}"
-    return matrix, replace(table, notes=(*table.notes, *overlaps(records))), title, records
+    return matrix, replace(table, notes=(*table.notes, *caveats(records))), title, records
 
 
 @click.command()

@@ -230,7 +230,7 @@ class CellRun(TrainingRun):
                 self.note(warning)
         if recipe.pretrained is not None and (words := self._overlap()):
             self.note(words)
-        data = with_wanted(train_data(packed, test=test), self.model_id, recipe)
+        data = with_wanted(train_data(packed, test=test, chosen_on_test=recipe.chooses_on_test), self.model_id, recipe)
         model = as_trained(model, built.head, recipe.knn, classes, packed.meta.target)
         trainer = Trainer(model, data, recipe, self.cell.seed, runtime, head=built.head)
         for decision in trainer.decisions:
@@ -311,7 +311,7 @@ class CellRun(TrainingRun):
         metrics: Readings = {}
         tags: dict[str, str] = {}
         packed = self.context.packed
-        for split in ("val", "test"):
+        for split in ("test",) if trainer.recipe.chooses_on_test else ("val", "test"):
             rows = packed.rows(split)
             if not len(rows):
                 continue
@@ -381,17 +381,18 @@ def count(model: torch.nn.Module, size: InputSize) -> Readings:
     return {key: float(value) for key, value in counted.items()}
 
 
-def train_data(packed: Packed, *, test: bool = True) -> TrainData:
+def train_data(packed: Packed, *, test: bool = True, chosen_on_test: bool = False) -> TrainData:
     """Return the packed dataset as the training loop wants it: rows to learn from, to choose on, to read at the end.
 
-    test: whether those to read at the end are in it.
+    test: whether those to read at the end are in it. chosen_on_test: whether the test rows are those to choose on.
     """
 
     def split(name: str) -> Split:
         return Split(*packed.arrays(packed.rows(name)))
 
     meta = packed.meta
-    val = split("val") if len(packed.rows("val")) else None
+    choice = "test" if chosen_on_test else "val"
+    val = split(choice) if len(packed.rows(choice)) else None
     return TrainData(
         split("train"), val, split("test") if test else None, meta.mean, meta.std, len(meta.classes), meta.hflip,
         meta.target, meta.metric,

@@ -53,6 +53,8 @@ def start_event(context: RunContext, identity: Identity) -> Start:
         tags["pretrained_on"] = pretrained_on(recipe.network_of(cell.model))
         if images_from := find(cell.dataset, suite.data_sources).images_from:
             tags["images_from"] = images_from
+    if recipe.chooses_on_test:
+        tags["chosen_on"] = "test"
     if identity.selection_metric:
         tags["selection_metric"] = identity.selection_metric
     spec = models.get(recipe.network_of(cell.model))

@@ -16,6 +16,7 @@ STAGE_CODE = {
     "train": (
         "config/parsing.py",
         "config/phases.py",
+        "config/pixels.py",
         "config/protocol.py",
         "config/recipe.py",
         "config/tuning.py",

@@ -63,6 +63,7 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
         "protocol": canonical(suite.protocol),
         "score": asdict(suite.score),
         "costs": _digest(folder.parent / "cost.csv"),  # `models profile` writes it, no stage does
+        "domains": {dataset: find(dataset, suite.data_sources).domain for dataset in suite.datasets},
         "program": program["report"],
     }
     return [

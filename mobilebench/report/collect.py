@@ -9,14 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from mobilebench.analysis.caveats import caveats
 from mobilebench.analysis.collect import raise_if_stale
 from mobilebench.analysis.costs import costs_of
 from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.analysis.origins import origins
-from mobilebench.analysis.pretraining import overlaps, pretraining_of
+from mobilebench.analysis.pretraining import pretraining_of
 from mobilebench.analysis.score_files import raise_if_other, read_origin, recomputed
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
+from mobilebench.report.domains import domains_of
 from mobilebench.report.inputs import Curve, ReportInputs, RunRef
 from mobilebench.studies.beyond_imagenet.built import built_elements
 from mobilebench.system.files import read_csv
@@ -57,11 +59,12 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         curves=tuple(_curve(tracker, record) for record in records),
         costs=costs_of(results, records),
         pretrained=pretraining_of(records),
-        overlaps=overlaps(records),
+        caveats=caveats(records),
         elements=elements.flags if any(elements.flags.values()) else None,
         element_notes=elements.notes,
         element_remarks=elements.remarks,
         kept=kept.by_cell(records),
+        domains=domains_of(matrix.datasets, suite.data_sources),
         classes=_classes(matrix.datasets),
         source=f"Runs of MLflow experiment {suite.experiment!r}.",
     )
@@ -86,6 +89,7 @@ def inputs_of_files(found: FileResults) -> ReportInputs:
         element_notes=elements.notes,
         element_remarks=elements.remarks,
         kept=found.kept.by_cell(found.records),
+        domains=domains_of(found.matrix.datasets, {}),
         source=f"Results of {found.name}, read from files and not checked against a tracking server.",
     )
 

@@ -77,8 +77,8 @@ class ReportInputs:
     """Costs of the models; None where they are unknown."""
     pretrained: Mapping[str, str] = field(default_factory=dict)
     """{model: what it was pretrained on}; empty where all are from scratch."""
-    overlaps: tuple[str, ...] = ()
-    """Sentences on the datasets whose images the weights may know."""
+    caveats: tuple[str, ...] = ()
+    """Sentences on what the results cannot bear: what was chosen on test, images that the weights may know."""
     elements: Mapping[str, Mapping[str, bool]] | None = None
     """{architectural element: {model: has it}}; None where the elements of these models are unknown."""
     element_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -87,6 +87,8 @@ class ReportInputs:
     """Sentences on the models whose elements are left out, and why."""
     kept: Callable[[CellKey], Predictions | None] = _nothing_kept
     """The test predictions that a cell's run kept, None where it kept none."""
+    domains: Mapping[str, str] = field(default_factory=dict)
+    """{dataset: the domain of its images}; those of no known domain are not in it."""
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """{dataset: names of its classes}."""
     source: str = ""

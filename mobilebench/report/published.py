@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mobilebench.report.domains import domains_of
 from mobilebench.report.inputs import ReportInputs
 from mobilebench.report.table import Table, number, text
 from mobilebench.scoring import compute_scores
@@ -26,6 +27,7 @@ def published_inputs(study: PublishedStudy) -> ReportInputs:
         costs=study.costs(),
         elements=study.elements(),
         element_notes=study.element_notes(),
+        domains=domains_of(matrix.datasets, {}),
         source=f"Published single runs, {study.tables} of {study.citation}; nothing here was measured by mobilebench.",
     )
 

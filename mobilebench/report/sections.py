@@ -14,6 +14,7 @@ from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report import analysis, figures, plots
 from mobilebench.report.analysis import between
 from mobilebench.report.classes import class_tables
+from mobilebench.report.domains import domains_table
 from mobilebench.report.notes import result_notes, score_notes
 from mobilebench.report.ranking import ranking_table
 from mobilebench.report.table import Field, Table, number, text
@@ -111,7 +112,7 @@ def _leaderboard(inputs: ReportInputs) -> Section:
 
 def _score_notes(inputs: ReportInputs) -> tuple[str, ...]:
     mixed = mixture(inputs.made_with)
-    said = (*inputs.scores.notes, *inputs.overlaps)
+    said = (*inputs.scores.notes, *inputs.caveats)
     return (*said, f"{mixed}: see the table under provenance.") if mixed else said
 
 
@@ -239,6 +240,13 @@ def _test_sd(matrix: Matrix, i: int, j: int) -> float:
     return math.sqrt(p * (1 - p) / int(matrix.n_test[j]))
 
 
+def _domains(inputs: ReportInputs) -> Section:
+    words = (
+        "A mean over the few datasets of a domain describes these datasets, and says little of others of their kind."
+    )
+    return Section("domains", "Results by domain", (words,), (), (domains_table(inputs),))
+
+
 def _datasets(inputs: ReportInputs) -> Section:
     words = "Intervals above hold the suite of datasets fixed. Here the datasets themselves are the sample."
     table = analysis.datasets_table(inputs.matrix, inputs.scores, score_notes(inputs.scores, inputs.matrix))
@@ -323,6 +331,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportInputs], Section]], ...] = (
     ("leaderboard", "Leaderboard", _leaderboard),
     ("claims", "The paper's claims", _claims),
     ("matrix", "Results by dataset", _matrix),
+    ("domains", "Results by domain", _domains),
     ("classes", "Which classes are found", _classes),
     ("curves", "Learning curves", _curves),
     ("datasets", "What hangs on the choice of datasets", _datasets),

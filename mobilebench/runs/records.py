@@ -58,6 +58,8 @@ class Record:
     """What these weights were pretrained on, in words (`models.weights.pretraining`); "" from scratch."""
     images_from: str = ""
     """The collection that the dataset's images come from, of a run from pretrained weights; "" where none is known."""
+    chosen_on: str = ""
+    """test where its epoch was chosen on the test images; "" elsewhere."""
     end_time: int | None = None
     """When the run ended, in milliseconds since 1970."""
     metric: str = "top1"

@@ -32,8 +32,8 @@ def deferred_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-    for number in received:  # one that is ignored outside the block must not stand in for the next
-        signal.raise_signal(number)
+    for late in received:  # one that is ignored outside the block must not stand in for the next
+        signal.raise_signal(late)
 
 
 @contextmanager

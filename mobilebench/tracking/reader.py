@@ -61,6 +61,7 @@ def record_of(run: Run) -> Record:
             weights=tags.get("weights", ""),
             pretrained_on=tags.get("pretrained_on", ""),
             images_from=tags.get("images_from", ""),
+            chosen_on=tags.get("chosen_on", ""),
             selection_metric=tags.get("selection_metric", ""),
             end_time=run.info.end_time,
             metric=tags.get("metric", "top1"),

@@ -37,7 +37,7 @@ def test_list_shows_sizes_licence_and_state(call: Call) -> None:
 
 def test_list_names_what_is_predicted_where_it_is_not_one_class(call: Call) -> None:
     said = " ".join(call("list").output.split())
-    assert "target ordinal: aptos2019, toy_grades; multi_label: toy_scenes; single_label: all others" in said
+    assert "target multi_label: hpa, toy_scenes; ordinal: aptos2019, toy_grades; single_label: all others" in said
     assert "target: multi_label" in call("list", "toy_scenes").output
     assert "target" not in call("list", "digits").output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -279,3 +280,28 @@ def test_a_channel_that_is_damaged_is_named(unpacked: Callable[[str], Path], pac
     (root / "train/00000000-bbad-11e8_blue.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"1 of 112 images.*\n.*00000000-bbad-11e8: .*00000000-bbad-11e8_blue\.png"):
         packed_at("hpa", source=root, incomplete_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("dataset_id", "image"),
+    [
+        ("cassava", "0000000000.jpg"),
+        ("aptos2019", "000000000000.png"),
+        ("plantvillage", "Apple___healthy/image (2).JPG"),
+        ("plantclef", "val/10/6.jpg"),
+        ("rsna_pneumonia_grouped", "00000000-fd14-4e49.dcm"),
+        ("cct20_trans", "5858transval-03.jpg"),
+        ("melanoma", "ISIC_0000007.jpg"),
+    ],
+)
+def test_a_file_cut_off_is_named_and_nothing_is_packed(
+    dataset_id: str, image: str, unpacked: Callable[[str], Path], packed_at: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = unpacked(get(dataset_id).raw_name)
+    (path,) = [path for path in root.rglob("*") if path.as_posix().endswith(f"/{image}")]
+    path.write_bytes(path.read_bytes()[: -path.stat().st_size // 3])
+    with pytest.raises(
+        DataError, match=rf"(?s)1 of \d+ images cannot be read:.*{re.escape(image)}: .*Nothing was packed"
+    ):
+        packed_at(dataset_id, source=root, incomplete_ok=True)
+    assert not (tmp_path / "packed" / dataset_id).exists()

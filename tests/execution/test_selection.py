@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grids
 import numpy as np
@@ -19,7 +19,7 @@ from mobilebench.execution.cell_run import CellFailedError, CellRun
 from mobilebench.execution.context import open_context
 from mobilebench.execution.kept import keep_finished
 from mobilebench.execution.progress import NullListener
-from mobilebench.runs.events import Epoch, Finish
+from mobilebench.runs.events import Epoch, Finish, Start
 from mobilebench.runs.records import predictions_path, read_results
 from mobilebench.system import files
 from mobilebench.system.layout import RESULTS
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mobilebench.execution.context import RunContext
-    from mobilebench.training import EpochResult
+    from mobilebench.training import EpochResult, TrainData
 
 CELL = Cell("shufflenet", "blobs", 0)
 EPOCHS = 5
@@ -96,6 +96,31 @@ def test_the_best_epoch_on_val_is_read_on_test_once(project: Path, monkeypatch: 
     assert kept is not None
     assert all(torch.equal(kept[key], weights[3][key]) for key in kept)
     assert not list(context.journal(CELL).folder.glob("chosen-*"))
+
+
+def test_an_epoch_chosen_on_test_is_the_best_there_and_the_run_says_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = offline(project, "{best_test: {metric: top1}}")
+    rows: dict[str, list[int]] = {}
+    real = Trainer.__init__
+
+    def init(self: Trainer, model: object, data: TrainData, *more: Any, **options: Any) -> None:
+        rows.update({name: split.rows.tolist() for name, split in data.splits.items()})
+        real(self, model, data, *more, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "__init__", init)
+    CellRun(context, CELL).train_locked()
+    assert rows["val"] == rows["test"] == context.packed.rows("test").tolist()
+    read = curve(context, "val_top1")
+    assert list(read) == [1, 2, 3, 4, 5]
+    finish = ending(context)
+    assert finish.metrics["final_test_top1"] == max(read.values())
+    start = context.journal(CELL).last(Start)
+    assert start is not None
+    assert start.tags["chosen_on"] == "test"
+    on_val = offline(project, "{best_val: {metric: top1}}")
+    assert on_val.identity(CELL) != context.identity(CELL)
 
 
 def test_patience_ends_the_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

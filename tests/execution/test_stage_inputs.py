@@ -84,6 +84,12 @@ def test_hflip_is_seen_and_a_moved_folder_is_not(suite: Suite) -> None:
     assert changes(replace(suite, data_sources={"blobs": OwnData(folder="moved")}), before) == set()
 
 
+def test_a_domain_is_the_reports_alone(suite: Suite) -> None:
+    before = written(suite)
+    own = replace(suite.data_sources["blobs"], domain="generated")
+    assert changes(replace(suite, data_sources={"blobs": own}), before) == {"report.json"}
+
+
 def test_packed_data_without_its_source_stays_valid(suite: Suite) -> None:
     before = written(suite)
     shutil.rmtree("source")

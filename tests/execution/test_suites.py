@@ -82,7 +82,7 @@ TENTH = "  digits_p10: { of: digits, train_fraction: 0.1 }\n"
         ),
         (
             "  less: { folders: x }\n",
-            "less.folders: unknown key; did you mean folder. Allowed here: classes, csv",
+            "less.folders: unknown key; did you mean folder. Allowed here: channels, classes, csv",
         ),
         ("  less: digits\n", "data_sources.less: Input should be an object, found 'digits'"),
     ],

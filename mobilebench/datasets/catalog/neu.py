@@ -28,11 +28,11 @@ _CODES = {
 }
 CLASSES = tuple(_CODES.values())
 _LABEL = {name: label for names in (_CODES, CLASSES) for label, name in enumerate(names)}
-_NAME = re.compile(rf"({'|'.join(_LABEL)})_(\d+)\.(?:bmp|jpe?g|png)", re.IGNORECASE)
+_NAME = re.compile(rf"({'|'.join(_LABEL)})_(\d+)\.(?:bmp|jpe?g|png|webp)", re.IGNORECASE)
 
 
 def read(raw: Path, policy: DataPolicy) -> Reading:
-    """List <kind>_<number>.bmp (or .jpg, .png) in any folders, the kind by its code, as in Cr_1.bmp, or its name."""
+    """List <kind>_<number>.bmp (or .jpg, .png, .webp) in any folders, the kind by its code (Cr_1.bmp) or its name."""
 
     def entry(name: str) -> Entry | None:
         named = _NAME.fullmatch(name)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
+from mobilebench.datasets.readers import ArrayError
 from mobilebench.system.extras import require
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 Values = npt.NDArray[Any]
 
 
-class DicomError(Exception):
+class DicomError(ArrayError):
     """A DICOM file that cannot be shown as one picture, with the reason."""
 
 
@@ -113,7 +114,7 @@ def _pixels(found: Dataset) -> npt.NDArray[np.uint8]:
             return np.rint(shown).astype(np.uint8)
         if kind == "PALETTE COLOR":
             values = apply_color_lut(values, found)
-            values = values >> 8 if values.dtype == np.uint16 else values
+            values = (values >> 8).astype(np.uint8) if values.dtype == np.uint16 else values
     except Exception as error:  # as above
         raise DicomError(f"its pixels cannot be read: {error}") from error
     if values.ndim != 3 or values.shape[2] != 3 or values.dtype != np.uint8:
