@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +48,8 @@ class Context:
     """Weight lambda of the xScore."""
     remarks: tuple[str, ...] = ()
     """Sentences that limit every verdict on this matrix."""
+    draws: int = DRAWS
+    """Draws of the true results, resamples of the models and relabellings of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,12 @@ def load_context(source: str, *, lam: float = 0.5, anchors: AnchorsName = "grid"
 def domain_of(dataset: str) -> str:
     """Return the paper's domain of a dataset, of any share of its train images; "" for one that it has not."""
     name = reference.split_fraction(dataset)[0].removesuffix(GROUPED)
-    return reference.domains().get(SAME.get(name, name), "")
+    return _domains().get(SAME.get(name, name), "")
+
+
+@cache
+def _domains() -> Mapping[str, str]:
+    return reference.domains()
 
 
 def full(context: Context, domain: str = "") -> Matrix:
@@ -117,7 +125,7 @@ def fractions(context: Context) -> tuple[Matrix, tuple[tuple[int, int, int], ...
     return part, tuple((at(base), at(name), percent) for base, name, percent in pairs)
 
 
-def drawn(matrix: Matrix) -> Drawn | None:
+def drawn(matrix: Matrix, draws: int = DRAWS) -> Drawn | None:
     """Return what could be true behind a matrix without absent cells, or None where the noise of a dataset is unknown.
 
     Single runs say nothing of training noise, and a verdict must not take it for zero: it is assumed.
@@ -127,7 +135,7 @@ def drawn(matrix: Matrix) -> Drawn | None:
         return None
     rng = np.random.default_rng(0)
     assumed = TRAINING_NOISE if source == "test" else 0.0
-    noise = cell_noise(matrix, source=source, draws=DRAWS, rng=rng, training_noise=assumed)
+    noise = cell_noise(matrix, source=source, draws=draws, rng=rng, training_noise=assumed)
     return Drawn(truths_behind(matrix.upward, noise, rng), noise, (ASSUMED,) if assumed else ())
 
 

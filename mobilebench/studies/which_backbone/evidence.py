@@ -138,7 +138,7 @@ def best_in(context: Context, domain: str, model: str) -> Evidence:
     own = ranks(part.upward).mean(axis=1)
     best = np.delete(own, row).min()
     text = f"its mean rank on {', '.join(part.datasets)} is {own[row]:.2f}; the best of the others' {best:.2f}"
-    return _by_draws(part, text, is_best, above)
+    return _by_draws(part, context.draws, text, is_best, above)
 
 
 def poor_in(context: Context, domain: str) -> Evidence:
@@ -159,11 +159,12 @@ def poor_in(context: Context, domain: str) -> Evidence:
     own = ranks(part.upward).mean(axis=1)
     said = ", ".join(f"{part.models[r]} {own[r]:.2f}" for r in rows)
     text = f"mean ranks on {', '.join(part.datasets)}: {said}; the worst of the others {np.delete(own, rows).max():.2f}"
-    return _by_draws(part, text, are_last, in_the_better_half)
+    return _by_draws(part, context.draws, text, are_last, in_the_better_half)
 
 
 def _by_draws(
     part: Matrix,
+    draws: int,
     text: str,
     holds: Callable[[Floats], NDArray[np.bool_]],
     denies: Callable[[Floats], NDArray[np.bool_]],
@@ -174,7 +175,7 @@ def _by_draws(
     """
     evidence, seen = Evidence(), bool(holds(part.upward))
     evidence.note(text, holds=seen)
-    found = drawn(part)
+    found = drawn(part, draws)
     if found is None:
         return evidence.conclude("leans for" if seen else "leans against", NO_NOISE)
     share = float(holds(found.truths).mean())
@@ -215,13 +216,13 @@ def lighter(context: Context) -> Evidence:
     text = f"ahead on more datasets than behind in {len(won)} of {len(names)} domains ({', '.join(won) or 'none'})" + (
         f", even in {', '.join(even)}" if even else ""
     )
-    return _by_draws(part, text, more, fewer)
+    return _by_draws(part, context.draws, text, more, fewer)
 
 
 def stay_on_top(context: Context) -> Evidence:
     """Does the order with all train images carry half the variance of the order with fewer?"""
     part, pairs = fractions(context)
-    return retention(part, pairs)
+    return retention(part, pairs, context.draws)
 
 
 def best_overall(context: Context, model: str) -> Evidence:
@@ -229,7 +230,8 @@ def best_overall(context: Context, model: str) -> Evidence:
     part = full(context)
     (row,) = rows_of(part, (model,))
     domains = {name: domain_of(name) for name in part.datasets}
-    ways = overall(part, domains, lam=context.lam)
+    # Where all models are equal on a dataset there is no xScore.
+    ways = [way for way in overall(part, domains, lam=context.lam) if np.isfinite(way.upward).any()]
     labels = [domains[name] for name in part.datasets]
     evidence = Evidence()
     firsts = [way.best(1)[0] for way in ways]
@@ -237,7 +239,7 @@ def best_overall(context: Context, model: str) -> Evidence:
         evidence.note(f"by {TITLES[way.id]} the best is {' and '.join(first)}", holds=first == (model,))
     most = 2 * sum(first == (model,) for first in firsts) > len(ways)
     leaning: Verdict = "leans for" if most else "leans against"
-    found = drawn(part)
+    found = drawn(part, context.draws)
     if found is None:
         return evidence.conclude(leaning, NO_NOISE)
     values = [aggregated(found.truths, labels, way.id, lam=context.lam) for way in ways]

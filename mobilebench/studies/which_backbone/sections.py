@@ -79,7 +79,8 @@ def _order_table(part: Matrix) -> AuditTable:
         base, percent = reference.split_fraction(name)
         if percent == 100:
             continue
-        found = retained(*(part.upward[:, [part.datasets.index(d)]] for d in (base, name)))
+        above, below = (part.upward[:, [part.datasets.index(d)]] for d in (base, name))
+        found = retained(above, below)
         rows.append((base, f"{percent} %", found.rho, f"{found.low:.2f} to {found.high:.2f}", found.p))
     caption = (
         "Spearman's correlation of the order of n = 11 models with fewer train images and with all, 95 % bootstrap "

@@ -57,8 +57,8 @@ STUDY = PublishedStudy(
     runs="best of three runs each, chosen on the test images",
     caveats=(
         (
-            "Each number is the best of three runs, and each run's epoch was chosen on the test images: all are too high, "
-            "by an unknown amount, and no interval here takes that into account."
+            "Each number is the best of three runs, and each run's epoch was chosen on the test images: all are too "
+            "high, by an unknown amount, and no interval here takes that into account."
         ),
     ),
     domains=reference.domains,
