@@ -97,7 +97,7 @@ def kept(context: RunContext, cell: Cell) -> dict[str, Tensor]:
 def test_the_body_is_the_files_and_the_head_is_the_seeds(suite: Suite, weights: dict[str, Tensor]) -> None:
     (cell,) = suite.cells()
     recipe: Recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
-    one, same, other = (build(c, 2, recipe) for c in (cell, cell, replace(cell, seed=1)))
+    one, same, other = (build(c, 2, recipe, 3) for c in (cell, cell, replace(cell, seed=1)))
     states = [built.network.state_dict() for built in (one, same, other)]
     assert one.head == {"fc.weight", "fc.bias"}
     assert all(torch.equal(states[0][name], weights[name]) for name in weights.keys() - one.head)
