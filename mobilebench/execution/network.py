@@ -22,7 +22,8 @@ from mobilebench.training.rng import derived_seed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from mobilebench.config.recipe import Neighbours, Recipe
+    from mobilebench.config.pretrained import Neighbours
+    from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Cell
     from mobilebench.evaluation.target import Target
 

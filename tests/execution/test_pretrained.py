@@ -17,8 +17,9 @@ from PIL import Image
 from mobilebench import load_model, load_predictions, models
 from mobilebench.cli import main
 from mobilebench.config.phases import FLAT, Phase
+from mobilebench.config.pretrained import FirstEpochs, FromPretrained, Neighbours, Pretrained
 from mobilebench.config.protocol import Override
-from mobilebench.config.recipe import FirstEpochs, FromPretrained, Neighbours, OnVal, Pretrained, Recipe
+from mobilebench.config.recipe import OnVal, Recipe
 from mobilebench.config.tuning import Tuning
 from mobilebench.errors import UserError
 from mobilebench.evaluation.selection import BestVal
