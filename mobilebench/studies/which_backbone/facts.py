@@ -91,6 +91,6 @@ CAVEATS = {
     "stay_on_top": "the cells of resnet50 and wavemix on tiny_imagenet are exchanged between Tables 4 and 7",
 }
 TOO_HIGH = (
-    "Each number is the best of three runs, and each run's epoch was chosen on the test images: all are too high, by an "
-    "unknown amount, and no interval here takes that into account."
+    "Each number is the best of three runs, and each run's epoch was chosen on the test images: all are too high, by "
+    "an unknown amount, and no interval here takes that into account."
 )
