@@ -10,6 +10,7 @@ from mobilebench.report.inputs import ReportInputs
 from mobilebench.report.sections import Section
 from mobilebench.report.table import Table, number, text
 from mobilebench.scoring import compute_scores
+from mobilebench.studies import STUDIES
 from mobilebench.system.words import counted
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def published_inputs(study: PublishedStudy) -> ReportInputs:
         matrix=matrix,
         scores=compute_scores(matrix, lam=LAMBDA if study.lam is None else study.lam),
         suite=study.matrix_name,
-        experiment="none: numbers as printed in the paper",
+        experiment=f"{STUDIES[study.id].title}, as printed",
         protocol_hash="none",
         protocol={},
         costs=study.costs() if study.costs else None,
