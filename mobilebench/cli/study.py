@@ -1,4 +1,4 @@
-"""`mobilebench study`: the claims of a published study on a matrix, and the audit of its tables."""
+"""`mobilebench study`: the claims of a published study on a matrix, the audit of its tables, and its report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mobilebench.studies.study import AnchorsName, Claim
+    from mobilebench.studies.study import AnchorsName, Claim, PublishedStudy
 
 _COLOURS = {
     "supported": "green", "leans for": "green", "leans against": "yellow", "contradicted": "red",
@@ -39,11 +39,20 @@ _REPORT = click.option(
 def study(ctx: click.Context) -> None:
     """Check the claims of a published study, or audit its tables; without a command, list the studies."""
     if ctx.invoked_subcommand is None:
-        from mobilebench.cli.console import console
-        from mobilebench.studies import STUDIES
+        ctx.invoke(list_studies)
 
-        for name, entry in STUDIES.items():
-            console.print(f"[bold]{name}[/bold]  {entry.title}", soft_wrap=True)
+
+@study.command("list")
+@json_option
+def list_studies() -> None:
+    """List the published studies, as `mobilebench study` alone does."""
+    from mobilebench.cli.console import console
+    from mobilebench.studies import STUDIES
+
+    if answer(studies=[{"id": name, "title": entry.title} for name, entry in STUDIES.items()]):
+        return
+    for name, entry in STUDIES.items():
+        console.print(f"[bold]{name}[/bold]  {entry.title}", soft_wrap=True)
 
 
 @study.command()
@@ -63,7 +72,7 @@ def claims(name: str, source: str, lam: float, anchors: AnchorsName) -> None:
     checked = load_study(name).check_claims(source, lam, anchors)
     matrix = checked.matrix
     console.print(f"{source}: {len(matrix.models)} models x {len(matrix.datasets)} datasets, lambda {lam:g}")
-    for note in noted(checked.scores).notes:
+    for note in noted(checked.scores).notes if checked.scores else ():
         console.print(f"[yellow]note[/yellow] {note}", soft_wrap=True)
     held = [asdict(claim) | {"caveat": checked.caveats.get(claim.name)} for claim in checked.claims]
     if answer(source=source, lam=lam, claims=held):
@@ -78,18 +87,37 @@ def claims(name: str, source: str, lam: float, anchors: AnchorsName) -> None:
 @json_option
 def audit(name: str, folder: str | None) -> None:
     """Recompute the tables of the study NAME from each other and print every disagreement."""
-    from mobilebench.cli.console import console, print_table
-    from mobilebench.report.published import audit_tables, disagreements_table, published_inputs
+    from mobilebench.cli.console import print_table
+    from mobilebench.report.published import audit_tables, disagreements_table
     from mobilebench.studies import load_study
 
     found = load_study(name)
     for table in (disagreements_table(found), *audit_tables(found)):
         print_table(table)
     if folder:
-        from mobilebench.report import write_report
+        _write(found, folder)
 
-        paths = write_report(folder, published_inputs(found))
-        console.print(f"{paths[0]} and {len(paths) - 1} more files are written", soft_wrap=True)
+
+@study.command()
+@click.argument("name")
+@click.option(
+    "--out", "folder", type=click.Path(file_okay=False),
+    help="The folder to write to.  [default: results/studies/NAME]",
+)  # fmt: skip
+def report(name: str, folder: str | None) -> None:
+    """Write a report on the published matrix of the study NAME, with the sections that only this study has."""
+    from mobilebench.studies import load_study
+
+    _write(load_study(name), folder or f"results/studies/{name}")
+
+
+def _write(found: PublishedStudy, folder: str) -> None:
+    from mobilebench.cli.console import console
+    from mobilebench.report import write_report
+    from mobilebench.report.published import published_inputs, study_sections
+
+    paths = write_report(folder, published_inputs(found), study_sections(found))
+    console.print(f"{paths[0]} and {len(paths) - 1} more files are written", soft_wrap=True)
 
 
 @click.command("claims", hidden=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mobilebench.report.charts import chart
 from mobilebench.report.domains import domains_of
 from mobilebench.report.inputs import ReportInputs
+from mobilebench.report.sections import Section
 from mobilebench.report.table import Table, number, text
 from mobilebench.scoring import compute_scores
 from mobilebench.system.words import counted
@@ -14,21 +16,28 @@ if TYPE_CHECKING:
     from mobilebench.studies.study import AuditTable, PublishedStudy
 
 
+LAMBDA = 0.5  # of a study that has no xScore
+
+
 def published_inputs(study: PublishedStudy) -> ReportInputs:
     """Return the inputs of a report on a study's published tables."""
     matrix = study.matrix()
+    source = f"Published {study.runs}, {study.tables} of {study.citation}; nothing here was measured by mobilebench."
+    if study.lam is None:
+        source += f" The study has no xScore: those here are mobilebench's, with lambda {LAMBDA:g}."
     return ReportInputs(
         matrix=matrix,
-        scores=compute_scores(matrix, lam=study.lam),
+        scores=compute_scores(matrix, lam=LAMBDA if study.lam is None else study.lam),
         suite=study.matrix_name,
         experiment="none: numbers as printed in the paper",
         protocol_hash="none",
         protocol={},
-        costs=study.costs(),
-        elements=study.elements(),
-        element_notes=study.element_notes(),
-        domains=domains_of(matrix.datasets, {}),
-        source=f"Published single runs, {study.tables} of {study.citation}; nothing here was measured by mobilebench.",
+        costs=study.costs() if study.costs else None,
+        elements=study.elements() if study.elements else None,
+        element_notes=study.element_notes() if study.element_notes else {},
+        domains=study.domains() if study.domains else domains_of(matrix.datasets, {}),
+        caveats=study.caveats,
+        source=source,
     )
 
 
@@ -42,7 +51,17 @@ def disagreements_table(study: PublishedStudy) -> Table:
 
 def audit_tables(study: PublishedStudy) -> tuple[Table, ...]:
     """Return the further tables of the audit."""
-    return tuple(_laid_out(table) for table in study.audit_tables())
+    return tuple(_laid_out(table) for table in study.audit_tables()) if study.audit_tables else ()
+
+
+def study_sections(study: PublishedStudy) -> tuple[Section, ...]:
+    """Return the sections of a study's report that only it has."""
+    return tuple(
+        Section(
+            found.name, found.title, found.words, tuple(map(chart, found.charts)), tuple(map(_laid_out, found.tables))
+        )
+        for found in (study.sections() if study.sections else ())
+    )
 
 
 def _laid_out(table: AuditTable) -> Table:

@@ -47,8 +47,11 @@ class Section:
     tables: tuple[Table, ...] = ()
 
 
-def build(inputs: ReportInputs) -> tuple[Section, ...]:
-    """Return the sections that these inputs fill, in reading order; the last one names those of a larger grid."""
+def build(inputs: ReportInputs, more: tuple[Section, ...] = ()) -> tuple[Section, ...]:
+    """Return the sections that these inputs fill, in reading order; the last one names those of a larger grid.
+
+    `more`: further sections, before the last.
+    """
     found, of_larger = [], []
     for name, title, make in _SECTIONS:
         try:
@@ -60,7 +63,7 @@ def build(inputs: ReportInputs) -> tuple[Section, ...]:
     if of_larger:
         words = f"With more datasets, models or finished cells the report also shows: {'; '.join(of_larger)}."
         last = replace(last, words=(*last.words, words))
-    return (*found, last)
+    return (*found, *more, last)
 
 
 def section(name: str, inputs: ReportInputs) -> Section:

@@ -74,12 +74,12 @@ class CheckedClaims:
 
     matrix: Matrix
     """The accuracies."""
-    scores: ScoreTable
-    """Their scores."""
     claims: tuple[Claim, ...]
     """Every claim with its verdict."""
-    caveats: Mapping[str, str]
+    caveats: Mapping[str, str] = field(default_factory=dict)
     """{name of a claim: what is known about the numbers behind it}; only for the study's own matrix."""
+    scores: ScoreTable | None = None
+    """Their xScores; None where no claim is about them."""
 
 
 @dataclass(frozen=True)
@@ -111,34 +111,109 @@ class AuditTable:
 
 
 @dataclass(frozen=True, eq=False)
+class Line:
+    """One line of a panel, with the interval of each point."""
+
+    label: str
+    """What it is of."""
+    x: tuple[float, ...]
+    """Where its points are."""
+    y: tuple[float, ...]
+    """The points."""
+    low: tuple[float, ...]
+    """Lower ends of their intervals."""
+    high: tuple[float, ...]
+    """Upper ends of their intervals."""
+
+
+@dataclass(frozen=True, eq=False)
+class LineChart:
+    """Small panels of lines beside each other, x on a logarithmic scale."""
+
+    name: str
+    """Id of the figure."""
+    caption: str
+    """What it shows, with its n."""
+    x_label: str
+    """What x is."""
+    y_label: str
+    """What y is."""
+    panels: Mapping[str, tuple[Line, ...]]
+    """{title of a panel: its lines}."""
+    marked: tuple[str, ...] = ()
+    """Labels of lines that stand out."""
+
+
+@dataclass(frozen=True, eq=False)
+class RankChart:
+    """A critical-difference diagram: mean ranks on an axis, bars over groups that a test does not tell apart."""
+
+    name: str
+    """Id of the figure."""
+    caption: str
+    """What it shows, with its n and the test."""
+    ranks: Mapping[str, float]
+    """{model: mean rank}, 1 = best."""
+    difference: float
+    """The critical difference."""
+    groups: tuple[tuple[str, ...], ...]
+    """Models that the test does not tell apart, each group as large as it gets."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudySection:
+    """A section of a study's report that only this study has."""
+
+    name: str
+    """Id of the section."""
+    title: str
+    """Its heading."""
+    words: tuple[str, ...] = ()
+    """Sentences before the figures."""
+    charts: tuple[LineChart | RankChart, ...] = ()
+    """Figures."""
+    tables: tuple[AuditTable, ...] = ()
+    """Tables."""
+
+
+@dataclass(frozen=True, eq=False)
 class PublishedStudy:
     """One published study."""
 
     id: str
     """Id by which the command line knows it."""
     citation: str
-    """Authors and year."""
+    """Authors and year, or where it is published."""
     tables: str
     """Which of its tables stand here, as `Tables 1 to 5`."""
     matrix_name: str
     """How a report calls its matrix, as `Published Table 3`."""
-    lam: float
-    """The weight lambda that it scores with."""
     matrix: Callable[[], Matrix]
     """The matrix as printed."""
-    costs: Callable[[], tuple[CostRow, ...]]
-    """Costs as printed."""
-    elements: Callable[[], Mapping[str, Mapping[str, bool]]]
-    """{architectural element: {model: has it}} as printed."""
-    element_notes: Callable[[], Mapping[str, tuple[str, ...]]]
-    """{element: sentences on where the printed elements and the networks built here disagree}."""
     check_claims: Callable[[str, float, AnchorsName], CheckedClaims]
     """Check the claims on a matrix (`published` or a path) with a lambda and the anchors of its grid or the study's."""
     disagreements: Callable[[], tuple[Disagreement, ...]]
     """Where it disagrees with itself and with its code."""
     audit_note: str
     """What a reader of the disagreements must know."""
-    audit_tables: Callable[[], tuple[AuditTable, ...]]
-    """Further tables of the audit."""
+    runs: str = "single runs"
+    """What one printed number is of, in the plural."""
+    caveats: tuple[str, ...] = ()
+    """Sentences on what its numbers cannot bear, for its report."""
+    lam: float | None = None
+    """The weight lambda that it scores with; None where it has no xScore."""
+    costs: Callable[[], tuple[CostRow, ...]] | None = None
+    """Costs as printed; None where it prints no multiply-adds."""
+    elements: Callable[[], Mapping[str, Mapping[str, bool]]] | None = None
+    """{architectural element: {model: has it}} as printed; None where it compares none."""
+    element_notes: Callable[[], Mapping[str, tuple[str, ...]]] | None = None
+    """{element: sentences on where the printed elements and the networks built here disagree}; None without elements.
+    """
+    domains: Callable[[], Mapping[str, str]] | None = None
+    """{dataset: domain} as the study counts them; None where our datasets' own are meant."""
+    audit_tables: Callable[[], tuple[AuditTable, ...]] | None = None
+    """Further tables of the audit; None where there are none."""
+    sections: Callable[[], tuple[StudySection, ...]] | None = None
+    """Sections of its report that only it has, its claims among them; None where there are none."""
     suite: str = ""
     """The packaged suite that trains under its protocol; "" where there is none."""

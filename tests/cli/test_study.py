@@ -1,5 +1,6 @@
 """`mobilebench study` prints verdicts and disagreements, for the published table and for results of one's own."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from mobilebench.cli import main
 from mobilebench.scoring import Matrix
+from mobilebench.studies import STUDIES
 from mobilebench.studies.beyond_imagenet import published as reference
 
 
@@ -62,8 +64,22 @@ def test_an_unknown_study_gets_a_near_match_and_the_list(command: str) -> None:
     assert "Studies: beyond_imagenet" in run("study", command, "zzz").output
 
 
-def test_without_a_command_the_studies_are_listed() -> None:
-    result = run("study")
+@pytest.mark.slow
+def test_report_writes_what_audit_report_writes(tmp_path: Path) -> None:
+    run("study", "audit", "beyond_imagenet", "--report", str(tmp_path / "a"))
+    output = run("study", "report", "beyond_imagenet", "--out", str(tmp_path / "b")).output
+    assert "report.md and" in output.replace("\n", "")
+    assert (tmp_path / "a/report.html").read_text() == (tmp_path / "b/report.html").read_text()
+
+
+def test_the_list_is_a_document_with_json() -> None:
+    found = json.loads(run("study", "list", "--json").output)
+    assert [entry["id"] for entry in found["studies"]] == list(STUDIES)
+
+
+@pytest.mark.parametrize("words", [["study"], ["study", "list"]])
+def test_without_a_command_the_studies_are_listed(words: list[str]) -> None:
+    result = run(*words)
     assert result.exit_code == 0
     assert result.output.startswith("beyond_imagenet  Beyond ImageNet: Understanding")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _check(source: str, lam: float, anchors: AnchorsName) -> CheckedClaims:
     context = load_context(source, lam=lam, anchors=anchors)
     caveats = audit.CAVEATS if source == PUBLISHED else {}
-    return CheckedClaims(context.matrix, context.scores, check_claims(context), caveats)
+    return CheckedClaims(context.matrix, check_claims(context), caveats, context.scores)
 
 
 def _what_if() -> tuple[AuditTable, ...]:
