@@ -87,15 +87,15 @@ def coverage(population: str, models: int, r: float, grids: int, seed: int = 1) 
             x, outcomes(x, 1, r, rng, fade=population == "better agree"), rng, images=10**9, noise=0
         )
         (found,) = associations(matrix, predictor)
-        held["r, Fisher"] += found.r.low <= r <= found.r.high
-        held["slope, t"] += found.slope.low <= slope <= found.slope.high
+        held["r, Fisher"] += int(found.r.low <= r <= found.r.high)
+        held["slope, t"] += int(found.slope.low <= slope <= found.slope.high)
         numbers = np.array([predictor.values[m] for m in matrix.models]), matrix.mean[:, 0]
         for method in ("percentile", "BCa"):
             for what, function, true in (("r", _r, r), ("slope", _slope, slope)):
                 ends = stats.bootstrap(
                     numbers, function, paired=True, vectorized=True, n_resamples=999, method=method, rng=rng
                 ).confidence_interval
-                held[f"{what}, {method}"] += ends.low <= true <= ends.high
+                held[f"{what}, {method}"] += int(ends.low <= true <= ends.high)
     return {name: times / grids for name, times in held.items()}
 
 

@@ -70,8 +70,8 @@ def claims(name: str, source: str, lam: float, anchors: AnchorsName) -> None:
     from mobilebench.studies import load_study
 
     checked = load_study(name).check_claims(source, lam, anchors)
-    matrix = checked.matrix
-    console.print(f"{source}: {len(matrix.models)} models x {len(matrix.datasets)} datasets, lambda {lam:g}")
+    if matrix := checked.matrix:
+        console.print(f"{source}: {len(matrix.models)} models x {len(matrix.datasets)} datasets, lambda {lam:g}")
     for note in noted(checked.scores).notes if checked.scores else ():
         console.print(f"[yellow]note[/yellow] {note}", soft_wrap=True)
     held = [asdict(claim) | {"caveat": checked.caveats.get(claim.name)} for claim in checked.claims]

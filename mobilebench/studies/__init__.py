@@ -27,6 +27,10 @@ STUDIES = {
         "mobilebench.studies.beyond_imagenet.study:STUDY",
         "Beyond ImageNet: Understanding Cross-Dataset Robustness of Lightweight Vision Models (2025)",
     ),
+    "real_world": _Entry(
+        "mobilebench.studies.real_world.study:STUDY",
+        "Does progress on ImageNet transfer to real-world datasets? (2023)",
+    ),
 }
 
 

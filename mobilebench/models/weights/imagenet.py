@@ -17,9 +17,13 @@ from mobilebench.models.weights.files import timm_config, torchvision_weights
 from mobilebench.system.files import read_csv
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from mobilebench.config.suite import Suite
+
 COLUMNS = ("model", "top1")
+IMAGENET = "imagenet.csv"  # in a results folder, what a user knows of models
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,18 @@ def _number(value: object, place: str) -> float:
     return percent
 
 
-def imagenet_of(networks: dict[str, str]) -> dict[str, ImageNetTop1]:
+def networks_of(suite: Suite) -> dict[str, str]:
+    """Return {model: id with weights} of a suite's models that start from the same weights on each of its datasets."""
+    found = {}
+    for model in suite.models:
+        recipes = [suite.protocol.recipe_for(model, dataset) for dataset in suite.datasets]
+        ids = {recipe.network_of(model) if recipe.pretrained else "" for recipe in recipes}
+        if len(ids) == 1 and (model_id := ids.pop()):
+            found[model] = model_id
+    return found
+
+
+def imagenet_of(networks: Mapping[str, str]) -> dict[str, ImageNetTop1]:
     """Return {model: its ImageNet top-1} of {model: id with weights}; models of which it is unknown are not in it."""
     found = {}
     for model, model_id in networks.items():

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.models.spec import ModelError
-from mobilebench.models.weights.imagenet import ImageNetTop1, imagenet_of, imagenet_top1, read_imagenet
+from mobilebench.models.weights.imagenet import ImageNetTop1, imagenet_of, imagenet_top1, networks_of, read_imagenet
 
 
 def test_torchvision_says_it_of_each_of_its_weights() -> None:
@@ -56,3 +57,10 @@ def test_a_file_that_cannot_be_right_is_refused(tmp_path: Path, rows: str, said:
     path.write_text(f"model,top1\n{rows}\n")
     with pytest.raises(UserError, match=said):
         read_imagenet(path)
+
+
+def test_a_suite_names_the_weights_of_its_pretrained_models() -> None:
+    found = networks_of(parse_suite(preset_text("real_world_v1"), "real_world_v1"))
+    assert len(found) == 19
+    assert found["resnet50"] == "torchvision:resnet50@IMAGENET1K_V1"
+    assert networks_of(parse_suite(preset_text("paper_v1"), "paper_v1")) == {}
