@@ -94,7 +94,7 @@ _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (
         "The average over the other real-world datasets explains variance beyond ImageNet accuracy",
         (
             "nested regressions, all datasets together: supported if the mean partial correlation is above 0 with "
-            "permutation p < 0.05; that nothing is explained no matrix of this size can show"
+            "permutation p of 0.025 or less; that nothing is explained no matrix of this size can show"
         ),
         evidence.others_explain,
     ),
