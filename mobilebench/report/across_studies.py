@@ -35,6 +35,7 @@ def across_studies(found: Sequence[StudyPrediction]) -> Section:
         *(_others(study) for study in found if study.others),
     )
     table = prediction_table(
+        "prediction",
         rows,
         f"{caption}Points a point: the least-squares slope, both axes in points of 0 to 100. Noise: share of the "
         "variance between models that comes from test images and from training (1 point is assumed of single runs).",

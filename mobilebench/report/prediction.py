@@ -60,12 +60,12 @@ def in_order(rows: Sequence[Row]) -> tuple[Row, ...]:
     return tuple(sorted(rows, key=lambda row: (not row.domain, row.domain, row.source, -row.r.value)))
 
 
-def prediction_table(rows: Sequence[Row], caption: str, *, several: bool = False) -> Table:
+def prediction_table(name: str, rows: Sequence[Row], caption: str, *, several: bool = False) -> Table:
     """Return one line a row; `several`: the rows are of several sources, which get a column."""
     more = ("study", "predictor") if several else ()
     columns = ("domain", *more[:1], "dataset", *more[1:], "metric", "n", "r", "Spearman", "Kendall", "p of r",
                "points a point", "noise", "verdict")  # fmt: skip
-    return Table("prediction", caption, columns, tuple(_cells(row, several=several) for row in rows))
+    return Table(name, caption, columns, tuple(_cells(row, several=several) for row in rows))
 
 
 def _cells(row: Row, *, several: bool) -> tuple[Field, ...]:

@@ -236,7 +236,7 @@ def _noise_share(matrix: Matrix, column: int, known: NDArray[np.bool_]) -> float
     spread = float(np.var(values, ddof=1)) if values.size > 1 else 0.0
     if not math.isfinite(test) or spread <= ROUNDING**2:
         return math.nan
-    return (test + _training_noise(matrix, column, known)) / spread
+    return min(1.0, (test + _training_noise(matrix, column, known)) / spread)
 
 
 def _test_noise(matrix: Matrix, column: int, known: NDArray[np.bool_]) -> float:

@@ -112,14 +112,18 @@ def networks_of(suite: Suite) -> dict[str, str]:
     return found
 
 
-def imagenet_of(networks: Mapping[str, str]) -> dict[str, ImageNetTop1]:
-    """Return {model: its ImageNet top-1} of {model: id with weights}; models of which it is unknown are not in it."""
+def imagenet_of(networks: Mapping[str, str], folder: Path | None = None) -> dict[str, ImageNetTop1]:
+    """Return {model: its ImageNet top-1} of {model: id with weights}; models of which it is unknown are not in it.
+
+    folder: a results folder, whose `imagenet.csv` wins and may name further models. Raises UserError for a wrong file.
+    """
+    own = read_imagenet(folder / IMAGENET) if folder and (folder / IMAGENET).is_file() else {}
     found = {}
     for model, model_id in networks.items():
         try:
-            known = imagenet_top1(model_id)
-        except ModelError:  # a name that the installed version no longer has
+            known = None if model in own else imagenet_top1(model_id)
+        except (ModelError, ImportError):  # a name the installed version lacks; a machine that only shows results
             known = None
         if known:
             found[model] = known
-    return found
+    return found | own

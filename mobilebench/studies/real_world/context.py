@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.datasets.registry import DATASETS
 from mobilebench.models.cost.cost_file import read_costs
-from mobilebench.models.weights.imagenet import IMAGENET, imagenet_of, networks_of, read_imagenet
+from mobilebench.models.weights.imagenet import imagenet_of, networks_of
 from mobilebench.scoring import Matrix
 from mobilebench.scoring.prediction import Predictor
 from mobilebench.studies.real_world import published as reference
@@ -64,10 +64,8 @@ def load_context(source: str) -> Context:
     matrix = Matrix.from_csv(source)
     path = Path(source)
     folder = path if path.is_dir() else path.parent
-    own = read_imagenet(folder / IMAGENET) if (folder / IMAGENET).is_file() else {}
     networks = networks_of(parse_suite(preset_text(reference.SUITE), reference.SUITE))
-    asked = {model: networks[model] for model in matrix.models if model in networks and model not in own}
-    known = {**imagenet_of(asked), **own}
+    known = imagenet_of({model: networks[model] for model in matrix.models if model in networks}, folder)
     costs = read_costs(folder / "cost.csv") if (folder / "cost.csv").is_file() else ()
     specs = {name: DATASETS[name] for name in matrix.datasets if name in DATASETS}
     return Context(
@@ -75,5 +73,5 @@ def load_context(source: str) -> Context:
         {model: known[model].percent for model in matrix.models if model in known},
         {row.model: row.params for row in costs},
         {name: spec.classes for name, spec in specs.items()},
-        {name: spec.counts["train"] for name, spec in specs.items()},
+        {name: spec.counts["train"] for name, spec in specs.items() if "train" in spec.counts},
     )
