@@ -73,5 +73,5 @@ def load_context(source: str) -> Context:
         {model: known[model].percent for model in matrix.models if model in known},
         {row.model: row.params for row in costs},
         {name: spec.classes for name, spec in specs.items()},
-        {name: spec.counts["train"] for name, spec in specs.items() if "train" in spec.counts},
+        {**reference.TRAIN, **{name: spec.counts["train"] for name, spec in specs.items() if "train" in spec.counts}},
     )

@@ -21,7 +21,9 @@ DATASETS = {
     "cassava": ("cassava",),
     "eurosat": ("eurosat_80", "eurosat"),
 }
-TRENDS = {"cct20": "positive", "hpa": "positive", "melanoma": "weak positive", "cassava": "weak positive"}
+# Train images where our dataset does not say them: of HPA in the file of splits that the study's code ships; of
+# melanoma 80 % of the 33,126 and 25,331 images that the summary names.
+TRAIN = {"hpa": 22_582, "melanoma": 46_766, "melanoma_grouped": 46_766}
 CORRELATIONS = {"melanoma": 0.44, "cassava": 0.12}
 CASSAVA_SLOPE = 0.02  # "normalised": points of accuracy for a point of ImageNet top-1, as far as can be told
 EUROSAT_FROM, EUROSAT_FLOOR = 60.0, 0.985  # above so much ImageNet top-1 (percent) all models reach so much
