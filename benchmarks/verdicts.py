@@ -251,10 +251,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in settings.case:
         for claim, found in rates(CASES[name], settings.grids, only=settings.claims).items():
             figures = (found.wrong("supported"), found.wrong("contradicted"), found.right)
-            print(f"| {name} | {claim} | " + " | ".join(_share(*f) for f in figures) + " |", flush=True)
+            print(f"| {name} | {claim} | " + " | ".join(share(*f) for f in figures) + " |", flush=True)
 
 
-def _share(times: int, chances: int) -> str:
+def share(times: int, chances: int) -> str:
+    """Return a share as percent with what it is of."""
     return f"{times / chances:.1%} of {chances}" if chances else "-"
 
 

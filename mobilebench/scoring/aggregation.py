@@ -84,14 +84,14 @@ def aggregated(values: Floats, domains: Sequence[str], way: str, *, lam: float =
     if way == "mean_result":
         return np.asarray(values.mean(axis=-1))
     if way == "mean_rank":
-        return -_ranks(values).mean(axis=-1)
+        return np.asarray(-_ranks(values).mean(axis=-1))
     if way == "xscore":
         return combine(normalise(values, anchors_from_matrix(values)), lam)[2]
     within = domain_means(values, domains)
     if way == "domain_mean":
         return np.asarray(within.mean(axis=-1))
     if way == "domain_rank":
-        return -_ranks(within).mean(axis=-1)
+        return np.asarray(-_ranks(within).mean(axis=-1))
     if way == "top_3":
         places = np.swapaxes(places_of(np.swapaxes(np.round(within, 12), -1, -2)), -1, -2)
         return np.where(np.isnan(within).any(axis=-1), np.nan, (places <= TOP).sum(axis=-1))

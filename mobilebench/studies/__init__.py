@@ -27,6 +27,10 @@ STUDIES = {
         "mobilebench.studies.beyond_imagenet.study:STUDY",
         "Beyond ImageNet: Understanding Cross-Dataset Robustness of Lightweight Vision Models (2025)",
     ),
+    "which_backbone": _Entry(
+        "mobilebench.studies.which_backbone.study:STUDY",
+        "Which Backbone to Use: A Resource-efficient Domain Specific Comparison for Computer Vision (2024)",
+    ),
     "real_world": _Entry(
         "mobilebench.studies.real_world.study:STUDY",
         "Does progress on ImageNet transfer to real-world datasets? (2023)",

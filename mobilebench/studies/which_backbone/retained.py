@@ -1,0 +1,133 @@
+"""Do models keep their order when train images get fewer? Rank correlations, their intervals, and what noise does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobilebench.scoring.correlation import fisher_interval, spearman
+from mobilebench.scoring.xscore import ROUNDING
+from mobilebench.studies.study import Evidence, NotTestableError
+from mobilebench.studies.which_backbone.context import DRAWS, drawn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mobilebench.scoring.matrix import Matrix
+    from mobilebench.studies.study import Verdict
+
+    Floats = NDArray[np.float64]
+
+HALF = math.sqrt(0.5)  # the rank correlation from which one order carries half the variance of another
+ENOUGH = 6  # models: of four or five, two orders that share half their variance agree wholly too often
+TOP = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Retained:
+    """How well the order of models with fewer train images agrees with that with all, over some datasets."""
+
+    rho: float
+    """Mean over the datasets of Spearman's correlation."""
+    low: float
+    """Lower end of the 95 % interval over models (percentile bootstrap)."""
+    high: float
+    """Upper end."""
+    p: float
+    """Permutation p-value of "the orders have nothing to do with each other", against a positive correlation."""
+    each: Floats
+    """[K] Spearman's correlation on each of the datasets."""
+
+
+def retained(above: Floats, below: Floats, *, draws: int = DRAWS, seed: int = 0) -> Retained:
+    """Return how well the orders agree: results with all [M, K] and with fewer images [M, K], higher is better.
+
+    Models are resampled, and relabelled, in all datasets at once: how well a model does on one dataset is no
+    independent evidence of the others.
+    """
+    models, rng = len(above), np.random.default_rng(seed)
+    picks = rng.integers(0, models, size=(draws, models))
+    resampled = spearman(above.T[:, picks], below.T[:, picks]).mean(axis=0)
+    # A resample of equal models has no order.
+    low, high = np.quantile(resampled[np.isfinite(resampled)], [0.025, 0.975])
+    each = spearman(above.T, below.T)
+    labels = rng.permuted(np.tile(np.arange(models), (draws, 1)), axis=1)
+    chance = spearman(above.T[:, None], below.T[:, labels]).mean(axis=0)
+    p = (1 + int((chance >= each.mean() - 1e-12).sum())) / (1 + draws)
+    return Retained(float(each.mean()), float(low), float(high), p, each)
+
+
+def retention(part: Matrix, pairs: tuple[tuple[int, int, int], ...], draws: int = DRAWS) -> Evidence:
+    """Return verdict and evidence; pairs: (column with all train images, column with fewer, percent)."""
+    if len(part.models) < ENOUGH:
+        raise NotTestableError(f"{len(part.models)} models have every result; {ENOUGH} are needed to compare orders")
+    evidence, values = Evidence(), part.upward
+    ordered = np.ptp(values, axis=0) > ROUNDING
+    pairs = tuple((a, b, percent) for a, b, percent in pairs if ordered[a] and ordered[b])
+    if not pairs:
+        raise NotTestableError("all models are equal, with all or with fewer train images: there is no order to keep")
+    for percent in sorted({pair[2] for pair in pairs}, reverse=True):
+        of_share = [pair for pair in pairs if pair[2] == percent]
+        found = _over(values, of_share, draws)
+        names = ", ".join(f"{part.datasets[a]} {rho:.2f}" for (a, _, _), rho in zip(of_share, found.each, strict=True))
+        evidence.note(
+            f"{percent} % of the train images against all: mean Spearman {found.rho:.2f} [{found.low:.2f}, "
+            f"{found.high:.2f}] by bootstrap over n = {len(values)} models, permutation p {_p(found.p)}; {names}",
+            holds=found.rho >= HALF,
+        )
+    kept, of = _top_kept(values, pairs)
+    evidence.note(
+        f"of the best {TOP} with all train images {kept} of {of} are among the best {TOP} with fewer; by chance "
+        f"{of * TOP / len(values):.1f} would be",
+        holds=2 * kept >= of,
+    )
+    whole = _over(values, list(pairs), draws)
+    lost, remarks = _lost_to_noise(part, pairs, draws)
+    low, high = fisher_interval(whole.rho, len(values), variance=1.06)
+    low, high = min(low, whole.low), max(high, whole.high)
+    evidence.note(
+        f"over all {len(pairs)} pairs of columns mean Spearman {whole.rho:.2f} [{low:.2f}, {high:.2f}] (the wider of "
+        f"Fisher's interval and the bootstrap's), permutation p {_p(whole.p)}; noise leaves {lost:.2f} of it",
+        holds=whole.rho >= HALF * lost,
+    )
+    verdict: Verdict = "leans for" if whole.rho >= HALF * lost else "leans against"
+    if low >= HALF:
+        verdict = "supported"
+    elif high < HALF * lost:
+        verdict = "contradicted"
+    return evidence.conclude(verdict, *remarks)
+
+
+def _over(values: Floats, pairs: list[tuple[int, int, int]], draws: int) -> Retained:
+    return retained(values[:, [a for a, _, _ in pairs]], values[:, [b for _, b, _ in pairs]], draws=draws)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def _top_kept(values: Floats, pairs: tuple[tuple[int, int, int], ...]) -> tuple[int, int]:
+    """Count the best with all images that are among the best with fewer, and how many there are."""
+    kept = 0
+    for above, below, _ in pairs:
+        first, then = (set(np.argsort(-values[:, k], kind="stable")[:TOP].tolist()) for k in (above, below))
+        kept += len(first & then)
+    return kept, TOP * len(pairs)
+
+
+def _lost_to_noise(part: Matrix, pairs: tuple[tuple[int, int, int], ...], draws: int) -> tuple[float, tuple[str, ...]]:
+    """Return which part of a true rank correlation noise leaves on average; 1 where the noise is not known."""
+    found = drawn(part, draws)
+    if found is None:
+        return 1.0, ("the noise over test images is unknown; it makes orders agree less than they truly do",)
+    noisy = found.truths + found.noise.draw(np.random.default_rng(1))
+    agreed = spearman(np.swapaxes(found.truths, 1, 2), np.swapaxes(noisy, 1, 2))
+    kept = np.where(np.isnan(agreed), 0.0, agreed).mean(axis=0)
+    both = float(np.mean([kept[a] * kept[b] for a, b, _ in pairs]))
+    return both, (
+        "noise makes orders agree less than they truly do, above all on datasets on which all models are nearly equal",
+        *found.remarks,
+    )
