@@ -10,7 +10,7 @@ import click
 
 from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
-from mobilebench.config.pixels import shown
+from mobilebench.config.pixels import input_size, shown, sides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,8 @@ def list_(classes: int, resolution: Resolution | None, *, markdown: bool) -> Non
 @click.argument("model", shell_complete=completion.every_model)
 @CLASSES
 @RESOLUTION
-def check(model: str, classes: int, resolution: Resolution | None) -> None:
+@click.option("--channels", default=3, show_default=True, type=click.IntRange(1), help="Channels of the images.")
+def check(model: str, classes: int, resolution: Resolution | None, channels: int) -> None:
     """Check that MODEL can be trained in a grid: forward at the size, gradients everywhere, budget.
 
     It is built with the model_options that params.yaml has for it. The budget of 2.5 M parameters is that of suites
@@ -108,6 +109,7 @@ def check(model: str, classes: int, resolution: Resolution | None) -> None:
     from mobilebench.cli.console import console
     from mobilebench.models import ModelError, checks, create, split
     from mobilebench.models import model_table as table
+    from mobilebench.models.channels import with_channels
     from mobilebench.models.cost.counts import static_cost
     from mobilebench.models.meta import size_problem
 
@@ -115,10 +117,11 @@ def check(model: str, classes: int, resolution: Resolution | None) -> None:
     network = create(model_id, classes, **options)
     if problem := size_problem(model_id, options, size, pretrained=bool(split(model_id).weights), name=model):
         raise ModelError(problem)
-    checks.check(network, classes, size)
-    cost = static_cost(network, size)
+    given = input_size(size, channels)
+    checks.check(with_channels(network, channels, sides(size), pretrained=False), classes, given)
+    cost = static_cost(network, given)
     macs = table.millions(cost.macs)
-    console.print(f"[bold]{model}[/bold] can be trained at {shown(size)} px: {cost.params:,} parameters, {macs} M MACs")
+    console.print(f"[bold]{model}[/bold] can be trained at {given}: {cost.params:,} parameters, {macs} M MACs")
     if split(model_id).weights:
         console.print(f"Its weights: {_said_of_weights(model_id)}", soft_wrap=True)
     for warning in checks.budget_warnings(network) if _is_of_the_budget(model_id) else ():

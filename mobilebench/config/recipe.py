@@ -7,48 +7,18 @@ checks are here, because a recipe made in Python must be as sound as one read fr
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
+from mobilebench.config.checks import STRICT, require, require_numbers
 from mobilebench.config.phases import FLAT, Optimizer, Phase
 from mobilebench.config.pixels import Resolution, sides
+from mobilebench.config.pretrained import FirstEpochs, FromPretrained, Neighbours, Pretrained
 from mobilebench.config.tuning import Tuning  # noqa: TC001 - pydantic needs the name at run time
 from mobilebench.evaluation.selection import BestVal
 
-# Read by pydantic on standard dataclasses; a plain dict, so nothing needs pydantic to import this module.
-_STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
-
 Scalar = int | float | str | bool
 Fit = Literal["centre", "warp", "pad"]
-
-
-def _require(ok: bool, key: str, found: object, allowed: str) -> None:  # noqa: FBT001 - the condition checked
-    if not ok:
-        raise ValueError(f"{key} is {found!r}; allowed: {allowed}")
-
-
-FLOAT32_MAX = 3.4028234663852886e38
-# Beyond these, a number is a slip: a cell would train for ever, or end for want of memory hours later.
-_LARGEST = {
-    "epochs": 1_000_000, "batch_size": 1_000_000, "resolution": 8192, "eval_resize": 8192, "short_side": 8192,
-}  # fmt: skip
-
-
-def _require_numbers(settings: Any, prefix: str = "") -> None:
-    """Raise ValueError, naming the key, for a number that cannot be meant.
-
-    That is one beyond _LARGEST, one that is not finite, or one that a 32-bit float, which networks are trained in,
-    cannot hold.
-    """
-    for item in fields(settings):
-        value = getattr(settings, item.name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and not math.isfinite(number):
-                _require(ok=False, key=prefix + item.name, found=value, allowed="finite numbers")
-            if isinstance(number, int | float):
-                most = _LARGEST.get(item.name, FLOAT32_MAX)
-                _require(abs(number) <= most, prefix + item.name, value, f"at most {most:g}")
 
 
 @dataclass(frozen=True)
@@ -83,16 +53,16 @@ class DataPolicy:
 
     `fit` then says how an image becomes that rectangle. Sets that come as arrays are stored as they are.
     """
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     def __post_init__(self) -> None:
-        _require_numbers(self, "data.")
-        _require(self.short_side >= 8, "data.short_side", self.short_side, "8 or more pixels")
-        _require(self.split_seed >= 0, "data.split_seed", self.split_seed, "0 or more")
-        _require(self.fit in get_args(Fit), "data.fit", self.fit, ", ".join(get_args(Fit)))
-        _require(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 <= fraction < 1")
+        require_numbers(self, "data.")
+        require(self.short_side >= 8, "data.short_side", self.short_side, "8 or more pixels")
+        require(self.split_seed >= 0, "data.split_seed", self.split_seed, "0 or more")
+        require(self.fit in get_args(Fit), "data.fit", self.fit, ", ".join(get_args(Fit)))
+        require(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 <= fraction < 1")
         low, high = min(self.aspect), max(self.aspect)
-        _require(low > 0 and high <= 8 * low, "data.aspect", self.aspect, "[height, width], at most 8 to 1")
+        require(low > 0 and high <= 8 * low, "data.aspect", self.aspect, "[height, width], at most 8 to 1")
 
     def stored(self, short_side: int) -> tuple[int, int]:
         """Return height and width of a stored image whose shorter side has so many pixels."""
@@ -128,34 +98,34 @@ class Augment:
     """One box per image or one per batch."""
     cutmix_weight: Literal["area", "drawn"] = "area"
     """Labels weighted by the area really kept, or by the area drawn before the box was clipped at the border."""
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     def __post_init__(self) -> None:
-        _require_numbers(self, "augment.")
+        require_numbers(self, "augment.")
         for key in ("hflip", "random_erasing", "cutmix_prob"):
             value = getattr(self, key)
-            _require(0 <= value <= 1, f"augment.{key}", value, "a probability in [0, 1]")
+            require(0 <= value <= 1, f"augment.{key}", value, "a probability in [0, 1]")
         if self.crop_scale is not None:
             low, high = self.crop_scale
-            _require(0 < low <= high, "augment.crop_scale", self.crop_scale, "null or [low, high] with 0 < low <= high")
+            require(0 < low <= high, "augment.crop_scale", self.crop_scale, "null or [low, high] with 0 < low <= high")
         low, high = self.crop_ratio
-        _require(0 < low <= high, "augment.crop_ratio", self.crop_ratio, "[low, high] with 0 < low <= high")
-        _require(
+        require(0 < low <= high, "augment.crop_ratio", self.crop_ratio, "[low, high] with 0 < low <= high")
+        require(
             min(self.color_jitter) >= 0 and self.color_jitter[3] <= 0.5,
             "augment.color_jitter",
             self.color_jitter,
             "[brightness, contrast, saturation, hue], none negative, hue at most 0.5",
         )
-        _require(self.cutmix_alpha >= 0, "augment.cutmix_alpha", self.cutmix_alpha, "0 (off) or more")
+        require(self.cutmix_alpha >= 0, "augment.cutmix_alpha", self.cutmix_alpha, "0 (off) or more")
         if self.randaugment is not None:
             ops, magnitude = self.randaugment
-            _require(
+            require(
                 ops >= 1 and 0 <= magnitude <= 30,
                 "augment.randaugment",
                 self.randaugment,
                 "null or [operations >= 1, magnitude 0..30]",
             )
-        _require(
+        require(
             self.randaugment is None or not self.trivialaugment,
             "augment.trivialaugment",
             self.trivialaugment,
@@ -169,7 +139,7 @@ class OnVal:
 
     best_val: BestVal = field(default_factory=BestVal)
     """How the best epoch is told."""
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
 
 @dataclass(frozen=True)
@@ -181,90 +151,7 @@ class OnTest:
 
     best_test: BestVal = field(default_factory=BestVal)
     """How the best epoch is told."""
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-
-
-@dataclass(frozen=True)
-class FirstEpochs:
-    """A part of the training, counted from its beginning. Raises ValueError for less than one epoch."""
-
-    epochs: int
-    """How many of the first epochs; 1 or more."""
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-
-    def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "init.pretrained.freeze.epochs", self.epochs, "1 or more")
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """A classifier by nearest neighbours in place of training. Raises ValueError, naming the key."""
-
-    k: int = 20
-    """How many train images vote: those most similar by the cosine of their features."""
-    temperature: float = 0.07
-    """A vote weighs exp(similarity / temperature); the smaller, the more the nearest count."""
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-
-    def __post_init__(self) -> None:
-        where = "init.pretrained.knn."
-        _require(1 <= self.k <= 10_000, f"{where}k", self.k, "1 to 10000")
-        # Similarities differ by 2 at most, and exp(2 / 0.005) is beyond a 32-bit float.
-        _require(0.005 <= self.temperature < math.inf, f"{where}temperature", self.temperature, "0.005 or more")
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """How a network learns that starts from pretrained weights; which weights, its name says (`timm:NAME.TAG`).
-
-    The head, the layer whose size follows from the number of classes, is always new.
-    """
-
-    freeze: Literal["none", "all_but_head"] | FirstEpochs = "none"
-    """What stays as it was pretrained.
-
-    none: nothing. all_but_head: all but the head, which is a linear probe. {epochs: k}: all but the head for the first
-    k epochs, nothing after them. What is frozen computes as in evaluation: batch norm keeps its pretrained statistics,
-    dropout and stochastic depth are off in it.
-    """
-    head_lr: float | None = None
-    """The head's own learning rate, which rises and falls as `lr` does; null for `lr`."""
-    layer_decay: float = 1.0
-    """By what the learning rate falls from one layer to the one below it, in (0, 1]; 1 for one rate in all of them.
-
-    Layers are timm's groups where the network has such, and elsewhere the modules that share the first two parts of
-    their name (`layer1.0`, `features.3`).
-    """
-    knn: Neighbours | None = field(default=None, metadata={"since": 3})
-    """{k: 20, temperature: 0.07}: no training, but the vote of the k most similar train images.
-
-    The features are what the head would get, of images as they are read at evaluation. Needs `epochs: 1`, in which the
-    train images are looked at once; optimiser, rates, batch size and augmentation are without effect.
-    """
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
-
-    def __post_init__(self) -> None:
-        where = "init.pretrained."
-        _require_numbers(self, where)
-        _require(self.head_lr is None or self.head_lr > 0, f"{where}head_lr", self.head_lr, "null or more than 0")
-        _require(0 < self.layer_decay <= 1, f"{where}layer_decay", self.layer_decay, "more than 0, at most 1")
-        if self.freeze == "all_but_head":
-            only = "null and 1.0 with freeze all_but_head: the head alone learns, at `lr`"
-            found = (self.head_lr, self.layer_decay)
-            _require(found == (None, 1.0), f"{where}head_lr, layer_decay", found, only)
-        if self.knn is not None:
-            given = (self.freeze, self.head_lr, self.layer_decay)
-            only = "none, null and 1.0 beside knn: nothing learns"
-            _require(given == ("none", None, 1.0), f"{where}freeze, head_lr, layer_decay", given, only)
-
-
-@dataclass(frozen=True)
-class FromPretrained:
-    """A start from the pretrained weights that the network's name says."""
-
-    pretrained: Pretrained = field(default_factory=Pretrained)
-    """What of them is trained, and how."""
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
 
 @dataclass(frozen=True)
@@ -360,90 +247,90 @@ class Recipe:
     {space: {lr: [0.001, 0.0001], weight_decay: [0, 0.01]}} trains four trials a cell, see
     [Tune each cell](transfer.md#tune-each-cell).
     """
-    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     def __post_init__(self) -> None:
-        _require_numbers(self)
-        _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        require_numbers(self)
+        require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
         self._check_phases()
-        _require(
+        require(
             0 <= self.warmup_epochs < self.epochs,
             "warmup_epochs",
             self.warmup_epochs,
             f"0 or more and fewer than epochs ({self.epochs})",
         )
-        _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (batch norm needs two images)")
+        require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (batch norm needs two images)")
         short = min(sides(self.resolution))
-        _require(short >= 8, "resolution", self.resolution, "8 or more pixels, or [height, width]")
-        _require(
+        require(short >= 8, "resolution", self.resolution, "8 or more pixels, or [height, width]")
+        require(
             self.eval_resize is None or self.eval_resize == "weights" or self.eval_resize >= short,
             "eval_resize",
             self.eval_resize,
             f"null, weights or at least resolution ({short})",
         )
         rule = self.best_val
-        _require(
+        require(
             rule is None or rule.min_epochs <= self.total_epochs,
             "selection.best_val.min_epochs",
             rule and rule.min_epochs,
             f"at most epochs ({self.total_epochs})",
         )
         on_val = "not best_test: settings are chosen on val, never on test"
-        _require(self.tuning is None or not self.chooses_on_test, "selection with tuning", self.selection, on_val)
+        require(self.tuning is None or not self.chooses_on_test, "selection with tuning", self.selection, on_val)
         start = self.pretrained
         frozen = start.freeze.epochs if start and isinstance(start.freeze, FirstEpochs) else 0
-        _require(
+        require(
             frozen < self.total_epochs,
             "init.pretrained.freeze.epochs",
             frozen,
             f"fewer than epochs ({self.total_epochs}); all_but_head freezes to the end",
         )
         once = "1 with init.pretrained.knn: the train images are looked at once"
-        _require(self.knn is None or self.total_epochs == 1, "epochs", self.total_epochs, once)
-        _require(
+        require(self.knn is None or self.total_epochs == 1, "epochs", self.total_epochs, once)
+        require(
             start is not None or self.normalize != "weights",
             "normalize",
             self.normalize,
             "dataset, imagenet or half with init scratch: there are no weights that say how",
         )
-        _require(
+        require(
             start is not None or self.eval_resize != "weights",
             "eval_resize",
             self.eval_resize,
             "null or a number of pixels with init scratch: there are no weights that say how",
         )
-        _require(self.lr > 0, "lr", self.lr, "more than 0")
-        _require(0 <= self.min_lr <= self.lr, "min_lr", self.min_lr, f"0 or more and at most lr ({self.lr})")
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 <= value < 1")
+        require(self.lr > 0, "lr", self.lr, "more than 0")
+        require(0 <= self.min_lr <= self.lr, "min_lr", self.min_lr, f"0 or more and at most lr ({self.lr})")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 <= value < 1")
 
     def _check_phases(self) -> None:
         if not self.phases:
             return
         given = [f.name for f in fields(Recipe) if f.name in FLAT and getattr(self, f.name) != f.default]
-        _require(
+        require(
             not given,
             ", ".join(given),
             [getattr(self, name) for name in given],
             f"nothing beside phases, which say it themselves: leave out {', '.join(FLAT)}",
         )
         for number, phase in enumerate(self.phases):
-            _require_numbers(phase, f"phases[{number}].")
+            require_numbers(phase, f"phases[{number}].")
             if problem := phase.problem():
                 raise ValueError(f"phases[{number}].{problem}")
             on_val = [key for key in ("patience", "start") if getattr(phase, key) not in {0, "last"}]
-            _require(
+            require(
                 self.best_val is not None or not on_val,
                 f"phases[{number}].{', '.join(on_val)}",
                 [getattr(phase, key) for key in on_val],
                 "0 and last with selection last_epoch; what tells epochs is selection: {best_val: {metric: top1}}",
             )
-        _require(self.phases[0].start == "last", "phases[0].start", "best", "last: no epoch comes before it")
+        require(self.phases[0].start == "last", "phases[0].start", "best", "last: no epoch comes before it")
         rule, start = self.best_val, self.pretrained
         patience = rule.patience if rule else 0
-        _require(patience == 0, "selection.best_val.patience", patience, "0 beside phases, which have their own")
+        require(patience == 0, "selection.best_val.patience", patience, "0 beside phases, which have their own")
         head_lr = start.head_lr if start else None
-        _require(head_lr is None, "init.pretrained.head_lr", head_lr, "null beside phases: each has one lr")
+        require(head_lr is None, "init.pretrained.head_lr", head_lr, "null beside phases: each has one lr")
 
     @property
     def plan(self) -> tuple[Phase, ...]:

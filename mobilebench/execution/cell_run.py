@@ -21,12 +21,11 @@ from mobilebench.evaluation.metrics import MetricError, metric_of, raise_if_unde
 from mobilebench.execution.describe import start_event
 from mobilebench.execution.kept import keep_predictions, place_name
 from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, with_wanted
-from mobilebench.execution.network import as_trained, build, fitted
+from mobilebench.execution.network import as_trained, build
 from mobilebench.execution.suites import starts_from_scratch
 from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import budget_warnings, check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
-from mobilebench.models.fingerprint import fingerprint
 from mobilebench.models.weights.pretraining import overlap, pretrained_on
 from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.identity import chooser_of
@@ -221,9 +220,9 @@ class CellRun(TrainingRun):
         """Return the trainer of the cell's network under a recipe. test: whether it is given the test images."""
         packed = self.context.packed
         classes = len(packed.meta.classes)
-        built = build(self.cell, classes, recipe, self.context.root)
+        built = build(self.cell, classes, recipe, packed.meta.channels, self.context.root)
+        model = built.network
         self._check_unchanged(built)
-        model = fitted(built, self.cell, recipe, packed.meta.channels)
         if self.model_id not in models.MODELS:  # the registry's own are held to this by the tests
             check(model, classes, input_size(recipe.resolution, packed.meta.channels))
             for warning in budget_warnings(model) if starts_from_scratch(self.context.suite) else ():
@@ -259,10 +258,10 @@ class CellRun(TrainingRun):
 
     def _check_unchanged(self, built: Built) -> None:
         """Raise UserError where code, data or weights are no longer those the cell's identity was made of."""
-        network, data = fingerprint(self.model_id, built.network), self.context.packed.meta.data_digest
+        data = self.context.packed.meta.data_digest
         chooser = chooser_of(self.recipe, self.context.packed.meta)
         same = {
-            f"the code of {self.cell.model}": network == self.identity.network,
+            f"the code of {self.cell.model}": built.fingerprint == self.identity.network,
             "the code of the metric that chooses on val": chooser == self.identity.selection_metric,
             f"the packed data of {self.cell.dataset}": data == self.identity.data,
             f"the pretrained weights of {self.cell.model}": built.weights == self.identity.weights,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mobilebench.config.parsing import parse
 from mobilebench.config.pixels import InputSize, PixelType, Resolution, input_size, sides
-from mobilebench.config.recipe import Fit, Neighbours  # noqa: TC001 - read when model.json is
+from mobilebench.config.pretrained import Neighbours  # noqa: TC001 - read when model.json is
+from mobilebench.config.recipe import Fit  # noqa: TC001 - read when model.json is
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import metric_of

@@ -13,6 +13,7 @@ from mobilebench import models
 from mobilebench.config.pixels import sides
 from mobilebench.evaluation.target import ONE_CLASS
 from mobilebench.models.channels import with_channels
+from mobilebench.models.fingerprint import fingerprint
 from mobilebench.models.neighbours import NeighbourClassifier
 from mobilebench.models.weights.files import find_weights
 from mobilebench.models.weights.start import draw_head, find_head, load_body
@@ -21,7 +22,8 @@ from mobilebench.training.rng import derived_seed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from mobilebench.config.recipe import Neighbours, Recipe
+    from mobilebench.config.pretrained import Neighbours
+    from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Cell
     from mobilebench.evaluation.target import Target
 
@@ -31,6 +33,8 @@ class Built:
     """A network that has learnt nothing of its dataset yet."""
 
     network: torch.nn.Module
+    fingerprint: str
+    """What it is, see `models.fingerprint`."""
     head: frozenset[str] = frozenset()
     """Names of its new head's tensors where the rest is pretrained."""
     weights: str = ""
@@ -49,33 +53,27 @@ def as_trained(
     return NeighbourClassifier(network, head, knn, classes, several=target not in ONE_CLASS)
 
 
-def build(cell: Cell, num_classes: int, recipe: Recipe, root: Path = Path()) -> Built:
+def build(cell: Cell, num_classes: int, recipe: Recipe, channels: int, root: Path = Path()) -> Built:
     """Return the cell's network: drawn from its seed alone, then with pretrained weights where the recipe says so.
 
-    root: the project folder. Raises ModelError where it cannot be built, WeightsError where its weights are not here or
-    not of this network.
+    channels: of the dataset's images; the layers that read them are made for as many. root: the project folder. Raises
+    ModelError where it cannot be built, WeightsError where its weights are not here or not of this network.
     """
     model_id = recipe.network_of(cell.model)
     with _seeded(cell, "init"):
         network = models.create(model_id, num_classes, **recipe.model_options)
-    if recipe.pretrained is None:
-        return Built(network)
-    file = find_weights(model_id, root)
-    head = find_head(model_id, num_classes, recipe.model_options)
-    load_body(network, model_id, head, recipe.model_options, file)
-    with _seeded(cell, "head"):
-        draw_head(network, head)
-    return Built(network, head.names, file.sha256)
-
-
-def fitted(built: Built, cell: Cell, recipe: Recipe, channels: int) -> torch.nn.Module:
-    """Return a cell's network, made in place to take images of so many channels. Raises ModelError where it cannot be.
-
-    What is drawn for them comes from the cell's seed alone.
-    """
+    code = fingerprint(model_id, network)  # of the network as its package has it
+    head, weights = frozenset[str](), ""
+    if recipe.pretrained is not None:
+        file = find_weights(model_id, root)
+        found = find_head(model_id, num_classes, recipe.model_options)
+        load_body(network, model_id, found, recipe.model_options, file)
+        with _seeded(cell, "head"):
+            draw_head(network, found)
+        head, weights = found.names, file.sha256
     with _seeded(cell, "channels"):
-        pretrained = recipe.pretrained is not None
-        return with_channels(built.network, channels, sides(recipe.resolution), pretrained=pretrained)
+        with_channels(network, channels, sides(recipe.resolution), pretrained=bool(weights))
+    return Built(network, code, head, weights)
 
 
 @contextmanager

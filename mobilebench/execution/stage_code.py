@@ -14,9 +14,11 @@ _ROOT = Path(__file__).parents[1]
 STAGE_CODE = {
     "prepare": ("datasets",),
     "train": (
+        "config/checks.py",
         "config/parsing.py",
         "config/phases.py",
         "config/pixels.py",
+        "config/pretrained.py",
         "config/protocol.py",
         "config/recipe.py",
         "config/tuning.py",

@@ -65,14 +65,9 @@ def size_problem(
     override = f'`- {{models: ["{name or model_id}"], set: {{resolution: {nearest}}}}}` in protocol.overrides'
     advice = f"It takes {sizes} px: set the resolution for it alone, {override}, or for all"
     if for_it:
-        built = json.dumps(dict(options) | {MADE_FOR: _as_given(resolution)}).replace('"', "")
+        built = json.dumps(dict(options) | {MADE_FOR: resolution}).replace('"', "")
         advice += f". Or have it built for {shown(resolution)} px, by `set: {{model_options: {built}}}` there"
     return f"{model_id}: {refusal.rstrip('.')}. {advice}"
-
-
-def _as_given(resolution: Resolution) -> int | list[int]:
-    """Return a size as YAML has it."""
-    return resolution if isinstance(resolution, int) else list(resolution)
 
 
 @cache
@@ -117,10 +112,10 @@ def _near(network: str, options: Mapping[str, object], resolution: Resolution) -
 
 def _can_be_built_for(network: str, options: Mapping[str, object], resolution: Resolution, *, pretrained: bool) -> bool:
     """Return whether timm builds the network for images of a size, and pretrained weights can be made to fit then."""
-    if not network.startswith(TIMM) or MADE_FOR in options:
-        return False
+    if not network.startswith(TIMM) or MADE_FOR in options or not isinstance(resolution, int):
+        return False  # of a rectangle the option would be a list, which no option of a recipe is
     try:
-        made = create_on_meta(network, 2, {**options, MADE_FOR: _as_given(resolution)})
+        made = create_on_meta(network, 2, {**options, MADE_FOR: resolution})
     except ModelError:  # it has no such option, or not for this size
         return False
     shapes = {name: tensor.shape for name, tensor in create_on_meta(network, 2, options).state_dict().items()}

@@ -18,7 +18,7 @@ from mobilebench.models.spec import ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mobilebench.config.recipe import Neighbours
+    from mobilebench.config.pretrained import Neighbours
 
 # What is mixed into each answer: where no neighbour is of a class, its probability is small and not 0.
 _UNIFORM = 1e-4

@@ -107,7 +107,7 @@ class TrialRun(TrainingRun):
     def make_trainer(self) -> Trainer:
         """Return the trainer of the cell's network under the trial's recipe, without the test images."""
         job, packed = self._job, open_packed(self._job.packed)
-        built = build(job.cell, len(packed.meta.classes), job.recipe, job.root)
+        built = build(job.cell, len(packed.meta.classes), job.recipe, packed.meta.channels, job.root)
         data = with_wanted(probe_data(packed, job.cut), job.recipe.network_of(job.cell.model), job.recipe)
         return Trainer(built.network, data, job.recipe, job.cell.seed, job.runtime, head=built.head)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mobilebench.config.recipe import FirstEpochs
+from mobilebench.config.pretrained import FirstEpochs
 from mobilebench.training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from mobilebench.config.recipe import Pretrained, Recipe
+    from mobilebench.config.pretrained import Pretrained
+    from mobilebench.config.recipe import Recipe
 
 
 class Freeze:

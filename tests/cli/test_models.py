@@ -193,3 +193,13 @@ def test_the_docs_table_has_a_row_a_model(call: Call, built_once: None) -> None:
     assert "| 2,236,682 | 300 |  | 2.31 / 253 | MobileNetV2 1.0 as published |" in rows[5]
     assert blank == ""
     assert note == docs_table.NOTE
+
+
+def test_check_takes_rectangles_and_channels() -> None:
+    found = CliRunner().invoke(main, ["models", "check", "starnet", "--resolution", "64x96", "--channels", "13"])
+    assert found.exit_code == 0, found.output
+    assert "can be trained at 64x96 px of 13 channels" in found.output
+    for wrong in ("64x", "4x64", "64x64x3", "-64"):
+        refused = CliRunner().invoke(main, ["models", "check", "starnet", "--resolution", wrong])
+        assert refused.exit_code == 2
+        assert "expected pixels, 8 or more, as 224 or (height x width) 448x672" in " ".join(refused.output.split())

@@ -13,8 +13,9 @@ import torch
 
 from mobilebench import load_model, load_predictions, models
 from mobilebench.config.data import OwnData
+from mobilebench.config.pretrained import FromPretrained, Pretrained
 from mobilebench.config.protocol import Override
-from mobilebench.config.recipe import DataPolicy, FromPretrained, Pretrained
+from mobilebench.config.recipe import DataPolicy
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.datasets.packing.prepare import prepare
 from mobilebench.errors import UserError

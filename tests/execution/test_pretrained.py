@@ -17,8 +17,9 @@ from PIL import Image
 from mobilebench import load_model, load_predictions, models
 from mobilebench.cli import main
 from mobilebench.config.phases import FLAT, Phase
+from mobilebench.config.pretrained import FirstEpochs, FromPretrained, Neighbours, Pretrained
 from mobilebench.config.protocol import Override
-from mobilebench.config.recipe import FirstEpochs, FromPretrained, Neighbours, OnVal, Pretrained, Recipe
+from mobilebench.config.recipe import OnVal, Recipe
 from mobilebench.config.tuning import Tuning
 from mobilebench.errors import UserError
 from mobilebench.evaluation.selection import BestVal
@@ -97,7 +98,7 @@ def kept(context: RunContext, cell: Cell) -> dict[str, Tensor]:
 def test_the_body_is_the_files_and_the_head_is_the_seeds(suite: Suite, weights: dict[str, Tensor]) -> None:
     (cell,) = suite.cells()
     recipe: Recipe = suite.protocol.recipe_for(cell.model, cell.dataset)
-    one, same, other = (build(c, 2, recipe) for c in (cell, cell, replace(cell, seed=1)))
+    one, same, other = (build(c, 2, recipe, 3) for c in (cell, cell, replace(cell, seed=1)))
     states = [built.network.state_dict() for built in (one, same, other)]
     assert one.head == {"fc.weight", "fc.bias"}
     assert all(torch.equal(states[0][name], weights[name]) for name in weights.keys() - one.head)

@@ -98,3 +98,10 @@ def test_what_is_refused_without_values_is_asked_again_with_them(monkeypatch: py
 
     monkeypatch.setattr(models, "create", with_values)
     assert size_problem("shufflenet", {}, 32, pretrained=False) == ""
+
+
+def test_a_rectangle_is_refused_with_sizes_that_fit_and_no_option_that_could_not_be_written() -> None:
+    said = size_problem("timm:vit_tiny_patch16_224", {}, (448, 672), pretrained=False)
+    assert "It takes 224 px" in said
+    assert "img_size" not in said
+    assert size_problem("starnet", {}, (64, 96), pretrained=False) == ""

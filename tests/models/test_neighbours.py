@@ -9,7 +9,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from mobilebench import models
-from mobilebench.config.recipe import FromPretrained, Neighbours, Pretrained, Recipe
+from mobilebench.config.pretrained import FromPretrained, Neighbours, Pretrained
+from mobilebench.config.recipe import Recipe
 from mobilebench.models.neighbours import NeighbourClassifier
 from mobilebench.models.spec import ModelError
 from mobilebench.models.weights.start import find_head

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobilebench.config.recipe import FirstEpochs, FromPretrained, Pretrained, Recipe
+from mobilebench.config.pretrained import FirstEpochs, FromPretrained, Pretrained
+from mobilebench.config.recipe import Recipe
 from mobilebench.config.runtime import Runtime
 from mobilebench.training import Split, TrainData, Trainer, TrainingError, checkpoint
 from mobilebench.training.finetune import groups
