@@ -147,6 +147,7 @@ def test_too_few_models_or_another_grid_are_not_testable() -> None:
     assert {claim.verdict for claim in check_claims(other)} == {"not testable"}
 
 
+@pytest.mark.slow  # it imports torchvision
 def test_a_folder_of_results_gets_its_accuracies_from_the_suite_and_from_a_file(tmp_path: Path) -> None:
     values = np.array([0.5, 0.6, 0.7])[:, None, None]
     matrix = Matrix(("resnet50", "deit_tiny", "mine"), ("cassava",), (0,), values, np.array([4280]))
