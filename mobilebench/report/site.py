@@ -90,7 +90,7 @@ class SiteSuite:
 
 
 def suites_of(folders: Iterable[Path], *, published: bool = True) -> tuple[SiteSuite, ...]:
-    """Return the leaderboards of these results folders in their order, then those of the published studies.
+    """Return the leaderboards of these results folders in their order, then of the published studies with a matrix.
 
     Raises UserError for a folder that `read_scored` refuses, and where there is nothing to show.
     """
@@ -98,7 +98,7 @@ def suites_of(folders: Iterable[Path], *, published: bool = True) -> tuple[SiteS
     for folder in folders:
         found.append(_of_folder(folder, [suite.id for suite in found]))
     if published:
-        found += [_of_study(name) for name in STUDIES]
+        found += [_of_study(name) for name in STUDIES if load_study(name).matrix]
     if not found:
         raise UserError("nothing to show: give a results folder, or leave --no-published out")
     return tuple(found)
