@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.report.page import render
-from mobilebench.report.prediction import RULE, Row, beyond_table, forest, in_order, prediction_table, said
+from mobilebench.report.prediction import (
+    RULE,
+    Row,
+    beyond_table,
+    forest,
+    in_order,
+    prediction_table,
+    rivals_table,
+    said,
+)
 from mobilebench.report.sections import Section
 from mobilebench.report.write import write_sections
 from mobilebench.studies.prediction import domain_of, predictions
@@ -17,6 +26,7 @@ from mobilebench.system.words import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mobilebench.report.table import Table
     from mobilebench.studies.prediction import StudyPrediction
 
 
@@ -37,14 +47,20 @@ def across_studies(found: Sequence[StudyPrediction]) -> Section:
     table = prediction_table(
         "prediction",
         rows,
-        f"{caption}Points a point: the least-squares slope, both axes in points of 0 to 100. Noise: share of the "
+        f"{caption}Slope: by least squares, in points for a point, both of 0 to 100. Noise: share of the "
         "variance between models that comes from test images and from training (1 point is assumed of single runs).",
         several=True,
     )
     nested = tuple(
         beyond_table(f"beyond_{study.study}", study.others, study.predictor) for study in found if study.others
     )
-    return Section("prediction", "Does ImageNet predict?", words, (forest(rows, caption.strip()),), (table, *nested))
+    return Section(
+        "prediction",
+        "Does ImageNet predict?",
+        words,
+        (forest(rows, caption.strip()),),
+        (table, *nested, *_rivals(found)),
+    )
 
 
 def write_across_studies(folder: str | Path) -> tuple[Path, ...]:
@@ -58,6 +74,23 @@ def _rows(study: StudyPrediction) -> list[Row]:
     measured = [Row(domain_of(a.dataset), study.study, a.dataset, study.predictor, a) for a in study.found]
     printed = [Row(domain_of(name), study.study, name, study.predictor, None, r) for name, r in study.printed.items()]
     return measured + printed
+
+
+def _rivals(found: Sequence[StudyPrediction]) -> tuple[Table, Table]:
+    """Return the tables on rival explanations: size and classes of the datasets, parameters of the models."""
+    rows = [
+        Row(domain_of(each.dataset), study.study, each.dataset, "log10 parameters", each)
+        for study in found
+        for each in study.by_params
+    ]
+    caption = (
+        "Rival explanation: the same with the logarithm of the models' parameters in place of ImageNet accuracy; "
+        "slope: points for ten times as many."
+    )
+    return (
+        rivals_table([(study.study, each) for study in found for each in study.rivals]),
+        prediction_table("prediction_params", in_order(rows), caption, several=True),
+    )
 
 
 def _others(study: StudyPrediction) -> str:

@@ -73,8 +73,8 @@ def _rows(inputs: ReportInputs, found: list[Association]) -> tuple[Row, ...]:
 
 def _table(inputs: ReportInputs, found: list[Association]) -> Table:
     caption = (
-        f"Results against {NAME}, n models. Brackets: 95% interval over models. Points a point: the least-squares "
-        "slope, both axes in points of 0 to 100. Noise: share of the variance between models that comes from test "
+        f"Results against {NAME}, n models. Brackets: 95% interval over models. Slope: by least squares, in "
+        "points for a point, both of 0 to 100. Noise: share of the variance between models that comes from test "
         f"images and from training (1 point is assumed of single runs). {runs_line(inputs)}"
     )
     return prediction_table("prediction", _rows(inputs, found), caption)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from mobilebench.scoring.beyond import Beyond
+    from mobilebench.scoring.beyond import Beyond, Rival
 
 RULE = (
     "It predicts where it carries half the variance of the true results (r of 0.71 and more): said where the whole "
@@ -64,7 +64,7 @@ def prediction_table(name: str, rows: Sequence[Row], caption: str, *, several: b
     """Return one line a row; `several`: the rows are of several sources, which get a column."""
     more = ("study", "predictor") if several else ()
     columns = ("domain", *more[:1], "dataset", *more[1:], "metric", "n", "r", "Spearman", "Kendall", "p of r",
-               "points a point", "noise", "verdict")  # fmt: skip
+               "slope", "noise", "verdict")  # fmt: skip
     return Table(name, caption, columns, tuple(_cells(row, several=several) for row in rows))
 
 
@@ -116,6 +116,22 @@ def beyond_table(name: str, found: Beyond, predictor: str) -> Table:
     )  # fmt: skip
     columns = ("dataset", "R2 alone", "gain in R2", "partial r", "F", "p", "p permuted", "p Holm")
     return Table(name, caption, columns, rows)
+
+
+def rivals_table(found: Sequence[tuple[str, Rival]]) -> Table:
+    """Return whether properties of datasets say where a predictor works, one line for each (study, property)."""
+    caption = (
+        "Rival explanations: Spearman, over the n datasets of a study, of a property of the dataset with the "
+        "correlation and with the slope found there; 95% interval (Fisher), p of the first."
+    )
+    rows = tuple(
+        (
+            text(study), text(each.name), number(each.n, 0), _interval(each.of_r), p_value(each.of_r.p),
+            _interval(each.of_slope),
+        )
+        for study, each in found
+    )  # fmt: skip
+    return Table("rivals", caption, ("study", "property", "n", "with r", "p", "with the slope"), rows)
 
 
 @styled()

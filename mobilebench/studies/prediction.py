@@ -5,12 +5,13 @@ Measured numbers do not enter: `mobilebench report` shows the same of a grid of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.registry import DATASETS
-from mobilebench.scoring.beyond import Beyond, beyond
-from mobilebench.scoring.prediction import Association, Predictor, associations
+from mobilebench.scoring.beyond import Beyond, Rival, beyond, rival
+from mobilebench.scoring.prediction import Association, Predictor, associations, of_counts
 from mobilebench.studies.beyond_imagenet import published as small
 from mobilebench.studies.real_world import published as real
 from mobilebench.studies.which_backbone import published as backbones
@@ -37,6 +38,10 @@ class StudyPrediction:
     """One entry a dataset; () where the study prints no results of single models."""
     others: Beyond | None
     """What the other datasets explain beyond the predictor; None likewise."""
+    rivals: tuple[Rival, ...]
+    """Whether classes and train images of the datasets say where the predictor works; () likewise."""
+    by_params: tuple[Association, ...]
+    """The same as `found` with the logarithm of the parameters as predictor; () likewise."""
     printed: Mapping[str, float]
     """{dataset: correlation that the study prints itself}, of models that are not known here; without an interval."""
     note: str
@@ -58,6 +63,8 @@ def predictions() -> tuple[StudyPrediction, ...]:
             "beyond_imagenet",
             rest,
             imagenette,
+            {row.model: row.params for row in small.costs()},
+            {row.dataset: (row.classes, row.train) for row in small.datasets()},
             "networks trained from scratch, single runs: the predictor is Imagenette, ten classes of ImageNet, not "
             "ImageNet",
         ),
@@ -65,6 +72,8 @@ def predictions() -> tuple[StudyPrediction, ...]:
             "which_backbone",
             backbones.matrix(),
             Predictor("ImageNet top-1", backbones.imagenet_top1()),
+            backbones.params(),
+            {row.dataset: (row.classes, row.train) for row in backbones.datasets()},
             "pretrained networks, fine-tuned; each result is the best of three runs chosen on the test images; the "
             "ImageNet accuracy printed for resnet50 is of other weights than the released code loads; of BreakHis one "
             "magnification counts among the other datasets",
@@ -74,6 +83,8 @@ def predictions() -> tuple[StudyPrediction, ...]:
             "ImageNet top-1",
             (),
             None,
+            (),
+            (),
             real.CORRELATIONS,
             "single correlations as a summary prints them, of an unstated number of models: no interval is possible",
         ),
@@ -85,6 +96,28 @@ def domain_of(dataset: str) -> str:
     return DATASETS[dataset].domain if dataset in DATASETS else ""
 
 
-def _of(study: str, matrix: Matrix, predictor: Predictor, note: str) -> StudyPrediction:
-    apart = matrix.select(datasets=[name for name in matrix.datasets if name not in ONCE_MORE])
-    return StudyPrediction(study, predictor.name, associations(matrix, predictor), beyond(apart, predictor), {}, note)
+def _of(
+    study: str,
+    matrix: Matrix,
+    predictor: Predictor,
+    params: Mapping[str, int],
+    sizes: Mapping[str, tuple[int, int]],
+    note: str,
+) -> StudyPrediction:
+    """sizes: {dataset: (classes, train images)}."""
+    found = associations(matrix, predictor)
+    once = [each for each in found if each.dataset not in ONCE_MORE]
+    apart = matrix.select(datasets=[each.dataset for each in once])
+    return StudyPrediction(
+        study,
+        predictor.name,
+        found,
+        beyond(apart, predictor),
+        tuple(
+            rival(name, {dataset: math.log10(size[at]) for dataset, size in sizes.items()}, once)
+            for at, name in enumerate(("log10 classes", "log10 train images"))
+        ),
+        associations(matrix, of_counts("parameters", params)),
+        {},
+        note,
+    )

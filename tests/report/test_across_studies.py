@@ -75,3 +75,12 @@ def test_the_command_writes_page_figure_and_tables(tmp_path: Path) -> None:
 
 def test_the_table_is_latex_too(section: Section) -> None:
     assert r"\begin{tabular}" in to_latex(section.tables[0])
+
+
+def test_rival_explanations_are_beside_it(section: Section) -> None:
+    rivals, params = section.tables[-2:]
+    assert [(row[0].text, row[1].text, row[2].text) for row in rivals.rows] == [
+        ("beyond_imagenet", "log10 classes", "6"), ("beyond_imagenet", "log10 train images", "6"),
+        ("which_backbone", "log10 classes", "16"), ("which_backbone", "log10 train images", "16"),
+    ]  # fmt: skip
+    assert len(params.rows) == 6 + 19
