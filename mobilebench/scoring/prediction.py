@@ -232,9 +232,8 @@ def _times(estimate: Estimate, unit: float) -> Estimate:
 def _noise_share(matrix: Matrix, column: int, known: NDArray[np.bool_]) -> float:
     """Variance of measuring over the variance between the measured results of these models; NaN if unknown."""
     values = matrix.mean[known, column]
-    test = _test_noise(matrix, column, known)
     spread = float(np.var(values, ddof=1)) if values.size > 1 else 0.0
-    if not math.isfinite(test) or spread <= ROUNDING**2:
+    if spread <= ROUNDING**2 or not math.isfinite(test := _test_noise(matrix, column, known)):
         return math.nan
     return min(1.0, (test + _training_noise(matrix, column, known)) / spread)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import UserError
-from mobilebench.studies.real_world import evidence
+from mobilebench.studies.real_world import ablation, evidence
 from mobilebench.studies.study import Claim, NotTestableError
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def _judge(context: Context | None, name: str, statement: str, rule: str, test: 
 
 
 _TREND = "supported if the 95 % interval of the correlation lies above 0, contradicted if below"
+_GAIN = "mean gain over datasets, in points, with Student's 95 % interval: supported if above 0, contradicted if below"
+_LITTLE = (
+    "hardly is less than half a point, mean over datasets: supported if Student's 95 % interval lies below, "
+    "contradicted if above"
+)
 _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (
     (
         "not_consistent",
@@ -115,5 +120,24 @@ _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (
             "either way, contradicted if one lies beyond"
         ),
         evidence.rivals,
+    ),
+    (
+        "pretrained_randaugment",
+        "Pretraining with RandAugment improves results",
+        _GAIN,
+        ablation.gains(ablation.PRETRAINED),
+    ),
+    ("pretrained_augmix", "Pretraining with AugMix does not", _LITTLE, ablation.gains_little(ablation.AUGMIX)),
+    (
+        "fine_tuned_randaugment",
+        "Fine-tuning with RandAugment usually improves results further",
+        _GAIN,
+        ablation.gains(ablation.FINE_TUNED),
+    ),
+    (
+        "deit_augmentation",
+        "More augmentation does not significantly improve DeiT",
+        _LITTLE,
+        ablation.gains_little(ablation.DEIT),
     ),
 )
