@@ -25,7 +25,7 @@ class InputSize(NamedTuple):
     channels: int = 3
 
     def __str__(self) -> str:
-        channels = "" if self.channels == 3 else f" of {self.channels} channels"
+        channels = "" if self.channels == 3 else f" of {self.channels} channel{'s' if self.channels > 1 else ''}"
         return f"{shown(self[:2])} px{channels}"
 
 

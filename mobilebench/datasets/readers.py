@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mobilebench.system.extras import require
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 TIFF = {".tif", ".tiff"}
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, range(5, 9)  # EXIF's tag, and the values with which sides are exchanged
 _CHANNELS = "SC"  # what tifffile calls an axis of samples or of channels
 
 
@@ -39,6 +40,8 @@ class ArrayFiles:
         else:
             with Image.open(path) as image:
                 width, height = image.size
+                if image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE:
+                    width, height = height, width
         return int(height), int(width)
 
     def read(self, path: Path) -> Pixels:
@@ -51,7 +54,7 @@ class ArrayFiles:
         with Image.open(path) as image:
             if image.mode in {"P", "1", "CMYK", "YCbCr", "LAB", "HSV"}:
                 raise ArrayError(f"its colours are {image.mode}; expected grey, RGB or RGBA, or a TIFF of the channels")
-            return _last(np.asarray(image))
+            return _last(np.asarray(ImageOps.exif_transpose(image)))
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,9 @@ def _tiff(path: Path, *, pixels: bool) -> Any:
 
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
+        colours = getattr(series.keyframe, "photometric", None)
+        if colours == tifffile.PHOTOMETRIC.PALETTE:
+            raise ArrayError("its numbers are places in a palette of colours; expected the channels themselves")
         axes, shape = series.axes, series.shape
         order = [axes.find(axis) for axis in "YX"]
         channels = [

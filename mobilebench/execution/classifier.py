@@ -57,6 +57,7 @@ class TrainedModel(Classifier):
         super().__init__(network, made.mean, made.std)
         self._made = made
         self._channels = len(made.mean)
+        self._form = f"[N, {self._channels}, {', '.join(map(str, sides(made.resolution)))}]"
         self.run_id = run_id
         """MLflow's id of its run; None for a folder that is of no delivered journal."""
         self.classes = made.classes
@@ -75,7 +76,7 @@ class TrainedModel(Classifier):
             unit = UNITS[self._made.dtype]
             form = f"{self._made.dtype} becomes that with `images.float() / {unit}`"
             raise UserError(
-                f"images are {images.dtype} {list(images.shape)}; expected floats [N, {self._channels}, R, R]"
+                f"images are {images.dtype} {list(images.shape)}; expected floats {self._form}"
                 f"{'' if unit == 1 else f' in [0, 1]. {form}'}"
             )
         return super().forward(images)
@@ -94,7 +95,7 @@ class TrainedModel(Classifier):
         if self._channels != RGB or made.dtype != "uint8":
             raise UserError(
                 f"{made.model} on {made.dataset} takes images of {self._channels} channels of {made.dtype}, which no "
-                f"PIL image has; give it a float tensor [N, {self._channels}, R, R]"
+                f"PIL image has; give it a float tensor {self._form}"
             )
         stored = [np.asarray(stored_image(image, sides(made.stored), made.fit)) for image in several]
         return resize_centre(torch.from_numpy(np.stack(stored)).to(home), made.eval_resize, made.resolution)

@@ -16,6 +16,7 @@ from mobilebench.runs.identity import wanted
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_result, result_path
 from mobilebench.system.layout import PACKED, RESULTS, STATE
+from mobilebench.system.words import counted
 from mobilebench.training.rgb_only import rgb_only
 
 if TYPE_CHECKING:
@@ -116,10 +117,12 @@ def _check_colours(meta: Meta, suite: Suite) -> None:
             group, _, name = key.rpartition(".")
             (nested.setdefault(group, {}) if group else nested)[name] = value
         written = json.dumps(nested).replace('"', "")
+        specs = [find(name, suite.data_sources) for name in suite.datasets]
+        alike = [spec.id for spec in specs if (spec.channels, spec.dtype) == (meta.channels, meta.dtype)]
         raise UserError(
-            f"{', '.join(unfit)}: for red, green and blue only, and the images of {meta.id} have {meta.channels} "
-            f"channels of {meta.dtype}. Say in protocol.overrides what is done with them instead: "
-            f"`- {{datasets: [{meta.id}], set: {written}}}`"
+            f"{', '.join(unfit)}: for red, green and blue only, and the images of {meta.id} have "
+            f"{counted(meta.channels, 'channel')} of {meta.dtype}. Say in protocol.overrides what is done with them "
+            f"instead: `- {{datasets: [{', '.join(alike)}], set: {written}}}`"
         )
 
 

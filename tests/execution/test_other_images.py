@@ -75,7 +75,7 @@ def test_a_cell_on_rectangles_of_five_channels_gives_a_network_that_says_what_it
     with torch.no_grad():
         kept = torch.from_numpy(said.logits).float()  # as halves
         torch.testing.assert_close(model(views), kept, rtol=2e-3, atol=2e-3)
-    with pytest.raises(UserError, match=r"expected floats \[N, 5, R, R\].*uint16.*float\(\) / 65535"):
+    with pytest.raises(UserError, match=r"expected floats \[N, 5, 32, 48\].*uint16.*float\(\) / 65535"):
         model(torch.zeros(1, 3, 32, 48))
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from mobilebench.datasets.packing.geometry import centre, padded
 from mobilebench.datasets.readers import ArrayError
+from mobilebench.system.words import counted
 
 if TYPE_CHECKING:
     from mobilebench.config.pixels import PixelType
@@ -24,9 +25,9 @@ def checked(array: Pixels, channels: int, dtype: PixelType) -> Pixels:
 
     No value is changed: whole numbers become floats where the dataset is of floats, and nothing else.
     """
-    if array.ndim != 3 or array.shape[2] != channels:
+    if array.ndim != 3 or array.shape[2] != channels or not array.size:
         found = "x".join(map(str, array.shape))
-        raise ArrayError(f"its array is {found} (height x width x channels); expected {channels} channels")
+        raise ArrayError(f"its array is {found} (height x width x channels); expected {counted(channels, 'channel')}")
     name = array.dtype.name
     if name != dtype and not (dtype == "float32" and name in _AS_FLOAT | {"uint8", "uint16"}):
         raise ArrayError(f"its numbers are {name}; expected {dtype}")
@@ -35,7 +36,7 @@ def checked(array: Pixels, channels: int, dtype: PixelType) -> Pixels:
             array = array.astype(np.float32)
         if not np.isfinite(array).all():
             raise ArrayError("it has values that are NaN, infinite or too large for 32 bits; expected finite numbers")
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))  # as this machine has them, whoever wrote them
 
 
 def resized(array: Pixels, size: tuple[int, int], fit: Fit) -> Pixels:

@@ -167,14 +167,26 @@ def _reading(megapixels: int) -> Iterator[None]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         pixels = re.search(r"\d+", str(error))
         need = -(-int(pixels[0]) // 10**6) if pixels else 2 * megapixels
-        raise ImageError(
-            f"its {need} megapixels are more than the {megapixels} allowed; if they are meant, write"
-            f" `max_megapixels: {need}` in its entry of data_sources"
-        ) from error
+        raise _too_large(need, megapixels) from error
+    except ImageError:
+        raise
     except Exception as error:
         raise ImageError(_reason(error)) from error
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+def _too_large(need: int, megapixels: int) -> ImageError:
+    return ImageError(
+        f"its {need} megapixels are more than the {megapixels} allowed; if they are meant, write"
+        f" `max_megapixels: {need}` in its entry of data_sources"
+    )
+
+
+def _check_megapixels(size: tuple[int, int], megapixels: int) -> None:
+    need = -(-size[0] * size[1] // 10**6)
+    if need > megapixels:
+        raise _too_large(need, megapixels)
 
 
 def decode(path: Path, form: Form) -> tuple[Image.Image, bool]:
@@ -279,6 +291,7 @@ def _row(form: Form, path: Path, *, counted: bool) -> tuple[bytes, Sums | None, 
         sums = of_histogram(np.array(image.histogram(), np.int64).reshape(3, 256)) if counted else None
         return image.tobytes(), sums, enlarged
     with _reading(form.megapixels):
+        _check_megapixels(form.reader.size(path), form.megapixels)
         array = checked(form.reader.read(path), form.channels, form.dtype)
         enlarged = native_side((array.shape[1], array.shape[0]), form.fit, form.size) < min(form.size)
         stored = resized(array, form.size, form.fit)

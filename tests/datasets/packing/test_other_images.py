@@ -305,3 +305,45 @@ def test_the_audit_finds_equal_images_of_many_channels_and_shows_them(tmp_path: 
 def test_channels_that_cannot_be_meant_are_refused(channels: int) -> None:
     with pytest.raises(ValueError, match=rf"channels is {channels}; allowed: 1 to 1024"):
         OwnData(folder="x", channels=channels)
+
+
+def test_the_order_of_bytes_in_a_file_is_of_no_consequence(tmp_path: Path) -> None:
+    found = []
+    for order in ("<", ">"):
+        own = own_set(tmp_path / order, 2, "uint16")
+        for path in sorted((tmp_path / order).rglob("*.npy")):
+            np.save(path, np.load(path).astype(f"{order}u2"))
+        packed = packed_set(tmp_path / f"{order}out", own)
+        packed.verify()
+        train = np.asarray(packed.images[packed.rows("train")], np.float64) / 65535
+        np.testing.assert_allclose(packed.meta.mean, train.mean((0, 1, 2)), rtol=1e-9)
+        found.append(packed.meta.digest)
+    assert found[0] == found[1]
+
+
+def test_a_grey_image_lies_as_its_exif_says(tmp_path: Path) -> None:
+    upright = Image.fromarray(image(5, (9, 14), 1, "uint8")[..., 0])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    assert ArrayFiles().size(tmp_path / "turned.png") == (9, 14)
+    assert (ArrayFiles().read(tmp_path / "turned.png")[..., 0] == np.asarray(upright)).all()
+
+
+def test_a_palette_is_refused_whatever_the_format(tmp_path: Path) -> None:
+    Image.fromarray(image(5, (9, 14), 3, "uint8")).quantize(8).save(tmp_path / "a.tif")
+    with pytest.raises(ArrayError, match="palette"):
+        ArrayFiles().read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("shape", [(0, 0, 1), (0, 8, 1), (8, 0, 1)])
+def test_an_image_without_pixels_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ArrayError, match=r"expected 1 channel$"):
+        checked(np.zeros(shape, np.uint8), 1, "uint8")
+
+
+def test_images_of_too_many_pixels_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    own = own_set(tmp_path / "own", 1, "uint8")
+    np.lib.format.open_memmap(tmp_path / "own/a/01.npy", mode="w+", dtype=np.uint8, shape=(10_000, 10_000, 1))
+    with pytest.raises(DataError, match=r"a/01\.npy: its 100 megapixels are more than the 90.*_megapixels: 100"):
+        packed_set(tmp_path, own)
