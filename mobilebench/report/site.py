@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from mobilebench.report.table import Table
     from mobilebench.scoring.ranking import Ranking
+    from mobilebench.studies.study import PublishedStudy
 
 MARKER = "site.json"  # says that a folder is a site, and lists what is in it
 DATA = "data"
@@ -90,15 +91,16 @@ class SiteSuite:
 
 
 def suites_of(folders: Iterable[Path], *, published: bool = True) -> tuple[SiteSuite, ...]:
-    """Return the leaderboards of these results folders in their order, then of the published studies with a matrix.
+    """Return the leaderboards of these results folders in their order, then those of the published studies.
 
-    Raises UserError for a folder that `read_scored` refuses, and where there is nothing to show.
+    A study without an xScore has no leaderboard here: there is no scale on which it sets its models. Raises
+    UserError for a folder that `read_scored` refuses, and where there is nothing to show.
     """
     found: list[SiteSuite] = []
     for folder in folders:
         found.append(_of_folder(folder, [suite.id for suite in found]))
     if published:
-        found += [_of_study(name) for name in STUDIES if load_study(name).matrix]
+        found += [_of_study(study) for study in map(load_study, STUDIES) if study.lam is not None]
     if not found:
         raise UserError("nothing to show: give a results folder, or leave --no-published out")
     return tuple(found)
@@ -139,13 +141,12 @@ def _free(experiment: str, taken: Collection[str]) -> tuple[str, int]:
     return next((name, number) for name, number in numbered if name not in taken)
 
 
-def _of_study(name: str) -> SiteSuite:
-    study = load_study(name)
+def _of_study(study: PublishedStudy) -> SiteSuite:
     inputs = published_inputs(study)
     title = f"{study.matrix_name}, {study.citation}"
     return SiteSuite(
-        id=name, title=title, inputs=inputs, rankings=rankings_of(inputs), scored="", files="",
-        preset=study.suite, study=name,
+        id=study.id, title=title, inputs=inputs, rankings=rankings_of(inputs), scored="", files="",
+        preset=study.suite, study=study.id,
     )  # fmt: skip
 
 

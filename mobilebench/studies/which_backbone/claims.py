@@ -112,8 +112,9 @@ _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (
         "overall",
         "ConvNeXt is the best overall (Table 1)",
         (
-            "by six ways of aggregating, because the paper names none: supported if it is the best in every way "
-            f"{_BY_DRAWS}, contradicted if one model is above it in every way in as many; else by most of the ways"
+            "by six ways of aggregating, because the paper names none: supported if no model is above it in any way "
+            f"{_BY_DRAWS}, contradicted if one model is at least equal in every way and above it in some in as many; "
+            "else by most of the ways"
         ),
         partial(evidence.best_overall, model="convnext_tiny"),
     ),
