@@ -10,7 +10,7 @@ from scipy import stats
 from mobilebench.cli import main
 from mobilebench.report.across_studies import across_studies
 from mobilebench.report.sections import Section
-from mobilebench.report.table import to_latex
+from mobilebench.report.table import to_csv, to_latex
 from mobilebench.studies.prediction import ONCE_MORE, predictions
 from mobilebench.studies.which_backbone import published as backbones
 
@@ -42,7 +42,9 @@ def test_a_row_is_the_correlation_of_the_printed_numbers(section: Section) -> No
     (row,) = [r for r in table.rows if (r[1].text, r[2].text) == ("which_backbone", "food101")]
     found = stats.pearsonr([known[m] for m in matrix.models], matrix.mean[:, matrix.datasets.index("food101")])
     ends = found.confidence_interval()
-    assert row[table.columns.index("r")].text == f"{found.statistic:.2f} [{ends.low:.2f}, {ends.high:.2f}]"
+    at = table.columns.index("r")
+    assert [row[at].text, row[at + 1].text] == [f"{found.statistic:.2f}", f"{ends.low:.2f} to {ends.high:.2f}"]
+    assert f",{ends.low:.2f} to {ends.high:.2f}," in to_csv(table)
 
 
 def test_what_others_explain_counts_each_dataset_once() -> None:
