@@ -63,8 +63,8 @@ def in_order(rows: Sequence[Row]) -> tuple[Row, ...]:
 def prediction_table(name: str, rows: Sequence[Row], caption: str, *, several: bool = False) -> Table:
     """Return one line a row; `several`: the rows are of several sources, which get a column."""
     more = ("study", "predictor") if several else ()
-    columns = ("domain", *more[:1], "dataset", *more[1:], "metric", "n", "r", "95% interval", "Spearman", "Kendall", "p of r",
-               "slope", "noise", "verdict")  # fmt: skip
+    columns = ("domain", *more[:1], "dataset", *more[1:], "metric", "n", "r", "95% interval", "Spearman", "Kendall",
+               "p of r", "slope", "noise", "verdict")  # fmt: skip
     return Table(name, caption, columns, tuple(_cells(row, several=several) for row in rows))
 
 
@@ -76,8 +76,8 @@ def _cells(row: Row, *, several: bool) -> tuple[Field, ...]:
     share = found.noise if found else math.nan
     return (
         text(row.domain or "-"), *before, text(row.dataset), *after, text(found.metric if found else "-"),
-        number(found.n if found else None, 0), number(row.r.value, 2), _ends(row.r), _interval(of_all[0]), _interval(of_all[1]),
-        p_value(row.r.p), _interval(of_all[2]),
+        number(found.n if found else None, 0), number(row.r.value, 2), _ends(row.r), _interval(of_all[0]),
+        _interval(of_all[1]), p_value(row.r.p), _interval(of_all[2]),
         Field(f"{share:.0%}", share) if math.isfinite(share) else number(None), text(row.verdict),
     )  # fmt: skip
 
