@@ -93,7 +93,10 @@ def _above(inputs: ReportInputs, predictor: Predictor) -> list[Table]:
 def _logits(inputs: ReportInputs, predictor: Predictor) -> list[Table]:
     """Return the same table on logits, where a metric lies between 0 and 1."""
     found = [each for each in associations(inputs.matrix, predictor, logit=True) if math.isfinite(each.r.low)]
-    caption = "The same with both axes as logits, ln(p / (1 - p)), p at least half an image away from 0 and 1."
+    caption = (
+        "The same with both axes as logits, ln(p / (1 - p)), p at least half an image away from 0 and 1; slope: logits "
+        "a logit."
+    )
     return [prediction_table("prediction_logit", _rows(inputs, found), caption)] if found else []
 
 

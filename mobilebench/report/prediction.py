@@ -72,7 +72,7 @@ def _cells(row: Row, *, several: bool) -> tuple[Field, ...]:
     found = row.found
     before = (text(row.source),) if several else ()
     after = (text(row.predictor),) if several else ()
-    of_all = (found.rho, found.tau, found.normalised) if found else (NOTHING,) * 3
+    of_all = (found.rho, found.tau, found.slope if found.logit else found.normalised) if found else (NOTHING,) * 3
     share = found.noise if found else math.nan
     return (
         text(row.domain or "-"), *before, text(row.dataset), *after, text(found.metric if found else "-"),

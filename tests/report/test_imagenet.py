@@ -45,6 +45,7 @@ def test_each_dataset_has_a_panel_with_its_models_and_a_row(found: Findings) -> 
     assert [table.name for table in tables] == [
         "prediction", "prediction_above", "prediction_logit", "beyond_imagenet",
     ]  # fmt: skip
+    assert "n/a" not in [cell.text for row in tables[2].rows for cell in row[:-2]]
     assert [row[0].text for row in tables[0].rows] == ["medical", "natural", "-", "-"]
     assert [tables[i].rows[0][tables[i].columns.index("n")].text for i in (0, 1)] == ["8", "5"]
 
