@@ -20,7 +20,7 @@ from scipy import stats
 
 from mobilebench.scoring import Matrix
 from mobilebench.scoring.beyond import beyond
-from mobilebench.scoring.prediction import HALF, TRAINING_NOISE, Predictor, associations
+from mobilebench.scoring.prediction import HALF, LEVEL, TRAINING_NOISE, Predictor, associations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,16 +113,19 @@ def _slope(x: Floats, y: Floats, axis: int = -1) -> Floats:
 def verdicts(
     population: str, models: int, datasets: int, r: float, grids: int, *, images: int = IMAGES, seed: int = 1
 ) -> Counter[str]:
-    """Return how often each verdict was given of a dataset whose true correlation is r; `some: ` it, in a grid."""
+    """Return how often each verdict was given of a dataset whose true correlation is r.
+
+    `some: ` before a verdict: of one or more datasets of a grid, by intervals corrected for their number.
+    """
     rng, given = np.random.default_rng(seed), Counter[str]()
     for _ in range(grids):
         x = predictors(population, models, rng)
         matrix, predictor = grid(
             x, outcomes(x, datasets, r, rng, fade=population == "better agree"), rng, images=images
         )
-        verdicts_here = [found.verdict for found in associations(matrix, predictor)]
-        given.update(verdicts_here)
-        given.update(f"some: {verdict}" for verdict in set(verdicts_here))
+        given.update(found.verdict for found in associations(matrix, predictor))
+        corrected = associations(matrix, predictor, level=1 - (1 - LEVEL) / datasets)
+        given.update({f"some: {found.verdict}" for found in corrected})
     return given
 
 

@@ -77,7 +77,7 @@ def of_counts(name: str, counts: Mapping[str, int]) -> Predictor:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval over models and its two-sided p-value; NaN where there is none."""
+    """A number with its interval over models (95 %, or as asked for) and its two-sided p-value; NaN for none."""
 
     value: float
     low: float = math.nan
@@ -143,25 +143,27 @@ class Association:
         return "does not predict" if self.true_high < HALF else "undecided"
 
 
-def associations(matrix: Matrix, predictor: Predictor, *, logit: bool = False) -> tuple[Association, ...]:
+def associations(
+    matrix: Matrix, predictor: Predictor, *, logit: bool = False, level: float = LEVEL
+) -> tuple[Association, ...]:
     """Return how the results on each dataset of the matrix go with a predictor, in the matrix's order.
 
     With `logit`, datasets whose metric has the bounds 0 and 1 alone, both numbers as ln(p / (1 - p)) with p kept half
-    an image away from 0 and 1. Where fewer than 5 models have both numbers there is no interval and no p-value; where
-    fewer than 3 have, or one number is constant, there is no estimate. Raises UserError for a logit of a predictor that
-    is no accuracy.
+    an image away from 0 and 1. level: of the intervals. Where fewer than 5 models have both numbers there is no
+    interval and no p-value; where fewer than 3 have, or one number is constant, there is no estimate. Raises UserError
+    for a logit of a predictor that is no accuracy.
     """
     if logit and predictor.unit != "%":
         raise UserError(f"{predictor.name} is no accuracy and has no logit; ask for the linear axis")
     kept = [d for d, metric in enumerate(matrix.metrics) if not logit or _is_share(metric)]
-    return tuple(_associate(matrix, predictor, d, logit=logit) for d in kept)
+    return tuple(_associate(matrix, predictor, d, logit=logit, level=level) for d in kept)
 
 
 def _is_share(metric: str) -> bool:
     return get_metric(metric).bounds == (0, 1)
 
 
-def _associate(matrix: Matrix, predictor: Predictor, column: int, *, logit: bool) -> Association:
+def _associate(matrix: Matrix, predictor: Predictor, column: int, *, logit: bool, level: float) -> Association:
     metric, result = get_metric(matrix.metrics[column]), matrix.mean[:, column]
     x = np.array([predictor.values.get(model, math.nan) for model in matrix.models])
     known = np.isfinite(x) & np.isfinite(result)
@@ -177,9 +179,16 @@ def _associate(matrix: Matrix, predictor: Predictor, column: int, *, logit: bool
         return Association(
             matrix.datasets[column], metric.id, models, logit, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, noise
         )
-    slope = _slope(x, y)
+    slope = _slope(x, y, level)
     return Association(
-        matrix.datasets[column], metric.id, models, logit, *_correlations(x, y), slope, _times(slope, unit), noise
+        matrix.datasets[column],
+        metric.id,
+        models,
+        logit,
+        *_correlations(x, y, level),
+        slope,
+        _times(slope, unit),
+        noise,
     )
 
 
@@ -190,7 +199,7 @@ def _logit(share: Floats, images: int) -> Floats:
     return np.asarray(np.log(p / (1 - p)))
 
 
-def _correlations(x: Floats, y: Floats) -> tuple[Estimate, Estimate, Estimate]:
+def _correlations(x: Floats, y: Floats, level: float) -> tuple[Estimate, Estimate, Estimate]:
     from scipy import stats
 
     n = len(x)
@@ -204,7 +213,7 @@ def _correlations(x: Floats, y: Floats) -> tuple[Estimate, Estimate, Estimate]:
     # Fisher's z has the variance `variance` / (n - 3).
     variances = (1.0, 1 + values[1] ** 2 / 2, 0.437 * (n - 3) / (n - 4))
     r, rho, tau = (
-        Estimate(value, *fisher_interval(value, n, level=LEVEL, variance=variance), float(each.pvalue))
+        Estimate(value, *fisher_interval(value, n, level=level, variance=variance), float(each.pvalue))
         for value, variance, each in zip(values, variances, found, strict=True)
     )
     return r, rho, tau
@@ -214,14 +223,14 @@ def _tied(values: Floats) -> Floats:
     return np.asarray(np.round(values, 12))
 
 
-def _slope(x: Floats, y: Floats) -> Estimate:
+def _slope(x: Floats, y: Floats, level: float) -> Estimate:
     from scipy import stats
 
     line = stats.linregress(x, y)
     value = float(line.slope)
     if len(x) < FEWEST:
         return Estimate(value)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(x) - 2) * line.stderr)
+    half = float(stats.t.ppf((1 + level) / 2, len(x) - 2) * line.stderr)
     return Estimate(value, value - half, value + half, float(line.pvalue))
 
 

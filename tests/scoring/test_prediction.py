@@ -55,6 +55,13 @@ def test_every_estimate_is_that_of_scipy() -> None:
     assert (found.r.low, found.r.high) == pytest.approx((ends.low, ends.high))
 
 
+def test_a_higher_level_widens_every_interval() -> None:
+    (usual,), (wide,) = (associations(matrix(Y[:, None]), predictor(X), level=level) for level in (0.95, 0.99))
+    ends = stats.pearsonr(X, Y).confidence_interval(0.99)
+    assert (wide.r.low, wide.r.high) == pytest.approx((ends.low, ends.high))
+    assert wide.slope.low < usual.slope.low < usual.slope.high < wide.slope.high
+
+
 def test_the_slope_is_in_points_for_a_point_whatever_the_metric() -> None:
     values = np.column_stack([Y, 2 * Y - 1])  # a kappa may be below 0, and its highest value is 1 as well
     top1, qwk = associations(matrix(values, ("top1", "qwk")), predictor(X))

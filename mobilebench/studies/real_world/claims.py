@@ -52,7 +52,8 @@ _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (
         "Higher ImageNet accuracy does not consistently yield better results (abstract)",
         (
             "consistently is on every dataset, and to predict is to carry half the variance of the true results (r of "
-            "0.71): supported if on some dataset it surely does not predict, contradicted if it predicts on every one"
+            "0.71): supported if on some dataset it surely does not predict, corrected for their number, contradicted "
+            "if it predicts on every one"
         ),
         evidence.not_consistent,
     ),
