@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 def caveats(records: Iterable[Record]) -> tuple[str, ...]:
     """Return a sentence for each reason why results say less than they seem to: what weights know, what was chosen."""
     some = list(records)
-    return (*_chosen_on_test(some), *overlaps(some))
+    return (*chosen_on_test(some), *overlaps(some))
 
 
-def _chosen_on_test(records: list[Record]) -> tuple[str, ...]:
+def chosen_on_test(records: Iterable[Record]) -> tuple[str, ...]:
+    """Return a sentence where epochs were chosen on the test images, () where none was."""
+    records = list(records)
     chosen = [record for record in records if record.chosen_on == "test"]
     if not chosen:
         return ()

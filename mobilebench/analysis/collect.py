@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench.analysis.identities import identities_here
+from mobilebench.analysis.identities import identities_here, packed_otherwise
 from mobilebench.analysis.kept import KeptPredictions, metrics_of, values_of
 from mobilebench.analysis.origins import Origin, origins
 from mobilebench.analysis.score_files import SCORE, ScoreOrigin, noted, read_origin
@@ -107,7 +107,7 @@ def score_experiment(
         noted(table),
         made_with,
         tuple(unbuilt),
-        (*kept.notes, *kept.problems),
+        (*(packed_otherwise(grid.suite) if results is not None and grid.suite else ()), *kept.notes, *kept.problems),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mobilebench.datasets.packing.packed import read_meta
+from mobilebench.datasets.packing.prepare import find, is_of
 from mobilebench.errors import UserError
 from mobilebench.runs.identity import wanted
 from mobilebench.system.layout import PACKED
@@ -35,3 +37,20 @@ def identities_here(suite: Suite, datasets: Iterable[str] | None = None) -> tupl
             else:
                 found[cell] = identity
     return found, sorted(unbuilt)
+
+
+def packed_otherwise(suite: Suite) -> tuple[str, ...]:
+    """Return a sentence on datasets that were packed by other settings than the suite has now, () where none was."""
+    names = []
+    for dataset in suite.datasets:
+        with suppress(UserError):  # not packed here, or unknown here
+            spec, policy = find(dataset, suite.data_sources), suite.protocol.recipe_for("", dataset).data
+            names += [] if is_of(read_meta(PACKED / dataset), spec, policy) else [dataset]
+    if not names:
+        return ()
+    words = (
+        f"{', '.join(names)}: packed by other settings (data_sources, data) than params.yaml has now, and these "
+        "results are of the data as it was packed. `mobilebench data prepare` packs it anew; its cells are then to be "
+        "trained again."
+    )
+    return (words,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mobilebench.analysis.caveats import chosen_on_test
 from mobilebench.analysis.collect import raise_if_stale
 from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.analysis.named_runs import stands_for_runs
@@ -134,6 +135,7 @@ def compare_models(suite: Suite, results: Path, a: str, b: str, dataset: str | N
     both = [name for name, counts in zip(part.datasets, part.counts.T, strict=True) if counts.all()]
     if not both:
         raise UserError(f"{a} and {b} have no dataset on which both ran{f': {dataset}' if dataset else ''}")
+    of_both = [record for record in records if record.model in {a, b} and record.dataset in both]
     kept = KeptPredictions(None, results)
     of_cell = kept.by_cell(records)
     found, paired = {}, set(both)
@@ -143,7 +145,7 @@ def compare_models(suite: Suite, results: Path, a: str, b: str, dataset: str | N
             paired.discard(name)
         found[name] = exact or difference_of(matrix, name, a, b)
     return ModelPair(
-        a, b, suite.experiment, found, frozenset(paired), tuple(_notes(found, paired)),
+        a, b, suite.experiment, found, frozenset(paired), (*chosen_on_test(of_both), *_notes(found, paired)),
         kept.problems,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from mobilebench.analysis.caveats import chosen_on_test
 from mobilebench.analysis.identities import identities_here
 from mobilebench.analysis.kept import KeptPredictions, metrics_of, values_of
 from mobilebench.analysis.result_files import are_files, read_files
@@ -237,7 +238,8 @@ def _of_runs(name: str, found: Sequence[Details], tracker: Tracker, metric: str 
         parts["code"][cell] = {key: run.tags[key] for key in CODE if key in run.tags} | _project(run.tags)
     return RunSet(
         name, cells, sizes, {dataset: of.id for dataset, of in metrics.items()},
-        parts["settings"], parts["data"], parts["code"], records=records, notes=kept.notes, kept=kept,
+        parts["settings"], parts["data"], parts["code"], records=records,
+        notes=(*chosen_on_test(records.values()), *kept.notes), kept=kept,
     )  # fmt: skip
 
 
@@ -256,7 +258,8 @@ def _of_files(source: str, metric: str | None) -> RunSet:
     return RunSet(
         found.name, cells, sizes, metrics,
         data={cell: {f"{cell.dataset} digest": record.data_digest} for cell, record in records.items()},
-        records=records, notes=tuple(f"{found.name}: {note}" for note in found.notes), kept=found.kept,
+        records=records, kept=found.kept,
+        notes=tuple(f"{found.name}: {note}" for note in (*chosen_on_test(found.records), *found.notes)),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mobilebench.analysis.caveats import chosen_on_test
 from mobilebench.analysis.result_files import read_files
 from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
@@ -56,7 +57,9 @@ def place_models(source: str | Path, reference: str, models: Sequence[str] = (),
         )
     placements = place_new(renamed(chosen, known.matrix), known.matrix, lam=lam)
     missing = {name for placement in placements for name in placement.missing}
+    placed = [record for record in ours.records if record.model in chosen.models]
     notes = [
+        *chosen_on_test(placed),
         *([AS_PUBLISHED] if reference == PUBLISHED else []),
         *_other_datasets(chosen, known.matrix),
         *_other_settings(ours, known, reference, chosen.models),

@@ -29,6 +29,7 @@ def inspect(what: str, dataset: str | None, seed: int | None, split: str, out: P
     Name an MLflow run, or a cell of this project: a model and a dataset, or MODEL.DATASET.SEED. Nothing is trained or
     predicted: the predictions that the run kept are read.
     """
+    from mobilebench.analysis.caveats import chosen_on_test
     from mobilebench.analysis.inspect import cell_meant, folder_name, open_cell, open_run
     from mobilebench.analysis.named_runs import run_meant
     from mobilebench.cli.console import console, print_table
@@ -48,6 +49,8 @@ def inspect(what: str, dataset: str | None, seed: int | None, split: str, out: P
     print_table(class_table(cell), rows=20)
     if len(cell.classes) > 20:
         console.print(f"The 20 classes found least often; classes.csv has all {len(cell.classes)}.")
+    for line in chosen_on_test([cell.record]):
+        console.print(f"[yellow]note[/yellow] {line}", soft_wrap=True)
     with console.status("drawing"):
         paths = write_inspection(out or RESULTS / "inspect" / folder_name(cell, run_id), cell)
     if cell.packed is None:

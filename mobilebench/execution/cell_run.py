@@ -227,6 +227,8 @@ class CellRun(TrainingRun):
             check(model, classes, input_size(recipe.resolution, packed.meta.channels))
             for warning in budget_warnings(model) if starts_from_scratch(self.context.suite) else ():
                 self.note(warning)
+        if recipe.chooses_on_test:
+            self.note("the epoch is CHOSEN ON TEST: what is called val here and in the run's curves are test images")
         if recipe.pretrained is not None and (words := self._overlap()):
             self.note(words)
         data = with_wanted(train_data(packed, test=test, chosen_on_test=recipe.chooses_on_test), self.model_id, recipe)

@@ -94,6 +94,7 @@ def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Vers
             "data_digest": record.data_digest,
             "metric": record.metric,
             "n_test": str(record.n_test),
+            **({"chosen_on": record.chosen_on} if record.chosen_on else {}),
             **{
                 f"{split}_{record.metric}": repr(read[record.metric])
                 for split, read in (("test", record.metrics), ("val", record.val_metrics))

@@ -122,7 +122,8 @@ def _classes(datasets: Iterable[str]) -> dict[str, tuple[str, ...]]:
 def _curve(tracker: Tracker, record: Record) -> Curve:
     """Return the curve of a run's metric on test, or on val where test was read once."""
     found = tracker.curves(record.run_id, [f"{split}_{record.metric}" for split in ("test", "val")])
-    split = "test" if found[f"test_{record.metric}"] else "val"
-    points = found[f"{split}_{record.metric}"]
+    read = "test" if found[f"test_{record.metric}"] else "val"
+    points = found[f"{read}_{record.metric}"]
+    split = record.chosen_on or read  # where test chose the epoch, what stands for val are its images
     epochs, values = zip(*points, strict=True) if points else ((), ())
     return Curve(record.model, record.dataset, record.seed, tuple(epochs), tuple(values), record.metric, split)

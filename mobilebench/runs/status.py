@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mobilebench.config.protocol import epochs_of
 from mobilebench.datasets.packing.packed import ParentError, open_packed
+from mobilebench.datasets.packing.prepare import find, is_of
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import MetricError, get_metric, metric_of
 from mobilebench.models.fingerprint import UNBUILT
@@ -100,20 +101,24 @@ def outlook(suite: Suite, states: Mapping[Cell, CellState]) -> Outlook:
 
 def grid_states(suite: Suite) -> dict[Cell, CellState]:
     """Return the state of every cell of the suite, in the grid's order."""
-    metas = {dataset: _meta(dataset) for dataset in suite.datasets}
+    metas = {dataset: _meta(suite, dataset) for dataset in suite.datasets}
     return {cell: _state(suite, cell, metas[cell.dataset]) for cell in suite.cells()}
 
 
-def _meta(dataset: str) -> Meta | CellState:
+def _meta(suite: Suite, dataset: str) -> Meta | CellState:
     """Return what a packed dataset says of itself after a check of all but its pixels, or the state of its cells."""
     if not (PACKED / dataset).exists():
         return CellState("unprepared", "no data")
     try:
-        return open_packed(PACKED / dataset).meta
+        meta = open_packed(PACKED / dataset).meta
     except ParentError as error:
         return CellState("unprepared", "no data", str(error))
     except UserError as error:
         return CellState("damaged", "damaged data", str(error))
+    if not is_of(meta, find(dataset, suite.data_sources), suite.protocol.recipe_for("", dataset).data):
+        words = f"its data was packed by other settings than params.yaml has: `mobilebench data prepare {dataset}`"
+        return CellState("unprepared", "other data", words)
+    return meta
 
 
 def _state(suite: Suite, cell: Cell, meta: Meta | CellState) -> CellState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import subprocess
 import sys
@@ -285,3 +286,16 @@ def test_offline_then_sync(project: Path, store: Path) -> None:
     assert "2 runs delivered" in call("sync").output
     assert "2 of 2 cells are finished" in call("status").output
     assert call("score").exit_code == 0
+
+
+def test_a_grid_of_many_datasets_is_counted_by_dataset_and_what_is_got_by_hand_is_said(project: Path) -> None:
+    call("init", "which_backbone_v1")
+    shown = call("status").output
+    assert re.search(r"^breakhis_400_grouped +33 *$", shown, re.MULTILINE)
+    assert "0 of 660 cells are finished" in shown
+    downloads, by_hand = (re.search(rf"{what}: (.*)", shown) for what in ("To download", "To be got by hand"))
+    assert downloads is not None
+    assert by_hand is not None
+    assert "cifar10 (" in downloads[1]
+    assert "plantclef" not in downloads[1]
+    assert by_hand[1].startswith("neu, plantclef, breakhis_40_grouped")

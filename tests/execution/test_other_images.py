@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mobilebench import load_model, load_predictions, models
+from mobilebench.analysis.identities import packed_otherwise
 from mobilebench.config.data import OwnData
 from mobilebench.config.pretrained import FromPretrained, Pretrained
 from mobilebench.config.protocol import Override
@@ -21,6 +22,7 @@ from mobilebench.datasets.packing.prepare import prepare
 from mobilebench.errors import UserError
 from mobilebench.execution.cell_run import CellRun
 from mobilebench.execution.context import open_context
+from mobilebench.runs.status import grid_states
 from mobilebench.system.layout import PACKED
 from mobilebench.tracking import OfflineTracker
 from mobilebench.training import checkpoint
@@ -111,3 +113,16 @@ def test_settings_for_colours_are_refused_by_name_and_the_advice_can_be_followed
     (advice,) = YAML(typ="safe").load(str(told.value).partition("`")[2].partition("`")[0])
     mended = replace(protocol, overrides=(Override(advice["set"], datasets=tuple(advice["datasets"])),))
     open_context(replace(suite, protocol=mended), "deep", OfflineTracker())
+
+
+def test_data_that_is_packed_by_other_settings_is_said_by_status_and_score(suite: Suite) -> None:
+    packed(suite)
+    before = OwnData(folder="deep", channels=4, dtype="uint16")
+    changed = replace(suite, data_sources={"deep": before})
+    assert packed_otherwise(suite) == ()
+    assert {state.name for state in grid_states(suite).values()} == {"waiting"}
+    (said,) = packed_otherwise(changed)
+    assert said.startswith("deep: packed by other settings")
+    (state,) = grid_states(changed).values()
+    assert (state.name, state.label) == ("unprepared", "other data")
+    assert "`mobilebench data prepare deep`" in state.detail

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from mobilebench.config.data import DataSource
     from mobilebench.config.recipe import DataPolicy
-    from mobilebench.datasets.packing.packed import Packed
+    from mobilebench.datasets.packing.packed import Meta, Packed
     from mobilebench.datasets.spec import Derivation
 
 
@@ -146,14 +146,18 @@ def packing_identity(spec: DatasetSpec, policy: DataPolicy) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def is_of(meta: Meta, spec: DatasetSpec, policy: DataPolicy) -> bool:
+    """Return whether a packed dataset was made by these settings; its images may have changed since, its metric too."""
+    return meta.identity == packing_identity(replace(spec, metric=meta.metric), policy)
+
+
 def _current(folder: Path, spec: DatasetSpec, policy: DataPolicy) -> bool:
     """Return whether a packed folder is what would be packed now. Where only the metric differs, it is made so."""
     if not (folder / META).exists():
         return False
     meta = read_meta(folder)
     now = spec.fingerprint() if spec.fingerprint else ""
-    as_read_then = packing_identity(replace(spec, metric=meta.metric), policy)
-    if meta.identity != as_read_then or not same_source(meta.provenance.get("fingerprint", ""), now):
+    if not is_of(meta, spec, policy) or not same_source(meta.provenance.get("fingerprint", ""), now):
         return False
     open_packed(folder)
     if meta.metric != spec.metric:  # a pixel changes as little as a label does, and the images may be elsewhere
