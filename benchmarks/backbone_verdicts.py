@@ -130,9 +130,11 @@ def _loading() -> float:
     low, high = 0.0, 1.0
     for _ in range(12):
         middle = (low + high) / 2
-        truth, top1 = _population(1000, middle, np.random.default_rng(0))
-        mean = -ranks(truth[:, full]).mean(axis=1)
-        low, high = (middle, high) if spearman(top1, mean) < HALF else (low, middle)
+        rho = []
+        for seed in range(16):
+            truth, top1 = _population(500, middle, np.random.default_rng(seed))
+            rho.append(spearman(top1, -ranks(truth[:, full]).mean(axis=1)))
+        low, high = (middle, high) if np.mean(rho) < HALF else (low, middle)
     return (low + high) / 2
 
 

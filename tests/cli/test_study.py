@@ -98,6 +98,24 @@ def test_the_earlier_names_work_and_are_not_listed(earlier: list[str], now: list
     assert now[0] in listed
 
 
+def test_claims_and_audit_of_a_study_without_an_xscore() -> None:
+    output = run("study", "claims", "which_backbone").output
+    assert "published: 11 models x 28 datasets" in output
+    assert "Convolutional networks outperform transformers" in output
+    assert "leans for (mean rank with few train images" in output
+    assert "best of three runs, chosen on the test images" in output
+    audited = json.loads(run("study", "audit", "which_backbone", "--json").output)
+    assert {"audit", "impossible", "table_1"} <= set(audited)
+    assert {"where": "Table 3, BreakHis, train + test", "printed": "7,945", "found": "7,909",
+            "follows from": "section 4.7"} in audited["audit"]  # fmt: skip
+
+
+def test_anchors_of_a_study_that_has_none_are_refused() -> None:
+    result = run("study", "claims", "which_backbone", "--anchors", "paper")
+    assert result.exit_code == 2
+    assert "leave `--anchors paper` out" in " ".join(result.output.split())
+
+
 def test_a_matrix_that_is_not_there_is_named(tmp_path: Path) -> None:
     result = run("study", "claims", "beyond_imagenet", "--matrix", str(tmp_path / "absent.csv"))
     assert result.exit_code == 2

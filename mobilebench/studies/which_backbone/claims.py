@@ -104,7 +104,7 @@ _CLAIMS: tuple[tuple[str, str, str, Callable[[Context], Evidence]], ...] = (
         (
             "to stay is that the order with all train images carries half the variance of the order with fewer (mean "
             "Spearman over datasets 0.71): supported if the 95 % interval over models lies above, contradicted if it "
-            "lies below what noise would leave of 0.71"
+            "lies below what so few models and noise would leave of 0.71, where noise leaves half and more"
         ),
         evidence.stay_on_top,
     ),

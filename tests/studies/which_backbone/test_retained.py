@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mobilebench.studies.which_backbone.retained import retained
+from mobilebench.studies.which_backbone.retained import HALF, expected_rho, retained
 
 
 def test_correlations_are_scipys() -> None:
@@ -38,6 +38,17 @@ def test_models_are_resampled_in_all_datasets_at_once() -> None:
     x, y = rng.random((11, 1)), rng.random((11, 1))
     one, twelve = retained(x, y), retained(np.tile(x, 12), np.tile(y, 12))
     assert (one.low, one.high, one.p) == pytest.approx((twelve.low, twelve.high, twelve.p))
+
+
+@pytest.mark.parametrize("models", [6, 11])
+def test_the_expected_correlation_of_a_small_sample(models: int) -> None:
+    rng = np.random.default_rng(4)
+    r = 2 * np.sin(np.pi * HALF / 6)
+    x = rng.standard_normal((20_000, models))
+    y = r * x + np.sqrt(1 - r * r) * rng.standard_normal(x.shape)
+    ranks = [stats.rankdata(values, axis=1) for values in (x, y)]
+    rho = 1 - 6 * np.square(ranks[0] - ranks[1]).sum(axis=1) / (models * (models**2 - 1))
+    assert expected_rho(models) == pytest.approx(rho.mean(), abs=0.01)
 
 
 def test_the_same_order_and_the_reverse() -> None:
