@@ -2,8 +2,9 @@
 
 The models are the sample: an interval says what other models of their kind could have shown. It is Fisher's for
 correlations and Student's t for slopes. Simulated with 11 and 19 models, on normal and on ImageNet's skewed accuracies,
-these hold the truth in 93 to 97 % of cases. The bootstrap over models holds it in 90 to 93 % (percentile) and in 91 to
-94 % (BCa): so few points show too little of their own spread. `python -m benchmarks.prediction` repeats that.
+these hold the truth in 95 to 97 % of cases, and in 91 to 95 % where better models lie nearer to the line. The bootstrap
+over models holds it in 85 to 93 % (percentile) and 89 to 95 % (BCa): so few points show too little of their own spread.
+`python -m benchmarks.prediction` repeats that; figures are in benchmarks/RESULTS.md.
 
 A verdict is about the true results, and noise of the measured ones hides a correlation. So "does not predict" is said
 only where the interval lies below `HALF` after that noise, as far as it is known, has been taken out.
