@@ -69,6 +69,8 @@ SLOW = (
     "studies/beyond_imagenet/test_built.py",
     "studies/beyond_imagenet/test_elements.py",
     "studies/beyond_imagenet/test_verdict_rates.py",
+    "studies/which_backbone/test_sections.py",
+    "studies/which_backbone/test_verdict_rates.py",
     "system/test_energy.py",
     "test_api.py",
     "test_fuzz.py",

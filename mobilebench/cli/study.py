@@ -129,9 +129,9 @@ def _write_across(folder: str) -> None:
 def _write(found: PublishedStudy, folder: str) -> None:
     from mobilebench.cli.console import console
     from mobilebench.report import write_report
-    from mobilebench.report.published import published_inputs, study_sections
+    from mobilebench.report.published import left_out, published_inputs, study_sections
 
-    paths = write_report(folder, published_inputs(found), study_sections(found))
+    paths = write_report(folder, published_inputs(found), study_sections(found), left_out(found))
     console.print(f"{paths[0]} and {len(paths) - 1} more files are written", soft_wrap=True)
 
 

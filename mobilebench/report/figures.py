@@ -180,7 +180,7 @@ def runs_line(inputs: ReportInputs) -> str:
         return "No run."
     low, high = int(counts.min()), int(counts.max())
     if high == 1:
-        return "Each result is a single run."
+        return f"Each result is {inputs.result_is}."
     return f"Each result is the mean of {low if low == high else f'{low} to {high}'} seeds."
 
 

@@ -94,5 +94,7 @@ class ReportInputs:
     """{dataset: the domain of its images}; those of no known domain are not in it."""
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """{dataset: names of its classes}."""
+    result_is: str = "a single run"
+    """What a result without further seeds is."""
     source: str = ""
     """One sentence on where the accuracies come from."""

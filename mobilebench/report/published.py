@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 LAMBDA = 0.5  # of a study that has no xScore
+ABOUT_XSCORE = ("leaderboard", "datasets", "lambda", "proxy", "subsets")
 
 
 def published_inputs(study: PublishedStudy) -> ReportInputs:
@@ -43,8 +44,14 @@ def published_inputs(study: PublishedStudy) -> ReportInputs:
         element_notes=study.element_notes() if study.element_notes else {},
         domains=study.domains() if study.domains else domains_of(matrix.datasets, {}),
         caveats=study.caveats,
+        result_is=study.result_is,
         source=source,
     )
+
+
+def left_out(study: PublishedStudy) -> tuple[str, ...]:
+    """Return the sections of a report that say nothing of a study: those about an xScore, where it has none."""
+    return ABOUT_XSCORE if study.lam is None else ()
 
 
 def disagreements_table(study: PublishedStudy) -> Table:

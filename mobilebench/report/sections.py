@@ -48,13 +48,15 @@ class Section:
     tables: tuple[Table, ...] = ()
 
 
-def build(inputs: ReportInputs, more: tuple[Section, ...] = ()) -> tuple[Section, ...]:
+def build(inputs: ReportInputs, more: tuple[Section, ...] = (), without: tuple[str, ...] = ()) -> tuple[Section, ...]:
     """Return the sections that these inputs fill, in reading order; the last one names those of a larger grid.
 
-    `more`: further sections, before the last.
+    more: further sections, before these. without: names of sections that are left out.
     """
     found, of_larger = [], []
     for name, title, make in _SECTIONS:
+        if name in without:
+            continue
         try:
             found.append(make(inputs))
         except UserError:
@@ -64,7 +66,7 @@ def build(inputs: ReportInputs, more: tuple[Section, ...] = ()) -> tuple[Section
     if of_larger:
         words = f"With more datasets, models or finished cells the report also shows: {'; '.join(of_larger)}."
         last = replace(last, words=(*last.words, words))
-    return (*found, *more, last)
+    return (*more, *found, last)
 
 
 def section(name: str, inputs: ReportInputs) -> Section:

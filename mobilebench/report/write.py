@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from mobilebench.report.sections import Section
 
 
-def write_report(out_dir: str | Path, inputs: ReportInputs, more: tuple[Section, ...] = ()) -> tuple[Path, ...]:
-    """Write the report under `out_dir` and return the paths, report.md first; `more` are sections beside its own.
+def write_report(
+    out_dir: str | Path, inputs: ReportInputs, more: tuple[Section, ...] = (), without: tuple[str, ...] = ()
+) -> tuple[Path, ...]:
+    """Write the report under `out_dir` and return the paths, report.md first; `more` and `without` as for `build`.
 
     report.html is one file for reading offline; report.md uses figures/*.png (and *.svg beside them); tables/*.csv and
     *.tex are for papers; metrics.json and plots/*.csv are for DVC. Figures and tables of an earlier report that this
     one does not have are removed.
     """
     out = Path(out_dir)
-    sections = build(inputs, more)
+    sections = build(inputs, more, without)
     return (
         write_text(out / "report.md", render("report.md.j2", inputs=inputs, sections=sections)),
         write_text(out / "report.html", render("report.html.j2", ("tables.js",), inputs=inputs, sections=sections)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,9 +72,17 @@ def rank_test(values: Floats, level: float = 0.95) -> RankTest:
     ranks = ranks_of(np.round(values, 12).T).mean(axis=0)
     error = math.sqrt(models * (models + 1) / (6 * datasets))  # of a difference of two mean ranks
     # The studentised range with infinite degrees of freedom is of the errors of single means, sqrt(2) apart.
-    critical = float(stats.studentized_range.ppf(level, models, np.inf)) / math.sqrt(2) * error
+    critical = _range(level, models) / math.sqrt(2) * error
     apart = np.abs(ranks[:, None] - ranks[None, :]) / error * math.sqrt(2)
     p_pairs = np.asarray(stats.studentized_range.sf(apart, models, np.inf))
     np.fill_diagonal(p_pairs, 1.0)
     p = float(stats.friedmanchisquare(*np.round(values, 12)).pvalue)
     return RankTest(ranks, datasets, p, critical, p_pairs, level)
+
+
+@cache
+def _range(level: float, models: int) -> float:
+    """Return the quantile of the studentised range of so many normal numbers of known variance."""
+    from scipy import stats
+
+    return float(stats.studentized_range.ppf(level, models, np.inf))

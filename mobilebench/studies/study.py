@@ -197,7 +197,9 @@ class PublishedStudy:
     audit_note: str
     """What a reader of the disagreements must know."""
     runs: str = "single runs"
-    """What one printed number is of, in the plural."""
+    """What the printed numbers are."""
+    result_is: str = "a single run"
+    """What one of them is."""
     caveats: tuple[str, ...] = ()
     """Sentences on what its numbers cannot bear, for its report."""
     lam: float | None = None

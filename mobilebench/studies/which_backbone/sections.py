@@ -14,6 +14,7 @@ from mobilebench.studies.study import PUBLISHED, AuditTable, Line, LineChart, Ra
 from mobilebench.studies.which_backbone import published as reference
 from mobilebench.studies.which_backbone.claims import check_claims
 from mobilebench.studies.which_backbone.context import load_context
+from mobilebench.studies.which_backbone.facts import TOO_HIGH
 from mobilebench.studies.which_backbone.retained import retained
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def _claims() -> StudySection:
     )
     caption = "What the paper says, held against its own tables. A verdict follows from its rule alone."
     table = AuditTable("study_claims", caption, ("claim", "verdict", "evidence", "rule"), rows)
-    return StudySection("study_claims", "What the study claims", tables=(table,))
+    return StudySection("study_claims", "What the study claims", (TOO_HIGH,), tables=(table,))
 
 
 def _evidence(pro: tuple[str, ...], contra: tuple[str, ...], notes: tuple[str, ...]) -> str:

@@ -97,6 +97,7 @@ def test_table_1_is_mean_results_but_for_remote_sensing_and_a_count_of_itself() 
     assert verdicts["overall", "Table 1", "how often a column of Table 1 names it"] == "yes"
 
 
+@pytest.mark.slow
 def test_accuracies_of_the_weights_are_torchvisions() -> None:
     models = pytest.importorskip("torchvision.models")
     weights = {

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from mobilebench.report.charts import chart
-from mobilebench.report.published import published_inputs, study_sections
+from mobilebench.report.published import left_out, published_inputs, study_sections
 from mobilebench.report.write import write_report
 from mobilebench.studies import load_study
 from mobilebench.studies.study import LineChart, RankChart
@@ -57,11 +57,15 @@ def test_each_way_of_aggregating_names_its_first() -> None:
 
 
 def test_the_report_has_its_sections_and_says_what_its_numbers_are(tmp_path: Path) -> None:
-    write_report(tmp_path, published_inputs(STUDY), tuple(SECTIONS.values()))
+    write_report(tmp_path, published_inputs(STUDY), tuple(SECTIONS.values()), left_out(STUDY))
     page = (tmp_path / "report.md").read_text()
     for title in ("What the study claims", "With fewer train images", "Which backbone is best overall"):
         assert f"## {title}" in page
     assert "Published best of three runs each, chosen on the test images, Tables 1 to 8" in page
     assert "The study has no xScore: those here are mobilebench's, with lambda 0.5" in page
+    assert "Each result is the best of three runs, chosen on the test images" in page
+    assert "## Leaderboard" not in page
+    assert "Each result is a single run" not in page
+    assert page.count("all are too high") == 1
     assert "The paper's claims" not in page  # those of Beyond ImageNet, which this grid cannot test
     assert (tmp_path / "figures/low_data.svg").is_file()
