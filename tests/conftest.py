@@ -62,6 +62,7 @@ SLOW = (
     "report",
     "runs/test_earlier_version.py",
     "scoring/test_coverage.py",
+    "scoring/test_prediction_rates.py",
     "scoring/test_ranking.py",
     "search/test_studies.py",
     "sensitivity/test_run.py",

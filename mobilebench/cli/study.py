@@ -21,6 +21,7 @@ _COLOURS = {
     "undecided": "cyan", "not testable": "bright_black",
 }  # fmt: skip
 _FIRST = "beyond_imagenet"  # what `claims` and `audit-paper` meant before there was a group
+_ALL = "all"
 MATRIX = click.option(
     "--matrix", "source", default="published", show_default=True, metavar="published|PATH",
     help="The published matrix, a results folder, or a CSV of cells.",
@@ -70,8 +71,8 @@ def claims(name: str, source: str, lam: float, anchors: AnchorsName) -> None:
     from mobilebench.studies import load_study
 
     checked = load_study(name).check_claims(source, lam, anchors)
-    matrix = checked.matrix
-    console.print(f"{source}: {len(matrix.models)} models x {len(matrix.datasets)} datasets, lambda {lam:g}")
+    if matrix := checked.matrix:
+        console.print(f"{source}: {len(matrix.models)} models x {len(matrix.datasets)} datasets, lambda {lam:g}")
     for note in noted(checked.scores).notes if checked.scores else ():
         console.print(f"[yellow]note[/yellow] {note}", soft_wrap=True)
     held = [asdict(claim) | {"caveat": checked.caveats.get(claim.name)} for claim in checked.claims]
@@ -105,10 +106,24 @@ def audit(name: str, folder: str | None) -> None:
     help="The folder to write to.  [default: results/studies/NAME]",
 )  # fmt: skip
 def report(name: str, folder: str | None) -> None:
-    """Write a report on the published matrix of the study NAME, with the sections that only this study has."""
+    """Write a report on the published matrix of the study NAME, with the sections that only this study has.
+
+    NAME `all`: on whether ImageNet accuracy predicts, a row for each study and dataset.
+    """
+    if name == _ALL:
+        _write_across(folder or f"results/studies/{name}")
+        return
     from mobilebench.studies import load_study
 
     _write(load_study(name), folder or f"results/studies/{name}")
+
+
+def _write_across(folder: str) -> None:
+    from mobilebench.cli.console import console
+    from mobilebench.report.across_studies import write_across_studies
+
+    paths = write_across_studies(folder)
+    console.print(f"{paths[0]} and {len(paths) - 1} more files are written", soft_wrap=True)
 
 
 def _write(found: PublishedStudy, folder: str) -> None:

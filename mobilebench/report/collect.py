@@ -18,6 +18,7 @@ from mobilebench.analysis.pretraining import pretraining_of
 from mobilebench.analysis.score_files import raise_if_other, read_origin, recomputed
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
+from mobilebench.models.weights.imagenet import imagenet_of, networks_of
 from mobilebench.report.domains import domains_of
 from mobilebench.report.inputs import Curve, ReportInputs, RunRef
 from mobilebench.studies.beyond_imagenet.built import built_elements
@@ -59,6 +60,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         curves=tuple(_curve(tracker, record) for record in records),
         costs=costs_of(results, records),
         pretrained=pretraining_of(records),
+        imagenet=imagenet_of(networks_of(suite), results),
         caveats=caveats(records),
         elements=elements.flags if any(elements.flags.values()) else None,
         element_notes=elements.notes,
@@ -85,6 +87,7 @@ def inputs_of_files(found: FileResults) -> ReportInputs:
         runs={key: RunRef(run_id) for key, run_id in found.run_ids.items()},
         costs=found.costs or None,
         pretrained=found.pretrained,
+        imagenet=imagenet_of({}, found.folder),
         elements=elements.flags if any(elements.flags.values()) else None,
         element_notes=elements.notes,
         element_remarks=elements.remarks,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mobilebench.analysis.origins import Origin
     from mobilebench.evaluation.predictions import Predictions
     from mobilebench.models.cost.cost_file import CostRow
+    from mobilebench.models.weights.imagenet import ImageNetTop1
     from mobilebench.scoring import Matrix, ScoreTable
     from mobilebench.scoring.matrix import CellKey
 
@@ -77,6 +78,8 @@ class ReportInputs:
     """Costs of the models; None where they are unknown."""
     pretrained: Mapping[str, str] = field(default_factory=dict)
     """{model: what it was pretrained on}; empty where all are from scratch."""
+    imagenet: Mapping[str, ImageNetTop1] = field(default_factory=dict)
+    """{model: ImageNet top-1 of the weights it starts from}, where it is known."""
     caveats: tuple[str, ...] = ()
     """Sentences on what the results cannot bear: what was chosen on test, images that the weights may know."""
     elements: Mapping[str, Mapping[str, bool]] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mobilebench.errors import UserError
 from mobilebench.report.charts import chart
 from mobilebench.report.domains import domains_of
 from mobilebench.report.inputs import ReportInputs
@@ -22,7 +23,12 @@ ABOUT_XSCORE = ("leaderboard", "datasets", "lambda", "proxy", "subsets")
 
 
 def published_inputs(study: PublishedStudy) -> ReportInputs:
-    """Return the inputs of a report on a study's published tables."""
+    """Return the inputs of a report on a study's published tables. Raises UserError for a study without a matrix."""
+    if study.matrix is None:
+        raise UserError(
+            f"of {study.id} no table of models and datasets is known, so there is no report on it; `mobilebench study "
+            f"audit {study.id}` shows what it prints"
+        )
     matrix = study.matrix()
     source = f"Published {study.runs}, {study.tables} of {study.citation}; nothing here was measured by mobilebench."
     if study.lam is None:

@@ -15,6 +15,7 @@ from mobilebench.report import analysis, figures, plots
 from mobilebench.report.analysis import between
 from mobilebench.report.classes import class_tables
 from mobilebench.report.domains import domains_table
+from mobilebench.report.imagenet import imagenet_findings
 from mobilebench.report.notes import result_notes, score_notes
 from mobilebench.report.ranking import ranking_table
 from mobilebench.report.table import Field, Table, number, text
@@ -275,6 +276,11 @@ def _proxy(inputs: ReportInputs) -> Section:
     return Section("proxy", "Does one dataset predict the xScore?", (), pictures, (table,))
 
 
+def _imagenet(inputs: ReportInputs) -> Section:
+    words, pictures, tables = imagenet_findings(inputs)
+    return Section("imagenet", "Does ImageNet accuracy predict?", words, pictures, tables)
+
+
 def _subsets(inputs: ReportInputs) -> Section:
     matrix, lam = complete(inputs.matrix), inputs.scores.lam
     if len(matrix.datasets) < 3:
@@ -342,6 +348,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportInputs], Section]], ...] = (
     ("datasets", "What hangs on the choice of datasets", _datasets),
     ("lambda", "What hangs on lambda", _lambda),
     ("proxy", "Does one dataset predict the xScore?", _proxy),
+    ("imagenet", "Does ImageNet accuracy predict?", _imagenet),
     ("subsets", "Can fewer datasets stand in for all?", _subsets),
     ("cost", "Cost and accuracy", _cost),
     ("elements", "Architectural elements", _elements),

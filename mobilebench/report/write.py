@@ -27,14 +27,18 @@ def write_report(
     """
     out = Path(out_dir)
     sections = build(inputs, more, without)
-    written = (
+    return (
         write_text(out / "report.md", render("report.md.j2", inputs=inputs, sections=sections)),
         write_text(out / "report.html", render("report.html.j2", ("tables.js",), inputs=inputs, sections=sections)),
         write_metrics(out / "metrics.json", inputs),
         *write_plots(out / "plots", inputs, proxy_dataset(inputs)),
-        *_figures(out / "figures", sections),
-        *_tables(out / "tables", sections),
+        *write_sections(out, sections),
     )
+
+
+def write_sections(out: Path, sections: tuple[Section, ...]) -> tuple[Path, ...]:
+    """Write figures/ and tables/ of these sections below `out`, remove others of theirs there, and return the paths."""
+    written = (*_figures(out / "figures", sections), *_tables(out / "tables", sections))
     _remove_stale(out / "figures", (".png", ".svg"), written)
     _remove_stale(out / "tables", (".csv", ".tex"), written)
     return written

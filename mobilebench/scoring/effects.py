@@ -72,10 +72,10 @@ def element_effects(
         mask, score = flags[known].astype(bool), values[known]
         if 0 < mask.sum() < mask.size:
             found.append((name, mask, score, _permutation_p(score, mask, seed)))
-    holm = _holm([p for *_, (p, _) in found])
+    corrected_p = holm([p for *_, (p, _) in found])
     effects = [
         ElementEffect(name, int(m.sum()), int((~m).sum()), float(s[m].mean() - s[~m].mean()), p, smallest, corrected)
-        for (name, m, s, (p, smallest)), corrected in zip(found, holm, strict=True)
+        for (name, m, s, (p, smallest)), corrected in zip(found, corrected_p, strict=True)
     ]
     return tuple(sorted(effects, key=lambda e: -abs(e.effect)))
 
@@ -153,7 +153,8 @@ def _relabellings(size: int, group: int, rng: np.random.Generator) -> NDArray[np
     return rng.permuted(np.tile(np.arange(size), (RELABELLINGS, 1)), axis=1)[:, :group]
 
 
-def _holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number (Holm 1979), in their order; NaN stays NaN."""
     order = [int(i) for i in np.argsort(p_values) if not math.isnan(p_values[i])]
     corrected = [math.nan] * len(p_values)
     running = 0.0

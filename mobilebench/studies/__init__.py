@@ -31,6 +31,10 @@ STUDIES = {
         "mobilebench.studies.which_backbone.study:STUDY",
         "Which Backbone to Use: A Resource-efficient Domain Specific Comparison for Computer Vision (2024)",
     ),
+    "real_world": _Entry(
+        "mobilebench.studies.real_world.study:STUDY",
+        "Does progress on ImageNet transfer to real-world datasets? (2023)",
+    ),
 }
 
 

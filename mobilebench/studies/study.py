@@ -72,8 +72,8 @@ class Claim:
 class CheckedClaims:
     """A study's claims held against one matrix."""
 
-    matrix: Matrix
-    """The accuracies."""
+    matrix: Matrix | None
+    """The accuracies; None where the study's own were asked for and it prints none."""
     claims: tuple[Claim, ...]
     """Every claim with its verdict."""
     caveats: Mapping[str, str] = field(default_factory=dict)
@@ -188,8 +188,8 @@ class PublishedStudy:
     """Which of its tables stand here, as `Tables 1 to 5`."""
     matrix_name: str
     """How a report calls its matrix, as `Published Table 3`."""
-    matrix: Callable[[], Matrix]
-    """The matrix as printed."""
+    matrix: Callable[[], Matrix] | None
+    """The matrix as printed; None where none is known."""
     check_claims: Callable[[str, float, AnchorsName], CheckedClaims]
     """Check the claims on a matrix (`published` or a path) with a lambda and the anchors of its grid or the study's."""
     disagreements: Callable[[], tuple[Disagreement, ...]]

@@ -285,6 +285,8 @@ PINNED = {
     "demo_transfer": ("0f78727c67be", "ae900ef790d4"),
     "paper_v1": ("c521ef2e9db4", "b06ba31d7730"),
     "proxy_4": ("c521ef2e9db4", "ffda3a007750"),
+    "real_world_augmentation": ("55077458f72b", "a9a2ecad0be7"),
+    "real_world_clip": ("9c4ae0ecac55", "1f65a310e834"),
     "real_world_v1": ("ba9ef0ce218b", "3fd7cc821aa5"),
     "released_code": ("b6b66a65cbcd", "5c1d4118538e"),
     "which_backbone_low_data": ("c0487687b095", "5b336c894154"),
