@@ -91,13 +91,14 @@ def runs(kind: str) -> list[Any]:
 def suite(store: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite whose networks are all a tiny one: what is tested here is around the training."""
 
-    def tiny(cell: Cell, num_classes: int, recipe: Recipe, root: Path) -> Built:
+    def tiny(cell: Cell, num_classes: int, recipe: Recipe, channels: int, root: Path) -> Built:
         torch.manual_seed(cell.seed)
         return Built(
             nn.Sequential(
-                *(nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU()),
+                *(nn.Conv2d(channels, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU()),
                 *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)),
-            )
+            ),
+            "tiny",
         )
 
     monkeypatch.setattr("mobilebench.sensitivity.trial.build", tiny)

@@ -148,7 +148,7 @@ def packing_identity(spec: DatasetSpec, policy: DataPolicy) -> str:
 
 def is_of(meta: Meta, spec: DatasetSpec, policy: DataPolicy) -> bool:
     """Return whether a packed dataset was made by these settings; its images may have changed since, its metric too."""
-    return meta.identity == packing_identity(replace(spec, metric=meta.metric), policy)
+    return meta.identity in {packing_identity(some, policy) for some in (spec, replace(spec, metric=meta.metric))}
 
 
 def _current(folder: Path, spec: DatasetSpec, policy: DataPolicy) -> bool:
