@@ -86,11 +86,13 @@ def run_notebook(path: Path, folder: Path, kernel: str) -> str:
     return "\n".join(texts)
 
 
-def test_there_are_three_and_they_hold_no_outputs() -> None:
+def test_there_are_five_and_they_hold_no_outputs() -> None:
     assert [path.name for path in NOTEBOOKS] == [
         "01_explore_runs.ipynb",
         "02_score_a_new_model.ipynb",
         "03_what_the_paper_claims.ipynb",
+        "04_which_backbone.ipynb",
+        "05_does_imagenet_predict.ipynb",
     ]
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
@@ -113,6 +115,7 @@ def test_a_new_model_is_scored(tmp_path: Path, kernel: str) -> None:
     shown = run_notebook(NOTEBOOKS[1], tmp_path, kernel)
     assert "training not rerun" in shown
     assert "my_net" in shown
+    assert "my_backbone would stand" in shown
 
 
 def test_the_papers_claims_are_held_against_its_table(tmp_path: Path, kernel: str) -> None:
@@ -120,3 +123,17 @@ def test_the_papers_claims_are_held_against_its_table(tmp_path: Path, kernel: st
     assert "leans against" in shown
     assert "7 of 11" in shown
     assert shown.count("<svg") >= 3
+
+
+def test_the_backbones_claims_and_orders_are_shown(tmp_path: Path, kernel: str) -> None:
+    shown = run_notebook(NOTEBOOKS[3], tmp_path, kernel)
+    assert "Convolutional networks outperform transformers" in shown
+    assert "49 disagreements" in shown
+    assert shown.count("<svg") >= 2
+
+
+def test_the_three_studies_are_asked_one_question(tmp_path: Path, kernel: str) -> None:
+    shown = run_notebook(NOTEBOOKS[4], tmp_path, kernel)
+    assert "does not predict" in shown
+    assert "beyond_imagenet" in shown
+    assert "<svg" in shown
