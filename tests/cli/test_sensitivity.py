@@ -30,14 +30,14 @@ def tiny(store: Path, project: Path) -> Path:
     return project
 
 
-def small(cell: Cell, num_classes: int, recipe: Recipe, root: Path) -> Built:
+def small(cell: Cell, num_classes: int, recipe: Recipe, channels: int, root: Path) -> Built:
     """In the place of a real network: this is about the command, not about training."""
     from torch import nn
 
     from mobilebench.execution.network import Built
 
-    return Built(nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-                               nn.Flatten(), nn.Linear(4, num_classes)))  # fmt: skip
+    return Built(nn.Sequential(nn.Conv2d(channels, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+                               nn.Flatten(), nn.Linear(4, num_classes)), "small")  # fmt: skip
 
 
 def test_the_simplest_form_runs_and_the_report_shows_it(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
