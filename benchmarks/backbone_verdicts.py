@@ -18,12 +18,11 @@ import numpy as np
 
 from benchmarks.verdicts import NEITHER, Rates, share
 from mobilebench.scoring import Matrix
-from mobilebench.scoring.correlation import spearman
+from mobilebench.scoring.aggregation import ranks
+from mobilebench.scoring.correlation import HALF, spearman
 from mobilebench.studies.which_backbone import published
 from mobilebench.studies.which_backbone.claims import CLAIMS, check_claims
 from mobilebench.studies.which_backbone.context import Context, domain_of
-from mobilebench.studies.which_backbone.evidence import ranks
-from mobilebench.studies.which_backbone.retained import HALF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

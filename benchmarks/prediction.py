@@ -20,7 +20,9 @@ from scipy import stats
 
 from mobilebench.scoring import Matrix
 from mobilebench.scoring.beyond import beyond
-from mobilebench.scoring.prediction import HALF, LEVEL, TRAINING_NOISE, Predictor, associations
+from mobilebench.scoring.correlation import HALF
+from mobilebench.scoring.prediction import LEVEL, Predictor, associations
+from mobilebench.scoring.uncertainty import TRAINING_NOISE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

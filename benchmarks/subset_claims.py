@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mobilebench.scoring import Matrix, compute_scores
-from mobilebench.scoring.correlation import relatedness_p
+from mobilebench.scoring.correlation import HALF, relatedness_p
 from mobilebench.scoring.subsets import members_of, subset_spearman
 from mobilebench.studies.beyond_imagenet import evidence
 from mobilebench.studies.beyond_imagenet import published as reference
@@ -64,7 +64,7 @@ def world(name: str, accuracy: Floats) -> World:
     rho = subset_spearman(accuracy, MEMBERS)
     better, equal = int((rho > rho[AT] + 1e-9).sum()), int((np.abs(rho - rho[AT]) < 1e-9).sum())
     note = f"{rho[AT]:.2f}, place {1 + better}" + (f" of {equal} tied" if equal > 1 else "")
-    return World(name, accuracy, bool(rho[AT] >= evidence.HALF), better == 0, better == 0 and equal == 1, note)
+    return World(name, accuracy, bool(rho[AT] >= HALF), better == 0, better == 0 and equal == 1, note)
 
 
 def worlds(noises: int = 400) -> tuple[World, ...]:

@@ -20,12 +20,11 @@ import numpy as np
 
 from benchmarks.coverage import TABLE, World
 from mobilebench.scoring import Matrix, compute_scores, xscore
-from mobilebench.scoring.correlation import spearman
+from mobilebench.scoring.correlation import HALF, spearman
 from mobilebench.scoring.xscore import Anchors, combine, normalise
 from mobilebench.studies.beyond_imagenet import published
 from mobilebench.studies.beyond_imagenet.claims import check_claims
 from mobilebench.studies.beyond_imagenet.context import Context
-from mobilebench.studies.beyond_imagenet.evidence import HALF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from mobilebench.datasets.orientation import turn_of, upright_size
 from mobilebench.system.extras import require
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 
 TIFF = {".tif", ".tiff"}
-_ORIENTATION, _ON_ITS_SIDE = 0x0112, range(5, 9)  # EXIF's tag, and the values with which sides are exchanged
 _CHANNELS = "SC"  # what tifffile calls an axis of samples or of channels
 
 
@@ -39,9 +39,7 @@ class ArrayFiles:
             height, width = _tiff(path, pixels=False)[:2]
         else:
             with Image.open(path) as image:
-                width, height = image.size
-                if image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE:
-                    width, height = height, width
+                width, height = upright_size(image)
         return int(height), int(width)
 
     def read(self, path: Path) -> Pixels:
@@ -54,7 +52,8 @@ class ArrayFiles:
         with Image.open(path) as image:
             if image.mode in {"P", "1", "CMYK", "YCbCr", "LAB", "HSV"}:
                 raise ArrayError(f"its colours are {image.mode}; expected grey, RGB or RGBA, or a TIFF of the channels")
-            return _last(np.asarray(ImageOps.exif_transpose(image)))
+            turn = turn_of(image)
+            return _last(np.asarray(image if turn is None else image.transpose(turn)))
 
 
 @dataclass(frozen=True)

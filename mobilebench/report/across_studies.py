@@ -15,13 +15,12 @@ from mobilebench.report.prediction import (
     in_order,
     prediction_table,
     rivals_table,
-    said,
 )
 from mobilebench.report.sections import Section
 from mobilebench.report.write import write_sections
 from mobilebench.studies.prediction import domain_of, predictions
 from mobilebench.system.files import write_text
-from mobilebench.system.words import counted
+from mobilebench.system.words import counted, p_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,6 +97,6 @@ def _others(study: StudyPrediction) -> str:
     says = "explain" if study.others.explains else "do not surely explain"
     return (
         f"{study.study}: the other datasets {says} more than {study.predictor} does (mean partial correlation "
-        f"{study.others.partial:+.2f}, permutation p {said(study.others.p)}, n = {len(study.others.models)} models, "
+        f"{study.others.partial:+.2f}, permutation p {p_words(study.others.p)}, n = {len(study.others.models)} models, "
         f"{len(study.others.rows)} datasets)."
     )

@@ -12,16 +12,16 @@ from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.figures import runs_line
 from mobilebench.report.table import Field, Table, number, text
-from mobilebench.scoring.domains import by_domain
+from mobilebench.scoring.aggregation import in_domains
 from mobilebench.scoring.measures import title
-from mobilebench.scoring.xscore import ROUNDING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mobilebench.config.data import DataSource
     from mobilebench.report.inputs import ReportInputs
-    from mobilebench.scoring.domains import DomainStanding
+    from mobilebench.scoring import Matrix
+    from mobilebench.scoring.aggregation import Aggregate
 
 
 def domains_of(datasets: Iterable[str], own: Mapping[str, DataSource]) -> dict[str, str]:
@@ -34,42 +34,48 @@ def domains_of(datasets: Iterable[str], own: Mapping[str, DataSource]) -> dict[s
 
 
 def domains_table(inputs: ReportInputs) -> Table:
-    """Return mean place and mean result of each model in each domain, in the order of the scores.
+    """Return mean rank and mean result of each model in each domain, in the order of the scores.
 
     Raises UserError where the datasets are of fewer than two domains.
     """
     matrix = inputs.matrix
-    standings = by_domain(matrix, inputs.domains)
-    if len(standings) < 2:
+    listed: dict[str, list[str]] = {}
+    for name in matrix.datasets:
+        if domain := inputs.domains.get(name):
+            listed.setdefault(domain, []).append(name)
+    if len(listed) < 2:
         raise UserError("the datasets are of fewer than two domains")
-    columns = [column for standing in standings for column in _columns(standing)]
+    found = in_domains(matrix, inputs.domains)
+    columns = [column for domain, names in listed.items() for column in _columns(matrix, domain, names, found[domain])]
     order = [matrix.models.index(row.model) for row in inputs.scores.rows]
     rows = tuple((text(matrix.models[i]), *(fields[i] for _, fields in columns)) for i in order)
-    listed = "; ".join(f"{standing.domain}: {', '.join(standing.datasets)}" for standing in standings)
+    said = "; ".join(f"{domain}: {', '.join(names)}" for domain, names in listed.items())
     caption = (
-        f"Mean rank (1 is the best of {len(matrix.models)} models) and mean result over the n datasets of each domain, "
-        f"best bold. {listed}. {runs_line(inputs)}"
+        f"Mean rank (1 is the best of {len(matrix.models)} models, equal ones share the mean of theirs) and mean "
+        f"result over the n datasets of each domain, best bold. {said}. {runs_line(inputs)}"
     )
     if left_out := [name for name in matrix.datasets if not inputs.domains.get(name)]:
         caption += f" Of no known domain, and left out: {', '.join(left_out)}."
     return Table("domains", caption, ("model", *(head for head, _ in columns)), rows)
 
 
-def _columns(standing: DomainStanding) -> list[tuple[str, list[Field]]]:
+def _columns(
+    matrix: Matrix, domain: str, names: Sequence[str], ways: Sequence[Aggregate]
+) -> list[tuple[str, list[Field]]]:
     """Return head and fields, one a model, of the columns of a domain; no results where it has several metrics."""
-    count, note = f"(n={len(standing.datasets)})", f"mean over {', '.join(standing.datasets)}"
-    least = np.nanmin(standing.rank, initial=np.inf)
-    ranks = [number(float(rank), 2, strong=bool(rank <= least + ROUNDING), note=note) for rank in standing.rank]
-    columns = [(f"{standing.domain} {count}: rank", ranks)]
-    if standing.metric:
-        metric = get_metric(standing.metric)
-        upward = standing.value * (1 if metric.higher_is_better else -1)
-        best = np.nanmax(upward, initial=-np.inf)
+    count, note = f"(n={len(names)})", f"mean over {', '.join(names)}"
+    of = {way.id: way for way in ways}
+    best = of["mean_rank"].places == 1
+    ranks = [number(float(r), 2, strong=bool(b), note=note) for r, b in zip(of["mean_rank"].shown, best, strict=True)]
+    columns = [(f"{domain} {count}: rank", ranks)]
+    if "mean_result" in of:
+        metric = get_metric(matrix.metrics[matrix.datasets.index(names[0])])
+        sign = 1 if metric.higher_is_better else -1
         fields = [
-            Field(metric.show(float(value)), float(value), strong=bool(up >= best - ROUNDING), note=note)
-            if np.isfinite(value)
+            Field(metric.show(sign * float(up)), sign * float(up), strong=bool(place == 1), note=note)
+            if np.isfinite(up)
             else number(None)
-            for value, up in zip(standing.value, upward, strict=True)
+            for up, place in zip(of["mean_result"].upward, of["mean_result"].places, strict=True)
         ]
-        columns.append((f"{standing.domain} {count}: {title(metric)}", fields))
+        columns.append((f"{domain} {count}: {title(metric)}", fields))
     return columns

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from mobilebench.report.figures import WIDTH
 from mobilebench.report.style import BLUE, GREEN, INK, LINE, MUTED, ORANGE, Picture, canvas, styled
 from mobilebench.report.table import Field, Table, number, text
-from mobilebench.scoring.prediction import HALF, NOTHING, Association, Estimate
-from mobilebench.system.words import counted
+from mobilebench.scoring.correlation import HALF
+from mobilebench.scoring.prediction import NOTHING, Association, Estimate
+from mobilebench.system.words import counted, p_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,18 +100,13 @@ def p_value(p: float) -> Field:
     return Field("<0.001", p) if p < 0.001 else number(p)
 
 
-def said(p: float) -> str:
-    """Return a p-value for a sentence: `= 0.032`, `< 0.001`."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
-
-
 def beyond_table(name: str, found: Beyond, predictor: str) -> Table:
     """Return the nested regressions, one line a dataset."""
     caption = (
         f"Two nested regressions of each dataset's results, n = {len(found.models)} models: on {predictor} alone, and "
         "with the mean of the other datasets (each standardised). p of the gain by F, by permuted residuals, and "
         f"corrected for {counted(len(found.rows), 'dataset')} (Holm). All together: mean partial correlation "
-        f"{found.partial:+.2f}, permutation p {said(found.p)}."
+        f"{found.partial:+.2f}, permutation p {p_words(found.p)}."
     )
     rows = tuple(
         (

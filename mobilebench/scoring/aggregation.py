@@ -84,14 +84,14 @@ def aggregated(values: Floats, domains: Sequence[str], way: str, *, lam: float =
     if way == "mean_result":
         return np.asarray(values.mean(axis=-1))
     if way == "mean_rank":
-        return np.asarray(-_ranks(values).mean(axis=-1))
+        return np.asarray(-ranks(values).mean(axis=-1))
     if way == "xscore":
         return combine(normalise(values, anchors_from_matrix(values)), lam)[2]
     within = domain_means(values, domains)
     if way == "domain_mean":
         return np.asarray(within.mean(axis=-1))
     if way == "domain_rank":
-        return np.asarray(-_ranks(within).mean(axis=-1))
+        return np.asarray(-ranks(within).mean(axis=-1))
     if way == "top_3":
         places = np.swapaxes(places_of(np.swapaxes(np.round(within, 12), -1, -2)), -1, -2)
         return np.where(np.isnan(within).any(axis=-1), np.nan, (places <= TOP).sum(axis=-1))
@@ -135,6 +135,9 @@ def in_domains(matrix: Matrix, domains: Mapping[str, str], *, lam: float = 0.5) 
     return found
 
 
-def _ranks(values: Floats) -> Floats:
-    """Ranks [..., M, D] of the models in each column, 1 = best, equal ones (up to rounding) at their mean rank."""
+def ranks(values: Floats) -> Floats:
+    """Return ranks [..., M, D] of the models on each dataset of results, higher is better; 1 = best.
+
+    Equal results, up to rounding, share the mean of their ranks.
+    """
     return np.swapaxes(ranks_of(np.swapaxes(np.round(values, 12), -1, -2)), -1, -2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+HALF = math.sqrt(0.5)  # the correlation from which one quantity carries half the variance of the other
 
 
 def pearson(x: Floats, y: Floats) -> Floats:

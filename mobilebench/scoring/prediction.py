@@ -21,8 +21,9 @@ import numpy as np
 
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import get_metric
-from mobilebench.scoring.correlation import fisher_interval
+from mobilebench.scoring.correlation import HALF, fisher_interval
 from mobilebench.scoring.measures import TOP1
+from mobilebench.scoring.uncertainty import TRAINING_NOISE
 from mobilebench.scoring.xscore import ROUNDING
 
 if TYPE_CHECKING:
@@ -36,11 +37,9 @@ if TYPE_CHECKING:
 
 Verdict = Literal["predicts", "does not predict", "undecided"]
 FEWEST = 5  # models below which no interval and no p-value is given
-HALF = math.sqrt(0.5)  # the correlation from which one quantity carries half the variance of the other
 THRESHOLD = 70.0  # percent on ImageNet, above which the study of real-world datasets looks again
 IMAGENET_IMAGES = 50_000  # of ImageNet's validation set
 LEVEL = 0.95
-TRAINING_NOISE = 0.01  # standard deviation over seeds that is assumed of single runs; of an accuracy at one half
 
 
 @dataclass(frozen=True)

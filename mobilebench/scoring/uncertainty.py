@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 Source = Literal["seeds", "test", "seeds+test"]
 SEEDS = "training seeds, pooled over models and datasets"
+TRAINING_NOISE = 0.01  # standard deviation over seeds that is assumed of single runs, at an accuracy of one half
 UNDEFINED = 0.05  # share of undefined draws above which the rest says too little
 PRIOR_DF = 4  # degrees of freedom by which a model's training noise is held to be that of the others
 GRID = 40  # values of a spread between models that are tried

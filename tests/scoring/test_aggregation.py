@@ -117,3 +117,24 @@ def test_datasets_without_a_domain_are_left_out_and_none_at_all_is_refused() -> 
         overall(grid(HAND), {})
     with pytest.raises(UserError, match="no way of aggregating is called 'median'; there are mean_result"):
         aggregated(np.array(HAND), LABELS, "median")
+
+
+def test_within_domains_equal_results_share_their_rank_and_a_lower_loss_is_better() -> None:
+    values = np.array([
+        [0.90, 0.70, 0.50, 0.3],
+        [0.90, 0.80, 0.60, 0.2],
+        [0.60, 0.60, 0.55, 0.1],
+        [0.80, np.nan, 0.40, 0.4],
+    ])  # fmt: skip
+    names = ("eyes", "skin", "cloth", "lungs")
+    given = Matrix(("a", "b", "c", "d"), names, (0,), values[:, :, None], np.full(4, 100), ("top1",) * 3 + ("nll",))
+    of = {"eyes": "medical", "skin": "medical", "cloth": "texture", "lungs": "chest"}
+    found = {domain: {way.id: way for way in ways} for domain, ways in in_domains(given, of).items()}
+    # eyes: a and b share 1.5, d 3, c 4; skin: b 1, a 2, c 3, and d has no result there
+    np.testing.assert_allclose(found["medical"]["mean_rank"].shown, [1.75, 1.25, 3.5, np.nan])
+    np.testing.assert_allclose(found["medical"]["mean_result"].upward, [0.80, 0.85, 0.60, np.nan])
+    np.testing.assert_allclose(found["texture"]["mean_rank"].shown, [3, 1, 2, 4])
+    np.testing.assert_allclose(found["chest"]["mean_rank"].shown, [3, 2, 1, 4])
+    both = {way.id: way for way in in_domains(given, of | {"lungs": "medical"})["medical"]}
+    assert "mean_result" not in both
+    np.testing.assert_allclose(both["mean_rank"].shown, [6.5 / 3, 4.5 / 3, 8 / 3, np.nan])

@@ -10,8 +10,9 @@ from scipy import stats
 
 from mobilebench.errors import UserError
 from mobilebench.scoring.beyond import beyond, rival
+from mobilebench.scoring.correlation import HALF
 from mobilebench.scoring.matrix import Matrix
-from mobilebench.scoring.prediction import HALF, Predictor, associations, of_counts
+from mobilebench.scoring.prediction import Predictor, associations, of_counts
 
 
 def matrix(values: np.ndarray, metrics: tuple[str, ...] = (), n_test: int = 1000) -> Matrix:

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.prediction import coverage, gains, verdicts
-from mobilebench.scoring.prediction import HALF
+from mobilebench.scoring.correlation import HALF
 
 
 @pytest.mark.parametrize("population", ["normal", "skewed"])

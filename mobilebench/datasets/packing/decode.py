@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from PIL import Image
 
+from mobilebench.datasets.orientation import ON_ITS_SIDE, turn_of, upright_size
 from mobilebench.datasets.packing import dicom
 from mobilebench.datasets.packing.arrays import checked, resized
 from mobilebench.datasets.packing.colour import ModeError, Source, to_rgb
@@ -37,16 +38,6 @@ dicom.register()
 Result = TypeVar("Result")
 
 MEGAPIXELS = 90  # of one image: a small file can hold billions
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # by EXIF's orientation
-_ON_ITS_SIDE = frozenset(list(_TURNS.values())[3:])
 BORDER = (124, 116, 104)  # ImageNet's mean colour
 _FITS: Mapping[Fit, str] = {
     "centre": "the centre {} of the upright image",
@@ -145,7 +136,7 @@ def file_size(
 
     def size(source: Source) -> tuple[int, int]:
         with Image.open(source) as image:
-            return _upright(image) if upright else image.size
+            return upright_size(image) if upright else image.size
 
     with _reading(megapixels):
         if reader is not None:
@@ -197,7 +188,7 @@ def decode(path: Path, form: Form) -> tuple[Image.Image, bool]:
 
     def stored(source: Source) -> tuple[Image.Image, bool]:
         with Image.open(source) as image:
-            size = image.size if form.is_square else _upright(image)
+            size = image.size if form.is_square else upright_size(image)
             enlarged = native_side(size, form.fit, form.size) < min(form.size)
             return _stored(image, source, form), enlarged
 
@@ -232,8 +223,8 @@ def _stored(image: Image.Image, source: Source, form: Form) -> Image.Image:
     # Which side of a rectangle is which is known once the image is loaded: until then, enough for either.
     image.draft("RGB", inner if form.is_square else (max(form.size), max(form.size)))
     rgb = to_rgb(image, source)
-    turn = _turn(image)  # once it is loaded: a PNG's EXIF may follow the pixels, and Pillow turns a TIFF itself
-    if turn in _ON_ITS_SIDE:
+    turn = turn_of(image)  # once it is loaded: a PNG's EXIF may follow the pixels, and Pillow turns a TIFF itself
+    if turn in ON_ITS_SIDE:
         inner = padded(native, (height, width)) if fit == "pad" else (height, width)
     if rgb.size != inner:
         rgb = rgb.resize(inner, Image.Resampling.BILINEAR, box=centre(rgb.size, inner) if fit == "centre" else None)
@@ -243,20 +234,6 @@ def _stored(image: Image.Image, source: Source, form: Form) -> Image.Image:
         picture, rgb = rgb, Image.new("RGB", (width, height), BORDER)
         rgb.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
     return rgb
-
-
-def _upright(image: Image.Image) -> tuple[int, int]:
-    """Return width and height of an opened image as it is meant to be seen."""
-    width, height = image.size
-    return (height, width) if _turn(image) in _ON_ITS_SIDE else (width, height)
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return how the image is turned upright; None where it is, or where its EXIF is damaged: the pixels are not."""
-    try:
-        return _TURNS.get(image.getexif().get(0x0112, 1))
-    except Exception:  # noqa: BLE001 - as broken files do
-        return None
 
 
 def _reason(error: Exception) -> str:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mobilebench.scoring.correlation import Fit, fisher_interval, fit, relatedness_p
+from mobilebench.scoring.correlation import HALF, Fit, fisher_interval, fit, relatedness_p
 from mobilebench.scoring.effects import element_effects
 from mobilebench.scoring.measures import TOP1
 from mobilebench.scoring.proxy import all_proxies, proxy_fit
 from mobilebench.scoring.subsets import all_subsets, complete, members_of, place, subset_spearman
 from mobilebench.scoring.uncertainty import (
+    TRAINING_NOISE,
     best_source,
     cell_noise,
     leave_one_dataset_out,
@@ -40,12 +41,10 @@ if TYPE_CHECKING:
 PAPER_DATASETS = ("cifar10", "imagenette", "cifar100", "ham10k", "dogs", "miniplaces", "indoor67")
 ENOUGH = 4  # of the paper's datasets: as many as the paper itself calls sufficient
 LEADERS = ("efficientnet", "convmixer")
-HALF = math.sqrt(0.5)  # the correlation from which one quantity carries half the variance of the other
 FEWEST_MODELS = 6  # of four or five, two orders that share half their variance agree wholly in 22 and 9 % of cases
 SUBSET_DRAWS = 200
 TAIL = 0.025  # of the draws on either side of a 95 % interval
 DRAWS = 4000
-TRAINING_NOISE = 0.01  # standard deviation over seeds at an accuracy of one half; see `uncertainty.cell_noise`
 NO_INTERVAL = "no interval: the noise over test images is unknown"
 WITHIN_NOISE = "on a dataset the models differ no more than noise makes equal ones differ, so no interval is given"
 ASSUMED = (

@@ -9,7 +9,8 @@ import numpy as np
 
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.scoring.beyond import beyond, rival
-from mobilebench.scoring.prediction import FEWEST, HALF, LEVEL, THRESHOLD, Predictor, associations, of_counts
+from mobilebench.scoring.correlation import HALF
+from mobilebench.scoring.prediction import FEWEST, LEVEL, THRESHOLD, Predictor, associations, of_counts
 from mobilebench.scoring.ranking import value_intervals
 from mobilebench.studies.real_world import published as reference
 from mobilebench.studies.study import Evidence, NotTestableError

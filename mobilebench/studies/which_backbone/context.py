@@ -11,7 +11,7 @@ import numpy as np
 from mobilebench.errors import UserError
 from mobilebench.scoring.matrix import Matrix
 from mobilebench.scoring.subsets import complete
-from mobilebench.scoring.uncertainty import best_source, cell_noise, truths_behind
+from mobilebench.scoring.uncertainty import TRAINING_NOISE, best_source, cell_noise, truths_behind
 from mobilebench.studies.study import PUBLISHED, NotTestableError
 from mobilebench.studies.which_backbone import published as reference
 from mobilebench.studies.which_backbone.facts import WEIGHTS_TOP1
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 DRAWS = 2000
-TRAINING_NOISE = 0.01  # standard deviation over seeds at an accuracy of one half; see `uncertainty.cell_noise`
 SAME = {"flowers102": "flowers102_trainval"}  # the released code trains on half of what the paper says
 GROUPED = "_grouped"  # patients kept together; the paper has no such split
 ASSUMED = (

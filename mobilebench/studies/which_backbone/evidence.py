@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench.scoring.aggregation import TITLES, aggregated, overall
-from mobilebench.scoring.correlation import fit, spearman
+from mobilebench.scoring.aggregation import TITLES, aggregated, overall, ranks
+from mobilebench.scoring.correlation import HALF, fit, spearman
 from mobilebench.scoring.effects import element_effects
-from mobilebench.scoring.uncertainty import ranks_of
 from mobilebench.studies.study import Evidence, NotTestableError
 from mobilebench.studies.which_backbone.context import domain_of, drawn, fractions, full, rows_of
 from mobilebench.studies.which_backbone.published import TRANSFORMERS
-from mobilebench.studies.which_backbone.retained import ENOUGH, HALF, retention
+from mobilebench.studies.which_backbone.retained import ENOUGH, retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,11 +29,6 @@ TAIL = 0.025  # of the draws on either side of a 95 % interval
 POOR = ("convnext_tiny", *TRANSFORMERS)
 NO_NOISE = "no interval: the noise over test images is unknown"
 OF_THE_DRAWS = "share of the draws of the true results"
-
-
-def ranks(values: Floats) -> Floats:
-    """Return ranks [..., M, D] of the models on each dataset of results, higher is better; 1 = best."""
-    return np.swapaxes(ranks_of(np.swapaxes(np.round(values, 12), -1, -2)), -1, -2)
 
 
 def low_data(context: Context) -> Evidence:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebench.scoring.correlation import spearman
+from mobilebench.scoring.correlation import HALF, spearman
 from mobilebench.scoring.xscore import ROUNDING
 from mobilebench.studies.study import Evidence, NotTestableError
 from mobilebench.studies.which_backbone.context import DRAWS, drawn
+from mobilebench.system.words import p_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-HALF = math.sqrt(0.5)  # the rank correlation from which one order carries half the variance of another
 LEFT = 0.5  # of a correlation: where noise leaves less, orders that differ are no evidence
 ENOUGH = 6  # models: of four or five, two orders that share half their variance agree wholly too often
 TOP = 3
@@ -86,7 +86,7 @@ def retention(part: Matrix, pairs: tuple[tuple[int, int, int], ...], draws: int 
         names = ", ".join(f"{part.datasets[a]} {rho:.2f}" for (a, _, _), rho in zip(of_share, found.each, strict=True))
         evidence.note(
             f"{percent} % of the train images against all: mean Spearman {found.rho:.2f} [{found.low:.2f}, "
-            f"{found.high:.2f}] by bootstrap over n = {len(values)} models, permutation p {_p(found.p)}; {names}",
+            f"{found.high:.2f}] by bootstrap over n = {len(values)} models, permutation p {p_words(found.p)}; {names}",
             holds=found.rho >= HALF,
         )
     kept, of = _top_kept(values, pairs)
@@ -105,7 +105,8 @@ def retention(part: Matrix, pairs: tuple[tuple[int, int, int], ...], draws: int 
     least = expected_rho(len(values)) * left
     evidence.note(
         f"over all {len(pairs)} pairs of columns mean Spearman {whole.rho:.2f} [{low:.2f}, {high:.2f}] (the wider of "
-        f"two bootstraps), permutation p {_p(whole.p)}; few models and noise would leave {least:.2f} of {HALF:.2f}",
+        f"two bootstraps), permutation p {p_words(whole.p)}; few models and noise would leave {least:.2f} of "
+        f"{HALF:.2f}",
         holds=whole.rho >= least,
     )
     verdict: Verdict = "leans for" if whole.rho >= least else "leans against"
@@ -118,10 +119,6 @@ def retention(part: Matrix, pairs: tuple[tuple[int, int, int], ...], draws: int 
 
 def _over(values: Floats, pairs: list[tuple[int, int, int]], draws: int) -> Retained:
     return retained(values[:, [a for a, _, _ in pairs]], values[:, [b for _, b, _ in pairs]], draws=draws)
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def _top_kept(values: Floats, pairs: tuple[tuple[int, int, int], ...]) -> tuple[int, int]:

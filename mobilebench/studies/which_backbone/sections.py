@@ -16,6 +16,7 @@ from mobilebench.studies.which_backbone.claims import check_claims
 from mobilebench.studies.which_backbone.context import load_context
 from mobilebench.studies.which_backbone.facts import TOO_HIGH
 from mobilebench.studies.which_backbone.retained import retained
+from mobilebench.system.words import p_words
 
 if TYPE_CHECKING:
     from mobilebench.scoring.matrix import Matrix
@@ -129,7 +130,7 @@ def _shown(way: str, value: float) -> str:
 def _ranks(table: Matrix, values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], name: str, over: str) -> RankChart:
     found = rank_test(values)
     caption = (
-        f"Mean rank of n = {len(table.models)} models over {over} (Friedman p {_p(found.p)}). Blue bars join "
+        f"Mean rank of n = {len(table.models)} models over {over} (Friedman p {p_words(found.p)}). Blue bars join "
         f"models that Nemenyi's test does not tell apart; they are at most {found.difference:.2f} ranks apart (95 %)."
     )
     groups = tuple(tuple(table.models[i] for i in group) for group in found.groups())
@@ -158,7 +159,3 @@ def _imagenet() -> StudySection:
         "Does ImageNet accuracy predict the others?",
         tables=(AuditTable("imagenet", caption, heads, tuple(rows)),),
     )
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mobilebench.studies.which_backbone.retained import HALF, expected_rho, retained
+from mobilebench.scoring.correlation import HALF
+from mobilebench.studies.which_backbone.retained import expected_rho, retained
 
 
 def test_correlations_are_scipys() -> None:
