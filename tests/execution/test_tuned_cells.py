@@ -7,9 +7,9 @@ import csv
 import json
 import multiprocessing
 import shutil
+import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,15 @@ if TYPE_CHECKING:
 CELL = Cell("shufflenet", "blobs", 0)
 BEST = "{best_val: {metric: nll}}"  # told apart where top-1 of eight images is not
 THREE = "{space: {lr: [3.0e-2, 3.0e-3, 1.0e-6]}}"
+
+# The command ends itself, as SIGKILL would end it, at the first epoch it hears of: from outside it might end before.
+KILLED = """
+import os, signal
+from mobilebench.cli import main
+from mobilebench.cli.console import GridProgress
+GridProgress.trial_epoch = lambda self, *epoch: os.kill(os.getpid(), signal.SIGKILL)
+main()
+"""
 
 
 class Killed(BaseException):
@@ -318,15 +327,12 @@ def test_a_killed_call_in_processes_is_carried_on_to_the_same_end(unbroken: Path
     offline(project, epochs=2)
     params = project / "params.yaml"
     params.write_text(params.read_text().replace("device: cpu,", "device: cpu, cells_per_device: 2,"))
-    command = [sys.executable, "-m", "mobilebench", "train", "blobs", "--model", "shufflenet", "--offline"]
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not any(b'"epoch"' in path.read_bytes() for path in STATE.glob("*/trials/*/journal.jsonl")):
-        assert first.poll() is None, "it ended before any epoch"
-        time.sleep(0.02)
-    first.kill()
-    first.wait()
+    command = ["train", "blobs", "--model", "shufflenet", "--offline"]
+    killed = [sys.executable, "-c", KILLED, *command]
+    first = subprocess.run(killed, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
+    assert first.returncode == -signal.SIGKILL
     for _ in range(50):  # a worker of the first call may still hold its trial: then this one says so and fails
-        second = CliRunner().invoke(main, command[3:])
+        second = CliRunner().invoke(main, command)
         if second.exit_code == 0 or "is being trained by" not in second.output:
             break
     assert second.exit_code == 0, second.output
