@@ -1,28 +1,73 @@
-"""Figures of one study alone, from the plain data in which it gives them."""
+"""Lines with intervals in small panels, and critical-difference diagrams, from plain data."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobilebench.report.figures import WIDTH
 from mobilebench.report.style import BLUE, GREEN, INK, MUTED, ORANGE, PINK, Picture, canvas, styled
-from mobilebench.studies.study import RankChart
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from collections.abc import Mapping
 
-    from mobilebench.studies.study import Line, LineChart
+    from matplotlib.axes import Axes
 
 _MARKED = (BLUE, ORANGE, GREEN, PINK)  # lines that stand out; the others are grey
 
 
-def chart(found: LineChart | RankChart) -> Picture:
-    """Return the figure of a study's chart."""
-    return _ranks(found) if isinstance(found, RankChart) else _lines(found)
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One line of a panel, with the interval of each point."""
+
+    label: str
+    """What it is of."""
+    x: tuple[float, ...]
+    """Where its points are."""
+    y: tuple[float, ...]
+    """The points."""
+    low: tuple[float, ...]
+    """Lower ends of their intervals."""
+    high: tuple[float, ...]
+    """Upper ends of their intervals."""
+
+
+@dataclass(frozen=True, eq=False)
+class LineChart:
+    """Small panels of lines beside each other, x on a logarithmic scale."""
+
+    name: str
+    """Id of the figure."""
+    caption: str
+    """What it shows, with its n."""
+    x_label: str
+    """What x is."""
+    y_label: str
+    """What y is."""
+    panels: Mapping[str, tuple[Line, ...]]
+    """{title of a panel: its lines}."""
+    marked: tuple[str, ...] = ()
+    """Labels of lines that stand out."""
+
+
+@dataclass(frozen=True, eq=False)
+class RankChart:
+    """A critical-difference diagram: mean ranks on an axis, bars over groups that a test does not tell apart."""
+
+    name: str
+    """Id of the figure."""
+    caption: str
+    """What it shows, with its n and the test."""
+    ranks: Mapping[str, float]
+    """{model: mean rank}, 1 = best."""
+    difference: float
+    """The critical difference."""
+    groups: tuple[tuple[str, ...], ...]
+    """Models that the test does not tell apart, each group as large as it gets."""
 
 
 @styled()
-def _lines(found: LineChart) -> Picture:
+def line_chart(found: LineChart) -> Picture:
     """Return a panel for each group of lines, two abreast, with bars for the intervals and one legend."""
     columns = min(2, len(found.panels))
     rows = -(-len(found.panels) // columns)
@@ -31,7 +76,7 @@ def _lines(found: LineChart) -> Picture:
         panel.set_title(title)
         panel.set_xscale("log")
         places = sorted({x for line in lines for x in line.x})
-        panel.set_xticks(places, [f"{place:g}" for place in places])
+        panel.set_xticks(places, [f"{place:,g}" for place in places])
         panel.minorticks_off()
         for line in lines:
             _line(panel, line, found.marked)
@@ -57,7 +102,7 @@ def _line(panel: Axes, line: Line, marked: tuple[str, ...]) -> None:
 
 
 @styled()
-def _ranks(found: RankChart) -> Picture:
+def rank_chart(found: RankChart) -> Picture:
     """Return the models by mean rank with their bars, and the critical difference as a length."""
     order = sorted(found.ranks, key=found.ranks.__getitem__)
     figure, (axes,) = canvas(WIDTH, 1.1 + 0.27 * len(order))

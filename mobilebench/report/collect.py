@@ -16,21 +16,25 @@ from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.analysis.origins import origins
 from mobilebench.analysis.pretraining import pretraining_of
 from mobilebench.analysis.score_files import raise_if_other, read_origin, recomputed
+from mobilebench.config.data import DerivedData
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.models.weights.imagenet import imagenet_of, networks_of
 from mobilebench.report.domains import domains_of
 from mobilebench.report.inputs import Curve, ReportInputs, RunRef
+from mobilebench.scoring.low_data import LowData
 from mobilebench.studies.beyond_imagenet.built import built_elements
 from mobilebench.system.files import read_csv
 from mobilebench.system.layout import PACKED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from mobilebench.analysis.result_files import FileResults
+    from mobilebench.config.data import DataSource
     from mobilebench.config.suite import Suite
     from mobilebench.runs.records import Record
+    from mobilebench.scoring import Matrix
     from mobilebench.tracking import Tracker
 
 
@@ -61,6 +65,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         costs=costs_of(results, records),
         pretrained=pretraining_of(records),
         imagenet=imagenet_of(networks_of(suite), results),
+        low_data=_low_data(matrix, suite.data_sources),
         caveats=caveats(records),
         elements=elements.flags if any(elements.flags.values()) else None,
         element_notes=elements.notes,
@@ -95,6 +100,23 @@ def inputs_of_files(found: FileResults) -> ReportInputs:
         domains=domains_of(found.matrix.datasets, {}),
         source=f"Results of {found.name}, read from files and not checked against a tracking server.",
     )
+
+
+def _low_data(matrix: Matrix, sources: Mapping[str, DataSource]) -> LowData | None:
+    """Return the datasets of which others have fewer train images; None without such, or where they lie elsewhere."""
+    shares: dict[str, dict[str, int]] = {}
+    for name in matrix.datasets:
+        source = sources.get(name)
+        if isinstance(source, DerivedData) and source.of in matrix.datasets:
+            with suppress(UserError):  # not packed here
+                base = shares.get(source.of) or {source.of: _train_images(source.of)}
+                shares[source.of] = base | {name: _train_images(name)}
+    names = [name for of in shares.values() for name in of]
+    return LowData(matrix.select(datasets=names), shares) if names else None
+
+
+def _train_images(dataset: str) -> int:
+    return read_meta(PACKED / dataset).counts["train"]
 
 
 def keep_report(tracker: Tracker, experiment: str, results: Path, paths: Iterable[Path]) -> str:

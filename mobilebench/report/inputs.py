@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mobilebench.models.cost.cost_file import CostRow
     from mobilebench.models.weights.imagenet import ImageNetTop1
     from mobilebench.scoring import Matrix, ScoreTable
+    from mobilebench.scoring.low_data import LowData
     from mobilebench.scoring.matrix import CellKey
 
 
@@ -80,6 +81,8 @@ class ReportInputs:
     """{model: what it was pretrained on}; empty where all are from scratch."""
     imagenet: Mapping[str, ImageNetTop1] = field(default_factory=dict)
     """{model: ImageNet top-1 of the weights it starts from}, where it is known."""
+    low_data: LowData | None = None
+    """Results with fewer train images; None where there are none."""
     caveats: tuple[str, ...] = ()
     """Sentences on what the results cannot bear: what was chosen on test, images that the weights may know."""
     elements: Mapping[str, Mapping[str, bool]] | None = None

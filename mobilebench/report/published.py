@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import UserError
-from mobilebench.report.charts import chart
+from mobilebench.models.weights.imagenet import ImageNetTop1
 from mobilebench.report.domains import domains_of
 from mobilebench.report.inputs import ReportInputs
 from mobilebench.report.sections import Section
@@ -33,6 +33,7 @@ def published_inputs(study: PublishedStudy) -> ReportInputs:
     source = f"Published {study.runs}, {study.tables} of {study.citation}; nothing here was measured by mobilebench."
     if study.lam is None:
         source += f" The study has no xScore: those here are mobilebench's, with lambda {LAMBDA:g}."
+    imagenet = study.imagenet() if study.imagenet else {}
     return ReportInputs(
         matrix=matrix,
         scores=compute_scores(matrix, lam=LAMBDA if study.lam is None else study.lam),
@@ -43,6 +44,9 @@ def published_inputs(study: PublishedStudy) -> ReportInputs:
         costs=study.costs() if study.costs else None,
         elements=study.elements() if study.elements else None,
         element_notes=study.element_notes() if study.element_notes else {},
+        pretrained=dict.fromkeys(imagenet, "ImageNet-1k"),
+        imagenet={model: ImageNetTop1(percent, "the study") for model, percent in imagenet.items()},
+        low_data=study.low_data() if study.low_data else None,
         domains=study.domains() if study.domains else domains_of(matrix.datasets, {}),
         caveats=study.caveats,
         result_is=study.result_is,
@@ -71,9 +75,7 @@ def audit_tables(study: PublishedStudy) -> tuple[Table, ...]:
 def study_sections(study: PublishedStudy) -> tuple[Section, ...]:
     """Return the sections of a study's report that only it has."""
     return tuple(
-        Section(
-            found.name, found.title, found.words, tuple(map(chart, found.charts)), tuple(map(_laid_out, found.tables))
-        )
+        Section(found.name, found.title, found.words, (), tuple(map(_laid_out, found.tables)))
         for found in (study.sections() if study.sections else ())
     )
 

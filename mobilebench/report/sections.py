@@ -12,10 +12,12 @@ from mobilebench.analysis.origins import mixture
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report import analysis, figures, plots
+from mobilebench.report.aggregations import aggregation_findings
 from mobilebench.report.analysis import between
 from mobilebench.report.classes import class_tables
 from mobilebench.report.domains import domains_table
 from mobilebench.report.imagenet import imagenet_findings
+from mobilebench.report.low_data import low_data_findings
 from mobilebench.report.notes import result_notes, score_notes
 from mobilebench.report.ranking import ranking_table
 from mobilebench.report.table import Field, Table, number, text
@@ -253,6 +255,16 @@ def _domains(inputs: ReportInputs) -> Section:
     return Section("domains", "Results by domain", (words,), (), (domains_table(inputs),))
 
 
+def _aggregations(inputs: ReportInputs) -> Section:
+    words, charts, tables = aggregation_findings(inputs)
+    return Section("aggregations", "Which model is best overall", words, charts, tables)
+
+
+def _low_data(inputs: ReportInputs) -> Section:
+    words, charts, tables = low_data_findings(inputs)
+    return Section("low_data", "With fewer train images", words, charts, tables)
+
+
 def _datasets(inputs: ReportInputs) -> Section:
     words = "Intervals above hold the suite of datasets fixed. Here the datasets themselves are the sample."
     table = analysis.datasets_table(inputs.matrix, inputs.scores, score_notes(inputs.scores, inputs.matrix))
@@ -343,6 +355,8 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportInputs], Section]], ...] = (
     ("claims", "The paper's claims", _claims),
     ("matrix", "Results by dataset", _matrix),
     ("domains", "Results by domain", _domains),
+    ("aggregations", "Which model is best overall", _aggregations),
+    ("low_data", "With fewer train images", _low_data),
     ("classes", "Which classes are found", _classes),
     ("curves", "Learning curves", _curves),
     ("datasets", "What hangs on the choice of datasets", _datasets),

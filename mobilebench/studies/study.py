@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from mobilebench.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mobilebench.models.cost.cost_file import CostRow
+    from mobilebench.scoring.low_data import LowData
     from mobilebench.scoring.matrix import Matrix
     from mobilebench.scoring.table import ScoreTable
 
@@ -68,6 +71,16 @@ class Claim:
     """What limits the verdict, or why the claim is not testable."""
 
 
+def judge(name: str, statement: str, rule: str, test: Callable[[], Evidence], *notes: str) -> Claim:
+    """Return the claim with the verdict that its test gives; one that cannot be tested says why, before the notes."""
+    try:
+        found = test()
+    except (NotTestableError, UserError) as reason:
+        return Claim(name, statement, rule, "not testable", notes=(str(reason), *notes))
+    pro, contra = tuple(found.pro), tuple(found.contra)
+    return Claim(name, statement, rule, found.verdict, pro, contra, (*found.remarks, *notes))
+
+
 @dataclass(frozen=True, eq=False)
 class CheckedClaims:
     """A study's claims held against one matrix."""
@@ -111,56 +124,6 @@ class AuditTable:
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
-    """One line of a panel, with the interval of each point."""
-
-    label: str
-    """What it is of."""
-    x: tuple[float, ...]
-    """Where its points are."""
-    y: tuple[float, ...]
-    """The points."""
-    low: tuple[float, ...]
-    """Lower ends of their intervals."""
-    high: tuple[float, ...]
-    """Upper ends of their intervals."""
-
-
-@dataclass(frozen=True, eq=False)
-class LineChart:
-    """Small panels of lines beside each other, x on a logarithmic scale."""
-
-    name: str
-    """Id of the figure."""
-    caption: str
-    """What it shows, with its n."""
-    x_label: str
-    """What x is."""
-    y_label: str
-    """What y is."""
-    panels: Mapping[str, tuple[Line, ...]]
-    """{title of a panel: its lines}."""
-    marked: tuple[str, ...] = ()
-    """Labels of lines that stand out."""
-
-
-@dataclass(frozen=True, eq=False)
-class RankChart:
-    """A critical-difference diagram: mean ranks on an axis, bars over groups that a test does not tell apart."""
-
-    name: str
-    """Id of the figure."""
-    caption: str
-    """What it shows, with its n and the test."""
-    ranks: Mapping[str, float]
-    """{model: mean rank}, 1 = best."""
-    difference: float
-    """The critical difference."""
-    groups: tuple[tuple[str, ...], ...]
-    """Models that the test does not tell apart, each group as large as it gets."""
-
-
-@dataclass(frozen=True, eq=False)
 class StudySection:
     """A section of a study's report that only this study has."""
 
@@ -169,9 +132,7 @@ class StudySection:
     title: str
     """Its heading."""
     words: tuple[str, ...] = ()
-    """Sentences before the figures."""
-    charts: tuple[LineChart | RankChart, ...] = ()
-    """Figures."""
+    """Sentences before the tables."""
     tables: tuple[AuditTable, ...] = ()
     """Tables."""
 
@@ -213,6 +174,10 @@ class PublishedStudy:
     """
     domains: Callable[[], Mapping[str, str]] | None = None
     """{dataset: domain} as the study counts them; None where our datasets' own are meant."""
+    imagenet: Callable[[], Mapping[str, float]] | None = None
+    """{model: ImageNet-1k top-1 in percent} as printed; None where it prints none of its models' weights."""
+    low_data: Callable[[], LowData] | None = None
+    """Its results with fewer train images; None where there are none."""
     audit_tables: Callable[[], tuple[AuditTable, ...]] | None = None
     """Further tables of the audit; None where there are none."""
     sections: Callable[[], tuple[StudySection, ...]] | None = None

@@ -1,13 +1,16 @@
 """ImageNet top-1 of pretrained weights, with where it is published. Nothing is fetched, and nothing guessed.
 
-torchvision says it of its own weights. timm's package holds no results; it is known of those of its weights that are
-torchvision's files under another name. A file of the user's may say it of any model.
+torchvision says it of its own weights, and so of those of timm's that are the same files under another name. timm's
+package holds no results: `timm_imagenet.csv` has those of common small networks and of the suites here, from timm's
+repository (results/results-imagenet.csv at commit 0173a139, each at the test size and crop of its row there). A file of
+the user's may say it of any model; timm's own table is such a file.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobilebench.errors import UserError
@@ -18,7 +21,6 @@ from mobilebench.system.files import read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from mobilebench.config.suite import Suite
 
@@ -47,8 +49,19 @@ def imagenet_top1(model_id: str) -> ImageNetTop1 | None:
     name = network.partition(":")[2]
     if network.startswith(TORCHVISION):
         return _of_torchvision(name, tag)
-    twin = _by_address().get(timm_config(name, tag).url or "") if network.startswith(TIMM) else None
-    return _of_torchvision(*twin) if twin else None
+    return _of_timm(name, tag) if network.startswith(TIMM) else None
+
+
+def _of_timm(name: str, tag: str) -> ImageNetTop1 | None:
+    if twin := _by_address().get(timm_config(name, tag).url or ""):
+        return _of_torchvision(*twin)
+    known = _of_timms_table().get(f"{name}.{tag}")
+    return ImageNetTop1(known.percent, f"timm, results-imagenet.csv, {name}.{tag}") if known else None
+
+
+@cache
+def _of_timms_table() -> Mapping[str, ImageNetTop1]:
+    return read_imagenet(Path(__file__).parent / "timm_imagenet.csv")
 
 
 def _of_torchvision(name: str, tag: str) -> ImageNetTop1 | None:
@@ -115,15 +128,17 @@ def networks_of(suite: Suite) -> dict[str, str]:
 def imagenet_of(networks: Mapping[str, str], folder: Path | None = None) -> dict[str, ImageNetTop1]:
     """Return {model: its ImageNet top-1} of {model: id with weights}; models of which it is unknown are not in it.
 
-    folder: a results folder, whose `imagenet.csv` wins and may name further models. Raises UserError for a wrong file.
+    folder: a results folder, whose `imagenet.csv` wins and may name further models. It calls models as the suite does,
+    by the id with weights, or as timm's own table does, without `timm:`. Raises UserError for a wrong file.
     """
     own = read_imagenet(folder / IMAGENET) if folder and (folder / IMAGENET).is_file() else {}
     found = {}
     for model, model_id in networks.items():
+        names = (model, model_id, model_id.removeprefix(TIMM))
         try:
-            known = None if model in own else imagenet_top1(model_id)
+            known = next((own[name] for name in names if name in own), None) or imagenet_top1(model_id)
         except (ModelError, ImportError):  # a name the installed version lacks; a machine that only shows results
             known = None
         if known:
             found[model] = known
-    return found | own
+    return own | found

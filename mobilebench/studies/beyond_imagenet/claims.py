@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mobilebench.errors import UserError
 from mobilebench.studies.beyond_imagenet import evidence
-from mobilebench.studies.study import Claim, NotTestableError
+from mobilebench.studies.study import Claim, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -33,13 +32,11 @@ def check_claims(context: Context, *, only: Collection[str] | None = None) -> tu
 
 
 def _judge(context: Context, name: str, statement: str, rule: str, test: Callable[[Context], Evidence]) -> Claim:
-    try:
+    def tested() -> Evidence:
         evidence.require_papers_datasets(context)
-        found = test(context)
-    except (NotTestableError, UserError) as reason:
-        return Claim(name, statement, rule, "not testable", notes=(str(reason), *_on_elements(context, name)))
-    notes = (*found.remarks, *_on_elements(context, name))
-    return Claim(name, statement, rule, found.verdict, tuple(found.pro), tuple(found.contra), notes)
+        return test(context)
+
+    return judge(name, statement, rule, tested, *_on_elements(context, name))
 
 
 def _on_elements(context: Context, name: str) -> tuple[str, ...]:

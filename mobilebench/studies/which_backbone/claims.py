@@ -10,8 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mobilebench.errors import UserError
-from mobilebench.studies.study import Claim, NotTestableError
+from mobilebench.studies.study import Claim, judge
 from mobilebench.studies.which_backbone import evidence
 
 if TYPE_CHECKING:
@@ -31,12 +30,12 @@ def check_claims(context: Context, *, only: Collection[str] | None = None) -> tu
 
 
 def _judge(context: Context, name: str, statement: str, rule: str, test: Callable[[Context], Evidence]) -> Claim:
-    try:
+    def tested() -> Evidence:
         found = test(context)
-    except (NotTestableError, UserError) as reason:
-        return Claim(name, statement, rule, "not testable", notes=(str(reason),))
-    notes = (*found.remarks, *context.remarks)
-    return Claim(name, statement, rule, found.verdict, tuple(found.pro), tuple(found.contra), notes)
+        found.remarks.extend(context.remarks)
+        return found
+
+    return judge(name, statement, rule, tested)
 
 
 _BY_DRAWS = "in at least 97.5 % of the draws of the true results"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobilebench.scoring.correlation import HALF, spearman
+from mobilebench.scoring.low_data import Retained, retained
 from mobilebench.scoring.xscore import ROUNDING
 from mobilebench.studies.study import Evidence, NotTestableError
 from mobilebench.studies.which_backbone.context import DRAWS, drawn
@@ -25,40 +25,6 @@ if TYPE_CHECKING:
 LEFT = 0.5  # of a correlation: where noise leaves less, orders that differ are no evidence
 ENOUGH = 6  # models: of four or five, two orders that share half their variance agree wholly too often
 TOP = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Retained:
-    """How well the order of models with fewer train images agrees with that with all, over some datasets."""
-
-    rho: float
-    """Mean over the datasets of Spearman's correlation."""
-    low: float
-    """Lower end of the 95 % interval over models (percentile bootstrap)."""
-    high: float
-    """Upper end."""
-    p: float
-    """Permutation p-value of "the orders have nothing to do with each other", against a positive correlation."""
-    each: Floats
-    """[K] Spearman's correlation on each of the datasets."""
-
-
-def retained(above: Floats, below: Floats, *, draws: int = DRAWS, seed: int = 0) -> Retained:
-    """Return how well the orders agree: results with all [M, K] and with fewer images [M, K], higher is better.
-
-    Models are resampled, and relabelled, in all datasets at once: how well a model does on one dataset is no
-    independent evidence of the others.
-    """
-    models, rng = len(above), np.random.default_rng(seed)
-    picks = rng.integers(0, models, size=(draws, models))
-    resampled = spearman(above.T[:, picks], below.T[:, picks]).mean(axis=0)
-    # A resample of equal models has no order.
-    low, high = np.quantile(resampled[np.isfinite(resampled)], [0.025, 0.975])
-    each = spearman(above.T, below.T)
-    labels = rng.permuted(np.tile(np.arange(models), (draws, 1)), axis=1)
-    chance = spearman(above.T[:, None], below.T[:, labels]).mean(axis=0)
-    p = (1 + int((chance >= each.mean() - 1e-12).sum())) / (1 + draws)
-    return Retained(float(each.mean()), float(low), float(high), p, each)
 
 
 def expected_rho(models: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mobilebench.scoring.low_data import LowData
 from mobilebench.studies.study import PUBLISHED, CheckedClaims, PublishedStudy
 from mobilebench.studies.which_backbone import audit
 from mobilebench.studies.which_backbone import published as reference
@@ -16,6 +17,16 @@ from mobilebench.studies.which_backbone.sections import sections
 if TYPE_CHECKING:
     from mobilebench.studies.study import AnchorsName
     from mobilebench.studies.which_backbone.context import Context
+
+
+def low_data() -> LowData:
+    """Return Tables 7 and 8, with the networks marked that its claims on little data are about."""
+    shares: dict[str, dict[str, int]] = {}
+    for column in reference.fractions():
+        name = column.dataset if column.percent == 100 else f"{column.dataset}_p{column.percent}"
+        shares.setdefault(column.dataset, {})[name] = column.train
+    source = "Tables 7 and 8 as printed, best of three runs each"
+    return LowData(reference.low_data(), shares, source, ("convnext_tiny", "efficientnet_v2_s", "swin_t", "swin_v2_t"))
 
 
 def _check(source: str, lam: float, anchors: AnchorsName) -> CheckedClaims:
@@ -58,6 +69,8 @@ STUDY = PublishedStudy(
     result_is="the best of three runs, chosen on the test images",
     caveats=(TOO_HIGH,),
     domains=reference.domains,
+    imagenet=reference.imagenet_top1,
+    low_data=low_data,
     audit_tables=audit.audit_tables,
     sections=sections,
     suite="which_backbone_v1",

@@ -7,6 +7,8 @@ import pytest
 from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.models.spec import ModelError
+from mobilebench.models.weights import imagenet
+from mobilebench.models.weights.files import timm_config
 from mobilebench.models.weights.imagenet import ImageNetTop1, imagenet_of, imagenet_top1, networks_of, read_imagenet
 
 
@@ -22,9 +24,32 @@ def test_a_timm_name_of_the_same_file_has_the_same_accuracy() -> None:
     assert imagenet_top1("timm:regnety_032.tv2_in1k") == imagenet_top1("torchvision:regnet_y_3_2gf@IMAGENET1K_V2")
 
 
+def test_timms_table_says_it_of_the_others_in_the_suites() -> None:
+    deit = ImageNetTop1(72.172, "timm, results-imagenet.csv, deit_tiny_patch16_224.fb_in1k")
+    assert imagenet_top1("timm:deit_tiny_patch16_224.fb_in1k") == deit
+    for suite in ("real_world_v1", "real_world_augmentation"):
+        networks = networks_of(parse_suite(preset_text(suite), suite))
+        assert set(imagenet_of(networks)) == set(networks)
+
+
+def test_the_table_is_of_weights_that_timm_has() -> None:
+    table = read_imagenet(Path(imagenet.__file__).parent / "timm_imagenet.csv")
+    for name in table:
+        network, _, tag = name.partition(".")
+        assert timm_config(network, tag).num_classes == 1000
+        assert imagenet_top1(f"timm:{name}") is not None
+
+
+@pytest.mark.parametrize("name", ["small", "timm:resnet50.am_in1k", "resnet50.am_in1k"])
+def test_a_file_wins_by_any_name_that_the_model_has(tmp_path: Path, name: str) -> None:
+    (tmp_path / "imagenet.csv").write_text(f"model,top1,top5,param_count\n{name},79.5,94.4,25.56\n")
+    found = imagenet_of({"small": "timm:resnet50.am_in1k"}, tmp_path)
+    assert found["small"] == ImageNetTop1(79.5, "imagenet.csv")
+
+
 @pytest.mark.parametrize(
     "model_id",
-    ["timm:resnet50.am_in1k", "timm:deit_tiny_patch16_224.fb_in1k", "timm:resnet50", "mobilenet", "mobilenet@run:abc"],
+    ["timm:resnet50.fb_swsl_ig1b_ft_in1k", "timm:resnet50", "mobilenet", "mobilenet@run:abc"],
 )
 def test_what_nothing_here_says_is_unknown(model_id: str) -> None:
     assert imagenet_top1(model_id) is None
