@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench.errors import TrackingError, UserError
 from mobilebench.execution.cell_run import CellFailedError, CellRun
-from mobilebench.execution.context import open_context
+from mobilebench.execution.context import RunContext, open_context
 from mobilebench.execution.executors import WorkerDiedError, make_executor
 from mobilebench.execution.suites import trainings
 from mobilebench.execution.tuned_cell import TunedCellRun, cell_run, raise_if_untunable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mobilebench.config.suite import Cell, Suite
-    from mobilebench.execution.context import RunContext
     from mobilebench.execution.executors import Job, Outcome
     from mobilebench.runs.identity import Identity
     from mobilebench.runs.journal import Journal
@@ -138,27 +137,34 @@ class _Sender:
         self._send(Note(message))
 
 
-def run_cells(context: RunContext, cells: Iterable[Cell]) -> list[Failure]:
+def run_cells(context: RunContext | Mapping[str, RunContext], cells: Iterable[Cell]) -> list[Failure]:
     """Bring every cell to its end, `runtime.cells_per_device` at a time, and return those that failed and why.
+
+    context: of the one dataset that the cells are of, or {dataset: its own} with one suite, listener and tracker.
 
     Those that are trained but not delivered are tried once more after the others. Raises TrainingError, before any cell
     is touched, where runtime.device is not there, or cells are to be tuned on validation images that are not.
     """
-    check_device(context.suite.runtime.device)
+    contexts = {context.dataset: context} if isinstance(context, RunContext) else context
     cells = list(cells)
-    raise_if_untunable(context, cells)
-    failed = _Grid(context, cells).run()
+    if not cells:
+        return []
+    shared = contexts[cells[0].dataset]
+    check_device(shared.suite.runtime.device)
+    for dataset, own in contexts.items():
+        raise_if_untunable(own, [cell for cell in cells if cell.dataset == dataset])
+    failed = _Grid(contexts, cells).run()
     undelivered = [cell for cell, error in failed if isinstance(error, TrackingError)]
     failed = [failure for failure in failed if failure[0] not in undelivered]
     for cell in undelivered:
         try:
-            cell_run(context, cell).finish()
+            cell_run(contexts[cell.dataset], cell).finish()
         except UserError as error:
-            context.listener.note(cell, str(error))
+            shared.listener.note(cell, str(error))
             failed.append((cell, error))
-    if not context.tracker.is_backing_off():
+    if not shared.tracker.is_backing_off():
         with suppress(TrackingError):  # only speed is lost
-            context.tracker.analyze()
+            shared.tracker.analyze()
     return failed
 
 
@@ -181,10 +187,12 @@ class _Tuned:
 class _Grid:
     """One call's way through its cells."""
 
-    def __init__(self, context: RunContext, cells: list[Cell]) -> None:
-        self._context = context
+    def __init__(self, contexts: Mapping[str, RunContext], cells: list[Cell]) -> None:
+        shared = contexts[cells[0].dataset]
+        self._contexts = contexts
+        self._suite, self._listener, self._root = shared.suite, shared.listener, shared.root
         self._cells = cells
-        self._devices = devices_of(context.suite.runtime.device)
+        self._devices = devices_of(self._suite.runtime.device)
         self._under_way: dict[str, CellRun] = {}
         self._on: dict[str, str] = {}  # the device of each job under way
         self._tuned: dict[Cell, _Tuned] = {}
@@ -192,8 +200,8 @@ class _Grid:
         self._failed: list[Failure] = []
 
     def run(self) -> list[Failure]:
-        jobs = trainings(self._context.suite, self._cells)
-        executor = make_executor(self._context.suite.runtime.workers(jobs, len(self._devices)))
+        jobs = trainings(self._suite, self._cells)
+        executor = make_executor(self._suite.runtime.workers(jobs, len(self._devices)))
         new = self._new_jobs()
         try:
             while True:
@@ -231,7 +239,7 @@ class _Grid:
     def _new_jobs(self) -> Iterator[CellJob | TrialJob]:
         """Yield the cells that are left to train, each looked at only when its turn comes."""
         for cell in self._cells:
-            run = cell_run(self._context, cell)
+            run = cell_run(self._contexts[cell.dataset], cell)
             try:
                 if run.is_settled():
                     continue
@@ -245,12 +253,12 @@ class _Grid:
 
     def _cell_job(self, run: CellRun) -> CellJob:
         self._under_way[run.cell.name] = run
-        return CellJob(self._suite_on_device(run.cell.name), run.identity, self._context.root)
+        return CellJob(self._suite_on_device(run.cell.name), run.identity, self._root)
 
     def _suite_on_device(self, job: str) -> Suite:
         """Return the suite as a job has it, on the device with the fewest jobs."""
         self._on[job] = min(self._devices, key=[*self._on.values()].count)
-        return _on_device(self._context.suite, self._on[job])
+        return _on_device(self._suite, self._on[job])
 
     def _trial_jobs(self, run: TunedCellRun) -> Iterator[TrialJob]:
         """Yield the trials of a cell that are left to train, until one fails."""
@@ -266,12 +274,12 @@ class _Grid:
                 self._fail(run, error)
                 return
             tuned = self._tuned[run.cell] = _Tuned(run, held.pop_all())
-        self._context.listener.trials_planned(run.cell, left)
+        self._listener.trials_planned(run.cell, left)
         for number in left:
             if tuned.error is not None:
                 break
             tuned.under_way.add(number)
-            job = TrialJob(self._context.suite, run.identity, self._context.root, number)
+            job = TrialJob(self._suite, run.identity, self._root, number)
             self._under_way[job.name] = run
             yield replace(job, suite=self._suite_on_device(job.name))
         tuned.all_begun = True
@@ -285,12 +293,12 @@ class _Grid:
                 run.deliver_trial(number)
             case TrialJob(number=number), EpochDone(result, epochs):
                 _log.info("%s: epoch %d of %d, loss %.4f", job.name, result.epoch, epochs, result.train_loss)
-                self._context.listener.trial_epoch(run.cell, number, result, epochs)
+                self._listener.trial_epoch(run.cell, number, result, epochs)
             case _, Deliver():
                 run.deliver()
             case _, EpochDone(result, epochs):
                 _log.info("%s: epoch %d of %d, loss %.4f", job.name, result.epoch, epochs, result.train_loss)
-                self._context.listener.epoch(run.cell, result, epochs)
+                self._listener.epoch(run.cell, result, epochs)
             case _, Note(text):
                 _log.info("%s: %s", job.name, text)
                 run.note(text)
@@ -326,7 +334,7 @@ class _Grid:
             run.forget_losers()
             words = run.end_in_words(number)
             _log.info("%s trial %d: %s", run.cell.name, number, words)
-            self._context.listener.trial_ended(run.cell, number, words)
+            self._listener.trial_ended(run.cell, number, words)
         tuned.error = tuned.error or error
         run.deliver_trial(number)
         self._settle(tuned)
