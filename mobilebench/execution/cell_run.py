@@ -27,6 +27,7 @@ from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import budget_warnings, check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
 from mobilebench.models.weights.pretraining import overlap, pretrained_on
+from mobilebench.runs.attempts import SupersededError
 from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.identity import chooser_of
 from mobilebench.runs.journal import CellBusyError
@@ -116,7 +117,7 @@ class CellRun(TrainingRun):
         with self.journal.locked():
             try:
                 self.train()
-            except (CellBusyError, StorageError):
+            except (CellBusyError, StorageError, SupersededError):
                 raise
             except Exception as error:
                 raise CellFailedError(f"{self.cell.name} failed: {type(error).__name__}: {error}") from error

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mobilebench.config.suite import Cell, Suite
     from mobilebench.datasets.packing.packed import Meta, Packed
     from mobilebench.execution.progress import ProgressListener
+    from mobilebench.runs.attempts import Attempt
     from mobilebench.runs.identity import Identity
     from mobilebench.tracking import CellTracker
 
@@ -38,6 +39,8 @@ class RunContext:
     listener: ProgressListener
     root: Path = Path()
     """The project folder."""
+    attempt: Attempt | None = None
+    """The attempt of the one cell that this context is for, where several machines may write."""
 
     @property
     def results(self) -> Path:
@@ -50,7 +53,7 @@ class RunContext:
 
     def journal_of(self, identity: Identity) -> Journal:
         """Return the journal of an identity."""
-        return Journal(self.root / STATE / identity.name)
+        return Journal(self.root / STATE / identity.name, self.attempt)
 
     def identity(self, cell: Cell) -> Identity:
         """Return all that gives the cell's accuracy its meaning. Builds the network where it is new or was edited."""

@@ -18,6 +18,8 @@ from mobilebench.execution.executors import WorkerDiedError, make_executor
 from mobilebench.execution.suites import trainings
 from mobilebench.execution.tuned_cell import TunedCellRun, cell_run, raise_if_untunable
 from mobilebench.runs.events import Fail, Finish, Interrupt, reason_tags
+from mobilebench.runs.journal import Journal, epochs_done
+from mobilebench.system.layout import STATE
 from mobilebench.tracking import OfflineTracker
 from mobilebench.training.device import check_device, devices_of
 
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mobilebench.config.suite import Cell, Suite
-    from mobilebench.execution.executors import Job, Outcome
+    from mobilebench.execution.executors import Executor, Job, Outcome
+    from mobilebench.runs.attempts import Attempt
     from mobilebench.runs.identity import Identity
-    from mobilebench.runs.journal import Journal
     from mobilebench.training import EpochResult
 
 Failure = tuple["Cell", UserError]
@@ -62,11 +64,26 @@ class CellJob:
     suite: Suite
     identity: Identity
     root: Path
+    attempt: Attempt | None = None
+    """Where several machines may write: which attempt this is."""
 
     @property
     def name(self) -> str:
         """The cell's name."""
         return self.identity.cell.name
+
+    @property
+    def folder(self) -> Path:
+        """Its journal's folder."""
+        return self.root / STATE / self.identity.name
+
+    def as_attempt(self, attempt: Attempt) -> CellJob:
+        """Return the job as this attempt does it."""
+        return replace(self, attempt=attempt)
+
+    def progress(self) -> int:
+        """Return how many epochs its journal has."""
+        return epochs_done(Journal(self.folder))
 
     def run(self, send: Callable[[object], None]) -> None:
         """Train the cell to its end; raises what `CellRun.train_locked` raises."""
@@ -82,11 +99,26 @@ class TrialJob:
     """The cell's."""
     root: Path
     number: int
+    attempt: Attempt | None = None
+    """As of a `CellJob`."""
 
     @property
     def name(self) -> str:
         """The cell's name and the trial's number."""
         return f"{self.identity.cell.name} trial {self.number}"
+
+    @property
+    def folder(self) -> Path:
+        """The trial's journal's folder."""
+        return Journal(self.root / STATE / self.identity.name).trial(self.number).folder
+
+    def as_attempt(self, attempt: Attempt) -> TrialJob:
+        """Return the job as this attempt does it."""
+        return replace(self, attempt=attempt)
+
+    def progress(self) -> int:
+        """Return how many epochs its journal has."""
+        return epochs_done(Journal(self.folder))
 
     def run(self, send: Callable[[object], None]) -> None:
         """Train the trial to its end; raises what `TunedCellRun.train_trial` raises."""
@@ -96,7 +128,7 @@ class TrialJob:
 def _context(job: CellJob | TrialJob, send: Callable[[object], None]) -> RunContext:
     """Return the context of a job's cell, which delivers nothing itself and shows nothing: it sends messages."""
     context = open_context(job.suite, job.identity.cell.dataset, _ByMessage(send), job.root, verify=False)
-    return replace(context, listener=_Sender(send))
+    return replace(context, listener=_Sender(send), attempt=job.attempt)
 
 
 class _ByMessage(OfflineTracker):
@@ -137,10 +169,13 @@ class _Sender:
         self._send(Note(message))
 
 
-def run_cells(context: RunContext | Mapping[str, RunContext], cells: Iterable[Cell]) -> list[Failure]:
+def run_cells(
+    context: RunContext | Mapping[str, RunContext], cells: Iterable[Cell], executor: Executor | None = None
+) -> list[Failure]:
     """Bring every cell to its end, `runtime.cells_per_device` at a time, and return those that failed and why.
 
     context: of the one dataset that the cells are of, or {dataset: its own} with one suite, listener and tracker.
+    executor: where they run; None for this machine, in this process or in others.
 
     Those that are trained but not delivered are tried once more after the others. Raises TrainingError, before any cell
     is touched, where runtime.device is not there, or cells are to be tuned on validation images that are not.
@@ -150,10 +185,11 @@ def run_cells(context: RunContext | Mapping[str, RunContext], cells: Iterable[Ce
     if not cells:
         return []
     shared = contexts[cells[0].dataset]
-    check_device(shared.suite.runtime.device)
+    if executor is None or not executor.remote:
+        check_device(shared.suite.runtime.device)
     for dataset, own in contexts.items():
         raise_if_untunable(own, [cell for cell in cells if cell.dataset == dataset])
-    failed = _Grid(contexts, cells).run()
+    failed = _Grid(contexts, cells, executor).run()
     undelivered = [cell for cell, error in failed if isinstance(error, TrackingError)]
     failed = [failure for failure in failed if failure[0] not in undelivered]
     for cell in undelivered:
@@ -187,12 +223,17 @@ class _Tuned:
 class _Grid:
     """One call's way through its cells."""
 
-    def __init__(self, contexts: Mapping[str, RunContext], cells: list[Cell]) -> None:
+    def __init__(self, contexts: Mapping[str, RunContext], cells: list[Cell], executor: Executor | None) -> None:
         shared = contexts[cells[0].dataset]
         self._contexts = contexts
-        self._suite, self._listener, self._root = shared.suite, shared.listener, shared.root
+        self._suite, self._listener, self._root = shared.suite, shared.listener, shared.root.resolve()
         self._cells = cells
-        self._devices = devices_of(self._suite.runtime.device)
+        device = self._suite.runtime.device
+        self._remote = executor is not None and executor.remote
+        self._devices = [device] if self._remote else devices_of(device)
+        workers = self._suite.runtime.workers(trainings(self._suite, cells), len(self._devices))
+        self._executor = executor or make_executor(workers)
+        self._held: dict[str, ExitStack] = {}  # the locks of jobs on other machines, which take none themselves
         self._under_way: dict[str, CellRun] = {}
         self._on: dict[str, str] = {}  # the device of each job under way
         self._tuned: dict[Cell, _Tuned] = {}
@@ -200,12 +241,10 @@ class _Grid:
         self._failed: list[Failure] = []
 
     def run(self) -> list[Failure]:
-        jobs = trainings(self._suite, self._cells)
-        executor = make_executor(self._suite.runtime.workers(jobs, len(self._devices)))
         new = self._new_jobs()
         try:
             while True:
-                for outcome in executor.run(self._jobs(new), self._on_message):
+                for outcome in self._executor.run(self._jobs(new), self._on_message):
                     self._conclude(outcome)
                 if not self._chosen:
                     return self._failed
@@ -222,6 +261,8 @@ class _Grid:
         finally:
             for tuned in self._tuned.values():
                 tuned.held.close()
+            for held in self._held.values():
+                held.close()
 
     def _jobs(self, new: Iterator[CellJob | TrialJob]) -> Iterator[CellJob | TrialJob]:
         """Yield jobs: before new ones those of tuned cells that are ready to be finished.
@@ -230,7 +271,8 @@ class _Grid:
         """
         while True:
             if self._chosen:
-                yield self._cell_job(self._chosen.popleft())
+                if (chosen := self._cell_job(self._chosen.popleft())) is not None:
+                    yield chosen
             elif (job := next(new, None)) is not None:
                 yield job
             else:
@@ -248,12 +290,29 @@ class _Grid:
                 continue
             if isinstance(run, TunedCellRun):
                 yield from self._trial_jobs(run)
-            else:
-                yield self._cell_job(run)
+            elif (job := self._cell_job(run)) is not None:
+                yield job
 
-    def _cell_job(self, run: CellRun) -> CellJob:
+    def _cell_job(self, run: CellRun) -> CellJob | None:
+        """Return the job of a cell; None, and the cell has failed, where another call holds it."""
+        try:
+            self._hold(run.cell.name, run.journal)
+        except UserError as error:
+            self._fail(run, error)
+            return None
         self._under_way[run.cell.name] = run
         return CellJob(self._suite_on_device(run.cell.name), run.identity, self._root)
+
+    def _hold(self, job: str, journal: Journal) -> None:
+        """Hold the journal of a job on another machine until it ends, against other calls."""
+        if self._remote:
+            with ExitStack() as held:
+                held.enter_context(journal.locked())
+                self._held[job] = held.pop_all()
+
+    def _let_go(self, job: str) -> None:
+        if (held := self._held.pop(job, None)) is not None:
+            held.close()
 
     def _suite_on_device(self, job: str) -> Suite:
         """Return the suite as a job has it, on the device with the fewest jobs."""
@@ -278,8 +337,13 @@ class _Grid:
         for number in left:
             if tuned.error is not None:
                 break
-            tuned.under_way.add(number)
             job = TrialJob(self._suite, run.identity, self._root, number)
+            try:
+                self._hold(job.name, run.journal.trial(number))
+            except UserError as error:
+                tuned.error = error
+                break
+            tuned.under_way.add(number)
             self._under_way[job.name] = run
             yield replace(job, suite=self._suite_on_device(job.name))
         tuned.all_begun = True
@@ -308,6 +372,7 @@ class _Grid:
     def _conclude(self, outcome: Outcome[None]) -> None:
         run = self._under_way.pop(outcome.job.name)
         del self._on[outcome.job.name]
+        self._let_go(outcome.job.name)
         if isinstance(outcome.job, TrialJob):
             self._conclude_trial(self._tuned[run.cell], outcome.job.number, outcome.error)
             return

@@ -15,7 +15,9 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from mobilebench.evaluation.selection import Choice, Span, judge
+from mobilebench.runs.attempts import SupersededError
 from mobilebench.runs.events import Epoch, Fail, Finish, Interrupt, Resume, Start, reason_tags
+from mobilebench.runs.journal import epochs_done
 from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.energy import meter_of
 from mobilebench.system.signals import deferred_signals
@@ -48,6 +50,8 @@ class TrainingRun(ABC):
         events = self.journal.events()
         if not events:
             self.journal.append(self.start_event())
+        elif self.journal.attempt is not None:
+            self.journal.append(Resume(tags=self.journal.attempt.tags(epochs_done(self.journal))))
         elif not isinstance(events[-1], Start | Resume):
             self.journal.append(Resume())
         self.changed()
@@ -64,6 +68,8 @@ class TrainingRun(ABC):
         self.begin()
         try:
             self._train_epochs()
+        except SupersededError:
+            raise
         except KeyboardInterrupt:
             self._end(Interrupt(tags=reason_tags("stopped by Ctrl-C; the next call goes on after its last epoch")))
             raise
@@ -91,6 +97,7 @@ class TrainingRun(ABC):
                 break
         if trainer.epoch < trainer.recipe.total_epochs and self._choice(trainer).stop:
             self.note(f"ends after epoch {trainer.epoch}: val gets no better")
+        self.journal.raise_if_superseded()
         self.journal.append(self.finish_event(trainer, self._epochs()))
         self._forget_weights(keep=None)
 
@@ -185,6 +192,7 @@ class TrainingRun(ABC):
         """Keep one epoch. Its readings are in the checkpoint too: the two cannot come apart."""
         readings = result.readings() | ({} if joules is None else {"energy_joules": joules})
         with disk_errors(self.journal.folder), deferred_signals():
+            self.journal.raise_if_superseded()
             keep = self._choice(trainer, {result.epoch: readings}).keep
             # An epoch that the journal has is trained again after the newest checkpoint was damaged: where that is not
             # bit for bit the same, the first time counts.
@@ -212,6 +220,7 @@ class TrainingRun(ABC):
         On a full disk not even that may be written. Then the reason is the message, and the next call goes on anyway.
         """
         artifacts = self.journal.artifacts
+        self.journal.raise_if_superseded()
         try:
             with disk_errors(artifacts):
                 if trace:

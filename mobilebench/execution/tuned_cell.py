@@ -19,6 +19,7 @@ from mobilebench.evaluation.metrics import get_metric, metric_of
 from mobilebench.execution.cell_run import CellRun, spent
 from mobilebench.execution.describe import dataset_input, parameters, with_surroundings
 from mobilebench.execution.training_run import TrainingRun
+from mobilebench.runs.attempts import SupersededError
 from mobilebench.runs.events import Epoch, Finish, Start
 from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.trials import TrialEnd, best, diverged, end_of, ends_of, leftovers, weights_of
@@ -115,7 +116,7 @@ class TunedCellRun(CellRun):
         with run.journal.locked():
             try:
                 run.train()
-            except (CellBusyError, StorageError):
+            except (CellBusyError, StorageError, SupersededError):
                 raise
             except Exception as error:
                 why = f"{type(error).__name__}: {error}"

@@ -50,6 +50,8 @@ class Start:
 class Resume:
     """A run that was stopped goes on."""
 
+    tags: dict[str, str] = field(default_factory=dict)
+    """Of an attempt on a cluster: where it runs, and how the one before it ended."""
     time: int = 0
     type: Literal["resume"] = "resume"
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, TypeVar
 from filelock import FileLock, Timeout
 
 from mobilebench.errors import UserError
-from mobilebench.runs.events import Finish, Start, from_line, to_line
+from mobilebench.runs.attempts import raise_if_superseded
+from mobilebench.runs.events import Epoch, Finish, Start, from_line, to_line
 from mobilebench.system.disk import disk_errors
 from mobilebench.system.files import sync_folder, write_bytes, write_text
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from mobilebench.runs.attempts import Attempt
     from mobilebench.runs.events import Event
 
 Kind = TypeVar("Kind", bound="Event")
@@ -56,8 +58,10 @@ class Delivery:
 class Journal:
     """The events of one run of a cell, in `folder` beside its checkpoint and the files it wants kept as artifacts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, attempt: Attempt | None = None) -> None:
+        """attempt: the one that writes here where several machines may; its cell is held by whoever started it."""
         self.folder = folder
+        self.attempt = attempt
         self.path = folder / "journal.jsonl"
         self._delivery = folder / "delivered.json"
         self.artifacts = folder / "artifacts"
@@ -70,7 +74,7 @@ class Journal:
 
     def trial(self, number: int) -> Journal:
         """Return the journal of a trial of a tuned cell, whose journal this is. number: counted from 1."""
-        return Journal(self.folder / _TRIALS / str(number))
+        return Journal(self.folder / _TRIALS / str(number), self.attempt)
 
     def trials(self) -> dict[int, Journal]:
         """Return the journals of the cell's trials that were begun, by number."""
@@ -82,7 +86,12 @@ class Journal:
         """Hold the cell for this process.
 
         Raises CellBusyError, naming the holder, when another one has it, and StorageError when nothing can be written.
+        An attempt takes no lock, which a dead machine might keep: it raises SupersededError where it is not the newest.
         """
+        if self.attempt is not None:
+            self.raise_if_superseded()
+            yield
+            return
         holder = self.folder / "holder.txt"
         lock = FileLock(self.folder / "lock", timeout=_PATIENCE)
         try:
@@ -116,12 +125,20 @@ class Journal:
         except OSError:  # not ours to write, so nobody here can be training in it
             return False
 
+    def raise_if_superseded(self) -> None:
+        """Raise SupersededError where a newer attempt may write here; call it before anything else is written."""
+        if self.attempt is not None:
+            raise_if_superseded(self.folder, self.attempt)
+
     def append(self, event: Event) -> None:
         """Write one event durably, stamped with the time. Raises StorageError when the disk does not take it.
+
+        Raises SupersededError, and writes nothing, where a newer attempt may write here.
 
         Time never runs backwards in a journal, whatever the machine's clock does: a server orders points by it. Only
         the end of the file is read, so that an epoch of a long run costs no more than one of a short run.
         """
+        self.raise_if_superseded()
         with disk_errors(self.path):
             self.folder.mkdir(parents=True, exist_ok=True)
             last = self._drop_torn_line()
@@ -243,6 +260,12 @@ class Journal:
 
 def _number(folder: Path) -> int:
     return int(folder.name) if folder.name.isdecimal() else 0
+
+
+def epochs_done(journal: Journal) -> int:
+    """Return the last epoch that a journal has, 0 for none."""
+    last = journal.last(Epoch)
+    return 0 if last is None else last.step
 
 
 def now_ms() -> int:

@@ -22,6 +22,7 @@ EXTRA_OF = {
     "mlflow": "track",
     "optuna": "sensitivity",
     "psycopg": "server",
+    "ray": "ray",
 }
 
 

@@ -134,7 +134,7 @@ def device_tags(device: torch.device) -> dict[str, str]:
     """Return the tags of a run on the device it was trained on. Called after training, so no context is made early."""
     import torch
 
-    tags = {"device": str(device)}
+    tags = {"device": str(device), "threads": str(torch.get_num_threads())}
     if device.type == "cuda":
         tags |= {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
     return tags

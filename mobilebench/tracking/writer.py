@@ -48,6 +48,8 @@ class RunWriter:
             self.client.log_batch(run_id, metrics=[point for e in epochs for point in _points(e)])
         elif isinstance(event, Resume):
             self.client.update_run(run_id, status="RUNNING")
+            if event.tags:
+                self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in event.tags.items()])
         else:
             self._end(run_id, event, journal)
         return run_id

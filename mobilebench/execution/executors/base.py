@@ -47,6 +47,11 @@ class Outcome(Generic[Result]):
 class Executor(Protocol):
     """Runs jobs. Closing the iterator, or an exception in the caller, stops what is under way."""
 
+    @property
+    def remote(self) -> bool:
+        """Whether jobs run on other machines: this one's devices and locks are then not theirs."""
+        ...
+
     def run(
         self, jobs: Iterable[Job[Result]], on_message: Callable[[Job[Result], object], None]
     ) -> Iterator[Outcome[Result]]:

@@ -88,6 +88,8 @@ class _Worker(Generic[Result]):
 class ProcessExecutor:
     """Runs up to `workers` jobs at a time, each in a process of its own."""
 
+    remote = False
+
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
@@ -143,7 +145,7 @@ def _work(job: Job[Any], outbox: Connection) -> None:
     except KeyboardInterrupt:
         error = StoppedError("stopped; the next call goes on after its last epoch")
     except Exception as caught:  # noqa: BLE001 - an outcome too; the parent decides
-        error = _picklable(caught)
+        error = picklable(caught)
     with suppress(BrokenPipeError):
         outbox.send((result, error))
 
@@ -158,7 +160,8 @@ def _stop_with_parent() -> None:
     os._exit(1)
 
 
-def _picklable(error: Exception) -> Exception:
+def picklable(error: Exception) -> Exception:
+    """Return an error as another process can read it."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - made by ourselves a moment ago
     except Exception:  # noqa: BLE001 - an exception's own constructor may do anything

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class SerialExecutor:
     """Runs jobs in this process."""
 
+    remote = False
+
     def run(
         self, jobs: Iterable[Job[Result]], on_message: Callable[[Job[Result], object], None]
     ) -> Iterator[Outcome[Result]]:
