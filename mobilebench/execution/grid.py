@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mobilebench.config.suite import Cell, Suite
-    from mobilebench.execution.executors import Job, Outcome
+    from mobilebench.execution.executors import Executor, Job, Outcome
     from mobilebench.runs.identity import Identity
     from mobilebench.runs.journal import Journal
     from mobilebench.training import EpochResult
@@ -137,10 +137,13 @@ class _Sender:
         self._send(Note(message))
 
 
-def run_cells(context: RunContext | Mapping[str, RunContext], cells: Iterable[Cell]) -> list[Failure]:
+def run_cells(
+    context: RunContext | Mapping[str, RunContext], cells: Iterable[Cell], executor: Executor | None = None
+) -> list[Failure]:
     """Bring every cell to its end, `runtime.cells_per_device` at a time, and return those that failed and why.
 
     context: of the one dataset that the cells are of, or {dataset: its own} with one suite, listener and tracker.
+    executor: where the cells are trained; None for this process, or several where `cells_per_device` says so.
 
     Those that are trained but not delivered are tried once more after the others. Raises TrainingError, before any cell
     is touched, where runtime.device is not there, or cells are to be tuned on validation images that are not.
@@ -153,7 +156,7 @@ def run_cells(context: RunContext | Mapping[str, RunContext], cells: Iterable[Ce
     check_device(shared.suite.runtime.device)
     for dataset, own in contexts.items():
         raise_if_untunable(own, [cell for cell in cells if cell.dataset == dataset])
-    failed = _Grid(contexts, cells).run()
+    failed = _Grid(contexts, cells, executor).run()
     undelivered = [cell for cell, error in failed if isinstance(error, TrackingError)]
     failed = [failure for failure in failed if failure[0] not in undelivered]
     for cell in undelivered:
@@ -187,12 +190,13 @@ class _Tuned:
 class _Grid:
     """One call's way through its cells."""
 
-    def __init__(self, contexts: Mapping[str, RunContext], cells: list[Cell]) -> None:
+    def __init__(self, contexts: Mapping[str, RunContext], cells: list[Cell], executor: Executor | None) -> None:
         shared = contexts[cells[0].dataset]
         self._contexts = contexts
         self._suite, self._listener, self._root = shared.suite, shared.listener, shared.root
         self._cells = cells
         self._devices = devices_of(self._suite.runtime.device)
+        self._executor = executor
         self._under_way: dict[str, CellRun] = {}
         self._on: dict[str, str] = {}  # the device of each job under way
         self._tuned: dict[Cell, _Tuned] = {}
@@ -201,7 +205,7 @@ class _Grid:
 
     def run(self) -> list[Failure]:
         jobs = trainings(self._suite, self._cells)
-        executor = make_executor(self._suite.runtime.workers(jobs, len(self._devices)))
+        executor = self._executor or make_executor(self._suite.runtime.workers(jobs, len(self._devices)))
         new = self._new_jobs()
         try:
             while True:
