@@ -34,7 +34,8 @@ def hours_in_words(plan: Plan, workers: int | None = None) -> Iterator[str]:
         by = Counter(BASES[cell.basis] for cell in known)
         said = "; ".join(f"{counted(count, 'cell')} by {basis}" for basis, count in by.items())
         on = "" if all(not cell.device_known for cell in known) else f" on {plan.device}"
-        yield f"This is rough: {said}, trained{on}."
+        off = " (easily wrong by a factor of three)" if BASES["other models"] in by else ""
+        yield f"This is rough{off}: {said}, trained{on}."
         if guessed := sum(not cell.device_known for cell in known):
             yield f"Of {counted(guessed, 'cell')} it is unknown on which device these runs were trained."
     if unknown:

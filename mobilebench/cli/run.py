@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mobilebench.system.until import Deadline
 
 _SHOWN = 10  # cells of the order that a dry run prints
+_CLASSES = 10  # that networks are counted with: of the multiply-adds of most, the head is less than a hundredth
 
 
 @click.command()
@@ -126,8 +127,9 @@ def _open(suite: Suite, wanted: Sequence[list[Cell]]) -> list[Opened]:
 
 
 def _prepare_first(datasets: Sequence[str]) -> str:
-    commands = " && ".join(f"mobilebench data prepare {name}" for name in datasets)
-    return f"not prepared yet: {', '.join(datasets)}. Run `{commands}`, or name the datasets to train on"
+    command = f"`mobilebench data prepare {datasets[0] if len(datasets) == 1 else 'DATASET'}`"
+    each = "" if len(datasets) == 1 else " for each"
+    return f"not prepared yet: {', '.join(datasets)}. Run {command}{each}, or name the datasets to train on"
 
 
 def _plan(suite: Suite, cells: Sequence[Cell]) -> Plan:
@@ -138,10 +140,10 @@ def _plan(suite: Suite, cells: Sequence[Cell]) -> Plan:
     return plan(suite, grid_states(suite, cells), device_here(suite.runtime.device), _count)
 
 
-def _count(model: str, classes: int, recipe: Recipe) -> int | None:
+def _count(model: str, recipe: Recipe) -> int | None:
     from mobilebench.models.meta import count_macs  # imports torch
 
-    return count_macs(recipe.network_of(model), classes, recipe.model_options, recipe.resolution)
+    return count_macs(recipe.network_of(model), _CLASSES, recipe.model_options, recipe.resolution)
 
 
 def _look(suite: Suite, cells: Sequence[Cell], on: str | None) -> None:
@@ -197,7 +199,8 @@ def _print_data(planned: Plan) -> None:
     absent = [data.dataset for data in planned.data if not data.is_prepared]
     if absent:
         console.print(_prepare_first(absent), soft_wrap=True)
-    console.print(f"Packed data of what is to be trained: {shown_bytes(_bytes_to_move(planned))}.")
+    part = ", without what is not packed yet" if absent else ""
+    console.print(f"Packed data of what is to be trained: {shown_bytes(_bytes_to_move(planned))}{part}.")
 
 
 def _print_cells(planned: Plan, workers: int) -> None:

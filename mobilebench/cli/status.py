@@ -114,7 +114,8 @@ def _print_what_is_left(left: Plan, data: Sequence[tuple[DatasetSpec, DatasetSta
     from mobilebench.system.disk import shown_bytes
 
     if left.known:
-        console.print(" ".join(hours_in_words(left)), soft_wrap=True)
+        more = ["`mobilebench run --dry-run` estimates it by their multiply-adds."] if left.unknown else []
+        console.print(" ".join([*hours_in_words(left), *more]), soft_wrap=True)
     packed = sum(state.packed_bytes for _, state in data)
     if packed:
         console.print(f"The packed data takes {shown_bytes(packed)}.")

@@ -83,13 +83,11 @@ class _Run:
 class Estimator:
     """What is known of a suite's cells from its finished ones, cost.csv and the datasets' sizes."""
 
-    def __init__(
-        self, suite: Suite, device: str, count: Callable[[str, int, Recipe], int | None] | None = None
-    ) -> None:
+    def __init__(self, suite: Suite, device: str, count: Callable[[str, Recipe], int | None] | None = None) -> None:
         """device: that to estimate for, as `device_here` says.
 
-        count: returns the multiply-adds of one image of a model by its number of classes and its recipe, None where
-        they cannot be had. It is asked where neither a run nor cost.csv has them.
+        count: returns the multiply-adds of one image of a model under a recipe, None where they cannot be had. It is
+        asked where neither a run nor cost.csv has them.
         """
         self._suite, self._device, self._count = suite, device, count
         self._recipes: dict[tuple[str, str], Recipe] = {}
@@ -180,7 +178,7 @@ class Estimator:
             return per_pixel * math.prod(sides(recipe.resolution))
         if (cost := self._costs.get((model, shown(recipe.resolution)))) is not None:
             return float(cost.macs)
-        return None if self._count is None else self._count(model, self.data(dataset).classes or 2, recipe)
+        return None if self._count is None else self._count(model, recipe)
 
     def _finished(self) -> Iterator[_Run]:
         """Yield the finished runs of the suite under its recipes of now, those that wait to be delivered among them.

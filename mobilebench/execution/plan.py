@@ -113,7 +113,7 @@ def plan(
     suite: Suite,
     states: Mapping[Cell, CellState],
     device: str,
-    count: Callable[[str, int, Recipe], int | None] | None = None,
+    count: Callable[[str, Recipe], int | None] | None = None,
 ) -> Plan:
     """Return what is left of the cells that have these states (`runs.status.grid_states`).
 

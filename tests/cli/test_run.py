@@ -137,7 +137,8 @@ def test_datasets_that_are_not_prepared_are_all_named_before_anything_is_trained
     params.write_text(params.read_text().replace("spots]", "spots, digits]"))
     refused = call("run", "--offline", code=2)
     assert "not prepared yet: blobs" not in refused
-    assert "not prepared yet: spots, digits. Run `mobilebench data prepare spots && mobilebench data" in refused
+    assert "not prepared yet: spots, digits. Run `mobilebench data prepare DATASET` for each, or name" in refused
+    assert "Run `mobilebench data prepare digits`, or name" in call("run", "digits", "--offline", code=2)
     assert not (two / STATE).exists()
     shutil.copy(two / "source/test/dark/00.png", two / "source/train/dark/00.png")
     refused = call("run", "--offline", code=2)

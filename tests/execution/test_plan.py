@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from mobilebench.config.recipe import Recipe
     from mobilebench.config.suite import Suite
     from mobilebench.execution.plan import CellPlan
 
@@ -120,14 +121,14 @@ def test_other_models_go_by_multiply_adds_images_and_epochs(suite: Suite) -> Non
 def test_multiply_adds_are_counted_where_nothing_says_them(suite: Suite) -> None:
     asked = []
 
-    def count(model: str, classes: int, recipe: object) -> int:
-        asked.append((model, classes))
+    def count(model: str, recipe: Recipe) -> int:
+        asked.append((model, recipe.resolution))
         return 6_000_000
 
     finish(suite, DIGITS, 100, 2_000_000, CPU)
     waiting = CellState("waiting", "")
     (found,) = plan(suite, {Cell("starnet", "digits", seed): waiting for seed in (0,)}, HERE, count).cells
-    assert (found.seconds, asked) == (pytest.approx(300), [("starnet", 10)])
+    assert (found.seconds, asked) == (pytest.approx(300), [("starnet", 32)])
 
 
 def test_runs_of_another_device_say_nothing_and_those_of_an_unknown_one_little(suite: Suite) -> None:
