@@ -49,6 +49,7 @@ SLOW = (
     "cli/test_metrics.py",
     "cli/test_models.py",
     "cli/test_one_dataset.py",
+    "cli/test_run.py",
     "cli/test_sensitivity.py",
     "datasets/packing/test_derive.py",
     "datasets/packing/test_packed.py",

@@ -48,11 +48,24 @@ def write(
     """Write params.yaml and packed data of two easily told classes into a project folder, and return its suite."""
     (folder / "params.yaml").write_text(PARAMS.format(epochs=epochs, val=val, selection=selection, tuning=tuning))
     _images(folder / "source", per_class)
+    return _pack(folder, "blobs")
+
+
+def add_dataset(folder: Path, name: str, *, per_class: int = 4, prepared: bool = True) -> Suite:
+    """Add a dataset of the same two classes to a project folder, and return its suite."""
+    params = folder / "params.yaml"
+    text = params.read_text().replace("datasets: [blobs", f"datasets: [blobs, {name}")
+    params.write_text(f"{text}  {name}: {{folder: {name}_source}}\n")
+    _images(folder / f"{name}_source", per_class)
+    return _pack(folder, name) if prepared else open_suite(params)
+
+
+def _pack(folder: Path, name: str) -> Suite:
     suite = open_suite(folder / "params.yaml")
     from mobilebench.datasets.packing.prepare import prepare
 
     prepare(
-        "blobs",
+        name,
         policy=suite.protocol.data,
         raw_dir=folder / "data/raw",
         out_dir=folder / "data/packed",

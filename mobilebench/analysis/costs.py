@@ -7,15 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import UserError
-from mobilebench.models.cost.cost_file import CostRow, read_costs
+from mobilebench.models.cost.cost_file import COSTS, CostRow, read_costs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from mobilebench.runs.records import Record
-
-COSTS = "cost.csv"  # in the results folder, as `mobilebench models profile` writes it
 
 
 def within_budget(results: Path, models: Sequence[str], under_ms: float) -> tuple[list[str], str]:

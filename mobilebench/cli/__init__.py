@@ -28,6 +28,7 @@ COMMANDS = {
     "init": _Entry("mobilebench.cli.grid:init", "Write params.yaml from a packaged suite."),
     "status": _Entry("mobilebench.cli.status:status", "Print the grid with the state of every cell."),
     "train": _Entry("mobilebench.cli.grid:train", "Train all cells of the suite on one dataset."),
+    "run": _Entry("mobilebench.cli.run:run", "Train all cells that are left, of all datasets."),
     "sync": _Entry("mobilebench.cli.grid:sync", "Deliver what waits for the tracking server."),
     "score": _Entry("mobilebench.cli.score:score", "Build the accuracy matrix from MLflow and compute xScore."),
     "leaderboard": _Entry("mobilebench.cli.score:leaderboard", "Print the leaderboard of the last score again."),

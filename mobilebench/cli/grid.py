@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from mobilebench.cli import completion
-
-if TYPE_CHECKING:
-    from mobilebench.config.suite import Cell
-    from mobilebench.execution.context import RunContext
-    from mobilebench.tracking import CellTracker
 
 
 @click.command()
@@ -68,102 +62,18 @@ def init(suite: str | None, models: tuple[str, ...], own: tuple[str, ...], *, fo
 @click.option("--redo", "again", is_flag=True, help="Train finished cells anew; their old runs count as superseded.")
 def train(dataset: str, models: tuple[str, ...], seeds: tuple[int, ...], *, offline: bool, again: bool) -> None:
     """Train the suite's cells on DATASET that are not finished yet."""
-    from collections import Counter
-    from dataclasses import replace
-
-    from mobilebench.cli.console import console, grid_progress
-    from mobilebench.config.protocol import epochs_of
+    from mobilebench.cli import training
     from mobilebench.config.suite import select_cells
-    from mobilebench.execution.context import open_context, raise_if_repacking_is_due
-    from mobilebench.execution.executors.processes import fork_server
-    from mobilebench.execution.kept import keep_finished
-    from mobilebench.execution.suites import open_suite, trainings
-    from mobilebench.system.signals import termination_as_interrupt
-    from mobilebench.tracking import OfflineTracker
+    from mobilebench.execution.suites import open_suite
 
     suite = open_suite()
-    wanted = select_cells(suite, dataset, models, seeds)
-    context = open_context(suite, dataset, OfflineTracker(), verify=False)
-    raise_if_repacking_is_due(suite, context.packed.meta)
-    cells = [cell for cell in wanted if again or not context.is_finished(cell)]
-    console.print(f"{dataset}: {len(cells)} of {len(wanted)} cells to train, {len(wanted) - len(cells)} finished")
-    changes = Counter(change for cell in cells if (change := context.change(cell)))
-    for change, count in changes.items():
-        console.print(f"{count} of them finished before under another identity: {change}", soft_wrap=True)
-    finished = [cell for cell in wanted if cell not in cells]
-    tracker = OfflineTracker() if offline or not finished else _deliver_lost(context, finished)
-    for problem in keep_finished(context, finished, tracker):
-        console.print(f"[yellow]predictions stay where they are[/yellow]: {problem}", soft_wrap=True)
-    if not cells:
-        return
-    if suite.runtime.workers(trainings(suite, cells)) > 1:
-        fork_server()  # it loads PyTorch while this process does
-    try:
-        with console.status(f"loading PyTorch and {dataset}"):
-            from mobilebench.execution.grid import run_cells
-            from mobilebench.execution.tuned_cell import cell_run
-
-            _raise_if_untrainable(context, cells)  # before --redo forgets a result
-            if not offline:  # MLflow is imported here and not before: a machine without a store needs none
-                from mobilebench.tracking import Tracker
-
-                store = Tracker()
-                store.prepare(suite.experiment)  # before --redo forgets a result or hours are spent
-                context = replace(context, tracker=store)
-        if again:
-            for cell in cells:
-                cell_run(context, cell).reset()
-        epochs = {cell: epochs_of(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in cells}
-        with termination_as_interrupt(), grid_progress(epochs) as progress:
-            failed = run_cells(replace(context, listener=progress), cells)
-    except KeyboardInterrupt:
-        console.print(f"\nStopped. `mobilebench train {dataset}` goes on after the last finished epoch.")
-        raise SystemExit(130) from None
-    if failed:
-        names = ", ".join(cell.name for cell, _ in failed)
-        raise click.ClickException(
-            f"{len(failed)} of {len(cells)} cells are not finished: {names}. `mobilebench status` says why"
-        )
-
-
-def _raise_if_untrainable(context: RunContext, cells: list[Cell]) -> None:
-    """Raise UserError where the device, a size, a tuning or the packed data would stop the cells."""
-    from mobilebench.execution.suites import check_sizes
-    from mobilebench.execution.tuned_cell import raise_if_untunable
-    from mobilebench.training.device import check_device
-
-    check_device(context.suite.runtime.device)
-    check_sizes(context.suite, cells)
-    raise_if_untunable(context, cells)
-    context.packed.verify()
-
-
-def _deliver_lost(context: RunContext, finished: list[Cell]) -> CellTracker:
-    """Deliver finished cells again whose runs the tracking store lost, say so, and return the store.
-
-    A store that cannot be asked is no failure here: the cells are finished, and `score` says what is missing.
-    """
-    from mobilebench.cli.console import console
-    from mobilebench.errors import TrackingError
-    from mobilebench.execution.delivery import deliver_lost
-    from mobilebench.tracking import OfflineTracker
-
-    try:
-        with console.status("looking whether the tracking store has the finished runs"):
-            from mobilebench.tracking import Tracker
-
-            tracker = Tracker()
-            done = deliver_lost(context, finished, tracker)
-    except TrackingError as error:
-        console.print(f"[yellow]not known whether the store has the finished runs[/yellow]: {error}", soft_wrap=True)
-        return OfflineTracker()
-    for name, reason in done.failed:
-        console.print(f"[red]{name}[/red]: {reason}", soft_wrap=True)
-    if done.delivered:
-        console.print(f"{done.delivered} finished runs that the tracking store no longer had are delivered again")
-    if done.failed:
-        raise click.ClickException(f"{len(done.failed)} finished runs could not be delivered again")
-    return tracker
+    opened = training.open_cells(suite, select_cells(suite, dataset, models, seeds), again=again)
+    training.say_what_is_left([opened])
+    training.deliver_finished([opened], offline=offline)
+    if opened.cells:
+        command = f"mobilebench train {dataset}"
+        failed = training.carry_out([opened], opened.cells, command, offline=offline, again=again)
+        training.raise_if_failed(failed, opened.cells)
 
 
 @click.command()

@@ -20,7 +20,7 @@ _open: list[dict[str, Any]] = []  # the document of the command that runs, if it
 def json_option(command: Callable[..., None]) -> Callable[..., None]:
     """Add `--json` to a command: one document on stdout, of what the command gave to `answer`, and nothing else.
 
-    docs/cli-json.md has its shape. A command that is refused prints none.
+    docs/cli-json.md has its shape. A command that is refused prints none; one that leaves something undone does.
     """
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead (docs/cli-json.md).")
@@ -33,11 +33,19 @@ def json_option(command: Callable[..., None]) -> Callable[..., None]:
         _open.append(document)
         try:
             command(*args, **options)
+        except click.ClickException as error:
+            if error.exit_code == 1:
+                _print(document)
+            raise
         finally:
             _open.clear()
-        click.echo(json.dumps(plain_value(document), indent=1, allow_nan=False))
+        _print(document)
 
     return run
+
+
+def _print(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(plain_value(document), indent=1, allow_nan=False))
 
 
 def answer(**parts: Any) -> bool:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mobilebench.config.suite import Cell, Suite
     from mobilebench.datasets.spec import DatasetSpec
     from mobilebench.datasets.status import DatasetState
-    from mobilebench.runs.status import CellState, Outlook
+    from mobilebench.execution.plan import Plan
+    from mobilebench.runs.status import CellState
 
 _NARROWEST = 7  # characters of a column that a state can still be read in
 
@@ -31,15 +32,17 @@ def status() -> None:
     from mobilebench.cli.unknown import warn_of_unknown_networks
     from mobilebench.datasets.packing.prepare import find
     from mobilebench.datasets.status import state_of
+    from mobilebench.execution.estimate import device_here
+    from mobilebench.execution.plan import plan
     from mobilebench.execution.suites import open_suite
-    from mobilebench.runs.status import grid_states, outlook
+    from mobilebench.runs.status import grid_states
     from mobilebench.system.layout import PACKED, RAW
 
     suite = open_suite(networks=False)
     warn_of_unknown_networks(suite)
     with console.status("looking at the cells"):
         states = grid_states(suite)
-    left = outlook(suite, states)
+        left = plan(suite, states, device_here(suite.runtime.device))
     specs = [find(name, suite.data_sources) for name in suite.datasets]
     data = [state_of(spec, RAW, PACKED) for spec in specs]
     done = sum(state.name == "finished" for state in states.values())
@@ -49,7 +52,7 @@ def status() -> None:
         protocol=suite.protocol.hash,
         finished=done,
         seconds_left=left.seconds if left.known else None,
-        datasets_without_pace=left.unknown,
+        datasets_without_pace=list(dict.fromkeys(found.cell.dataset for found in left.unknown)),
         packed_bytes=sum(state.packed_bytes for state in data),
         cells=[asdict(cell) | asdict(state) for cell, state in states.items()],
     )
@@ -103,21 +106,16 @@ def _add_counts(table: Table, suite: Suite, states: Mapping[Cell, CellState]) ->
         table.add_row(dataset, *(str(of_dataset.count(name) or "") for name in present))
 
 
-def _print_what_is_left(left: Outlook, data: Sequence[tuple[DatasetSpec, DatasetState]]) -> None:
+def _print_what_is_left(left: Plan, data: Sequence[tuple[DatasetSpec, DatasetState]]) -> None:
     """Print the time that the other cells take, and what the data takes or is still to be downloaded."""
-    from datetime import timedelta
-
     from mobilebench.cli.console import console
+    from mobilebench.cli.hours import hours_in_words
     from mobilebench.datasets.status import download_bytes
     from mobilebench.system.disk import shown_bytes
 
     if left.known:
-        time = timedelta(seconds=round(left.seconds))
-        console.print(
-            f"{left.known} others: about {time} (h:min:s) of training, one after another, at the pace of the finished "
-            "ones on the same dataset.",
-            soft_wrap=True,
-        )
+        more = ["`mobilebench run --dry-run` estimates it by their multiply-adds."] if left.unknown else []
+        console.print(" ".join([*hours_in_words(left), *more]), soft_wrap=True)
     packed = sum(state.packed_bytes for _, state in data)
     if packed:
         console.print(f"The packed data takes {shown_bytes(packed)}.")

@@ -9,11 +9,10 @@ import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from mobilebench.system.files import write_text
+from mobilebench.system.files import write_cache
 from mobilebench.system.progress import progress
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ def content_digests(paths: Sequence[Path], cache: Path) -> list[str]:
             for name, state, digest in zip(names, states, digests, strict=True)
             if digest and max(state[1], state[2]) < (began - _SETTLED) * 1e9
         }
-        with suppress(OSError):  # only speed is lost
-            write_text(cache, json.dumps(settled))
+        write_cache(cache, json.dumps(settled))
     return digests
 
 

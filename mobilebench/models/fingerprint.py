@@ -17,7 +17,6 @@ import importlib.util
 import json
 import logging
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -28,7 +27,7 @@ from mobilebench import models
 from mobilebench.config.parsing import digest
 from mobilebench.evaluation.metrics import get_metric, origin_of
 from mobilebench.models.source import Place, source_digest
-from mobilebench.system.files import write_text
+from mobilebench.system.files import write_cache
 from mobilebench.system.layout import NETWORKS
 
 if TYPE_CHECKING:
@@ -126,8 +125,7 @@ def _take(model_id: str, num_classes: int, options: str, path: Path) -> str:
     found, packages = _fingerprint(spec, network)
     state = _state(spec, packages)
     kept = {"model": model_id, "fingerprint": found, "packages": packages, "state": state}
-    with suppress(OSError):  # only speed is lost
-        write_text(path, json.dumps(kept, indent=1) + "\n")
+    write_cache(path, json.dumps(kept, indent=1) + "\n")
     return found
 
 

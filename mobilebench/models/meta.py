@@ -14,7 +14,7 @@ import torch
 
 from mobilebench import models
 from mobilebench.config.pixels import shown, sides
-from mobilebench.models.cost.counts import forward
+from mobilebench.models.cost.counts import forward, static_cost
 from mobilebench.models.names import TIMM, split
 from mobilebench.models.spec import ModelError
 
@@ -44,6 +44,22 @@ def create_on_meta(model_id: str, num_classes: int, options: Mapping[str, object
                 return models.create(model_id, num_classes, **options)
         except Exception:  # noqa: BLE001 - whatever a builder needs values for; a fault of another kind comes again
             return models.create(model_id, num_classes, **options).to("meta")
+
+
+def count_macs(model_id: str, num_classes: int, options: Mapping[str, object], resolution: Resolution) -> int | None:
+    """Return a network's multiply-adds of one RGB image, None where it cannot be built or takes no images of the size.
+
+    No weights are read. Within a process a network is counted once at a size.
+    """
+    return _counted(split(model_id).network, num_classes, json.dumps(options, sort_keys=True), resolution)
+
+
+@cache
+def _counted(network: str, num_classes: int, settings: str, resolution: Resolution) -> int | None:
+    try:
+        return static_cost(create_on_meta(network, num_classes, json.loads(settings)), resolution).macs
+    except Exception:  # noqa: BLE001 - whatever a network raises; its training names the fault
+        return None
 
 
 def size_problem(

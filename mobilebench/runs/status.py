@@ -23,7 +23,7 @@ from mobilebench.runs.trials import ends_of
 from mobilebench.system.layout import PACKED, RESULTS, STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from mobilebench.config.recipe import Recipe
@@ -59,53 +59,18 @@ class CellState:
     detail: str = ""
     trials: tuple[int, int] | None = None
     """Of a tuned cell that is not finished: how many of its trials have ended, and how many it has."""
+    epochs_left: int | None = None
+    """Of one that was begun: the epochs that are left to train, of a tuned cell about; None where it was not begun."""
 
 
-@dataclass(frozen=True)
-class Outlook:
-    """What there is left to train."""
-
-    seconds: float
-    """Training of the unfinished cells of datasets with a finished one, one cell after another, at its pace."""
-
-    known: int
-    """How many unfinished cells these are."""
-
-    unknown: tuple[str, ...]
-    """Datasets with unfinished cells of which none is finished, so that no pace is known."""
+def grid_states(suite: Suite, cells: Iterable[Cell] | None = None) -> dict[Cell, CellState]:
+    """Return the state of every cell of the suite, in the grid's order, or of these cells."""
+    asked = list(suite.cells() if cells is None else cells)
+    metas = {dataset: meta_of(suite, dataset) for dataset in dict.fromkeys(cell.dataset for cell in asked)}
+    return {cell: _state(suite, cell, metas[cell.dataset]) for cell in asked}
 
 
-def outlook(suite: Suite, states: Mapping[Cell, CellState]) -> Outlook:
-    """Return what is left of a grid, by the training time an epoch took in the finished cells of the same dataset.
-
-    The epochs of a tuned cell are those of all its trials.
-
-    Networks differ several times in pace, so this is rough until some of each are finished. An epoch that an unfinished
-    cell has done counts as one to do, but for those of trials that have ended.
-    """
-    epochs = {cell: epochs_of(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in states}
-    paces: dict[str, list[float]] = {}
-    for cell, state in states.items():
-        record = read_result(result_path(RESULTS, cell)) if state.name == "finished" else None
-        if record is not None and record.train_seconds is not None:
-            paces.setdefault(cell.dataset, []).append(record.train_seconds / epochs[cell])
-    left = [cell for cell, state in states.items() if state.name not in {"finished", "undelivered"}]
-    known = [cell for cell in left if cell.dataset in paces]
-    to_do = {cell: 1.0 if (trials := states[cell].trials) is None else 1 - trials[0] / trials[1] for cell in left}
-    return Outlook(
-        sum(to_do[cell] * epochs[cell] * sum(paces[cell.dataset]) / len(paces[cell.dataset]) for cell in known),
-        len(known),
-        tuple(dict.fromkeys(cell.dataset for cell in left if cell.dataset not in paces)),
-    )
-
-
-def grid_states(suite: Suite) -> dict[Cell, CellState]:
-    """Return the state of every cell of the suite, in the grid's order."""
-    metas = {dataset: _meta(suite, dataset) for dataset in suite.datasets}
-    return {cell: _state(suite, cell, metas[cell.dataset]) for cell in suite.cells()}
-
-
-def _meta(suite: Suite, dataset: str) -> Meta | CellState:
+def meta_of(suite: Suite, dataset: str) -> Meta | CellState:
     """Return what a packed dataset says of itself after a check of all but its pixels, or the state of its cells."""
     if not (PACKED / dataset).exists():
         return CellState("unprepared", "no data")
@@ -211,14 +176,18 @@ def _superseded(identity: Identity, record: Record | None, journals: list[Path])
 
 def _unfinished(journal: Journal, recipe: Recipe, dataset: str) -> CellState:
     events = journal.events()
-    done = max((event.step for event in events if isinstance(event, Epoch)), default=0)
+    done = _done(journal)
     progress, trials = f"{done}/{recipe.total_epochs}", None
+    left = max(0, recipe.total_epochs - done)
     if recipe.tuning is not None:
-        trials = len(ends_of(journal)), recipe.tuning.count
+        ended = ends_of(journal)
+        trials = len(ended), recipe.tuning.count
         progress = f"{trials[0]}/{trials[1]} trials"
+        begun = sum(_done(trial) for number, trial in journal.trials().items() if number not in ended)
+        left = max(0, round(epochs_of(recipe) * (1 - trials[0] / trials[1])) - begun)
     last = events[-1]
     if journal.is_locked():
-        return CellState("running", f"running {progress}", trials=trials)
+        return CellState("running", f"running {progress}", trials=trials, epochs_left=left)
     if isinstance(last, Finish) and journal.is_delivered():
         return CellState(
             "undelivered",
@@ -229,5 +198,9 @@ def _unfinished(journal: Journal, recipe: Recipe, dataset: str) -> CellState:
     if isinstance(last, Finish):
         return _undelivered()
     if isinstance(last, Fail):
-        return CellState("failed", f"failed {progress}", last.tags["reason"], trials)
-    return CellState("interrupted", f"interrupted {progress}", trials=trials)
+        return CellState("failed", f"failed {progress}", last.tags["reason"], trials, left)
+    return CellState("interrupted", f"interrupted {progress}", trials=trials, epochs_left=left)
+
+
+def _done(journal: Journal) -> int:
+    return max((event.step for event in journal.events() if isinstance(event, Epoch)), default=0)

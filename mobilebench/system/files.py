@@ -7,15 +7,20 @@ import io
 import os
 import secrets
 import warnings
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pandas import DataFrame
+
+
+_keeps_caches = ContextVar("_keeps_caches", default=True)
 
 
 def write_bytes(path: str | Path, content: bytes, *, durable: bool = False, mode: int = 0o666) -> Path:
@@ -45,6 +50,23 @@ def write_bytes(path: str | Path, content: bytes, *, durable: bool = False, mode
 def write_text(path: str | Path, content: str, *, durable: bool = False, mode: int = 0o666) -> Path:
     """Replace `path` by the UTF-8 text `content` as `write_bytes` does, and return it as a Path."""
     return write_bytes(path, content.encode(), durable=durable, mode=mode)
+
+
+def write_cache(path: Path, content: str) -> None:
+    """Write what can be found again at any time; a disk that does not take it costs speed alone."""
+    if _keeps_caches.get():
+        with suppress(OSError):
+            write_text(path, content)
+
+
+@contextmanager
+def no_caches_written() -> Iterator[None]:
+    """Leave the folder as it is while the block looks at it: what it finds is not kept, what is kept is read."""
+    token = _keeps_caches.set(False)
+    try:
+        yield
+    finally:
+        _keeps_caches.reset(token)
 
 
 def read_text(path: str | Path, expected: str) -> str:

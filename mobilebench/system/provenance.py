@@ -49,7 +49,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "host": platform.node(),
-        "cpu": f"{_cpu_name()} x{cores()}",
+        "cpu": processor(),
     }
 
 
@@ -138,6 +138,11 @@ def device_tags(device: torch.device) -> dict[str, str]:
     if device.type == "cuda":
         tags |= {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
     return tags
+
+
+def processor() -> str:
+    """Return the processor's name and how many of its cores this process may use: `Some CPU x8`."""
+    return f"{_cpu_name()} x{cores()}"
 
 
 def _cpu_name() -> str:

@@ -32,6 +32,7 @@ def offered(line: str) -> list[str]:
         ("mobilebench init demo --model mobilev", ["mobilevit", "mobilevit_canonical"]),
         ("mobilebench train d", ["digits"]),
         ("mobilebench train digits --model s", ["shufflenet", "starnet"]),
+        ("mobilebench run digits toy_t", ["toy_textures"]),
         ("mobilebench data prepare ham10k_", ["ham10k_grouped", "ham10k_released"]),
         ("mobilebench models check convn", ["convnext", "convnext_canonical"]),
         ("mobilebench inspect star", ["starnet"]),

@@ -29,15 +29,17 @@ from mobilebench.execution import grid
 from mobilebench.execution.cell_run import CellFailedError, CellRun
 from mobilebench.execution.context import open_context
 from mobilebench.execution.delivery import sync_journals
+from mobilebench.execution.estimate import device_here
 from mobilebench.execution.executors.serial import SerialExecutor
 from mobilebench.execution.grid import CellJob, TrialJob, run_cells
+from mobilebench.execution.plan import plan
 from mobilebench.execution.progress import NullListener
 from mobilebench.execution.suites import open_suite
 from mobilebench.execution.tuned_cell import TEST_CHOICE, TRIALS, TunedCellRun, cell_run
 from mobilebench.runs.events import Epoch, Fail, Finish, Start
 from mobilebench.runs.journal import Journal
 from mobilebench.runs.records import read_results
-from mobilebench.runs.status import grid_states, outlook
+from mobilebench.runs.status import grid_states
 from mobilebench.runs.trials import ends_of
 from mobilebench.system.layout import RESULTS, STATE
 from mobilebench.tracking import OfflineTracker, Tracker, TrackingError, uri
@@ -630,7 +632,9 @@ def test_status_clean_and_trials_know_of_trials(tuned: RunContext) -> None:
     assert [state.name for state in states.values()] == ["finished", "waiting"]
     (record,) = read_results(RESULTS)
     assert record.train_seconds is not None
-    assert outlook(tuned.suite, states).seconds == pytest.approx(record.train_seconds)  # three trials, as the first had
+    left = plan(tuned.suite, states, device_here("cpu"), lambda *_: record.macs)  # as if both networks had as many
+    assert left.seconds == pytest.approx(record.train_seconds)  # three trials, as the first had
+    assert left.seconds_at(3) == pytest.approx(record.train_seconds / 3)
     journal = tuned.journal(CELL)
     (journal.trial(3).folder / "weights.pt").write_bytes(bytes(100))
     (found,) = leftovers(tuned.suite, tuned.tracker)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mobilebench.errors import UserError
-from mobilebench.system.files import read_csv, write_bytes, write_csv, write_text
+from mobilebench.system.files import no_caches_written, read_csv, write_bytes, write_cache, write_csv, write_text
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -103,3 +103,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_csv(path, pd.DataFrame({"n": [2]}))
     assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]
     assert path.read_bytes() == b'n\n0.1\n""\n'
+
+
+def test_caches_are_kept_but_where_the_folder_is_only_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "cache.json"
+    with no_caches_written():
+        write_cache(path, "1")
+    assert not path.parent.exists()
+    write_cache(path, "2")
+    assert path.read_text() == "2"
+    write_cache(path / "below a file", "3")  # an OSError, whoever asks
+    assert path.read_text() == "2"

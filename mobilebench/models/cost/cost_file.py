@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
     from pathlib import Path
 
+COSTS = "cost.csv"  # in the results folder, as `mobilebench models profile` writes it
+
 
 @dataclass(frozen=True)
 class CostRow:
@@ -32,6 +34,28 @@ class CostRow:
     """Fewest and most parameters over the datasets of a grid, where they differ by more than 5 %."""
     macs_range: tuple[int, int] | None = None
     """Fewest and most multiply-adds over the datasets of a grid, where they differ by more than 5 %."""
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """What training a model takes at one input size, as `mobilebench models profile` counts it."""
+
+    model: str
+    """Id of the model."""
+    resolution: str
+    """Input size in px: 224, or 448x672 (height x width)."""
+    macs: int
+    """Multiply-adds of one image."""
+    batch: int
+    """Batch size behind `bytes`."""
+    bytes: int
+    """Estimated bytes of training in fp32 with Adam."""
+    bytes_per_image: int
+    """What of these each image of a batch takes."""
+
+    def bytes_at(self, batch: int) -> int:
+        """Return the estimate at another batch size."""
+        return self.bytes + (batch - self.batch) * self.bytes_per_image
 
 
 @dataclass(frozen=True)
@@ -67,6 +91,26 @@ def read_costs(path: str | Path) -> tuple[CostRow, ...]:
             )
         rows[cost.model] = cost
     return tuple(rows.values())
+
+
+def read_training_costs(path: Path) -> tuple[TrainingCost, ...]:
+    """Return what a `cost.csv` of `mobilebench models profile` says of training, nothing where there is no such file.
+
+    Rows without these columns, as of a table made by hand, are left out. Raises UserError for what is no number.
+    """
+    if not path.exists():
+        return ()
+    columns = ("resolution", "macs", "training_batch", "training_bytes", "activation_bytes_per_image")
+    found = []
+    for row in read_csv(path, ("model", "macs")).to_dict("records"):
+        if not all(row.get(name) for name in columns):
+            continue
+        try:
+            numbers = [int(row[name]) for name in columns[1:]]
+        except ValueError as error:
+            raise UserError(f"{path}: {row['model']}: {error}; {', '.join(columns[1:])} are whole numbers") from None
+        found.append(TrainingCost(row["model"], row["resolution"], *numbers))
+    return tuple(found)
 
 
 def _latency_note(row: Mapping[Hashable, str]) -> str:

@@ -1,0 +1,242 @@
+"""`mobilebench run`: all cells that are left of several datasets, in one call."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+
+from mobilebench.cli import completion
+from mobilebench.cli.json_answer import answer, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mobilebench.cli.training import Opened
+    from mobilebench.config.recipe import Recipe
+    from mobilebench.config.suite import Cell, Suite
+    from mobilebench.execution.grid import Failure
+    from mobilebench.execution.plan import CellPlan, Plan
+    from mobilebench.system.until import Deadline
+
+_SHOWN = 10  # cells of the order that a dry run prints
+_CLASSES = 10  # that networks are counted with: of the multiply-adds of most, the head is less than a hundredth
+
+
+@click.command()
+@click.argument("datasets", nargs=-1, metavar="[DATASET]...", shell_complete=completion.datasets)
+@click.option(
+    "--model", "models", multiple=True, help="Only this model; may be given several times.",
+    shell_complete=completion.models,
+)  # fmt: skip
+@click.option("--seed", "seeds", multiple=True, type=int, help="Only this seed; may be given several times.")
+@click.option(
+    "--on",
+    type=click.Choice(["serial", "processes"]),
+    help="Where cells are trained: in this process, or in others.  [default: as runtime.cells_per_device says]",
+)
+@click.option("--offline", is_flag=True, help="Contact no tracking server; `mobilebench sync` delivers later.")
+@click.option("--dry-run", is_flag=True, help="Say what there is to do and how long it may take; train nothing.")
+@click.option(
+    "--until",
+    metavar="TIME",
+    help="Stop then, as Ctrl-C does: 18:30, +90m, +2h or a date and time (2031-05-17T18:30).",
+)
+@json_option
+def run(
+    datasets: tuple[str, ...],
+    models: tuple[str, ...],
+    seeds: tuple[int, ...],
+    on: str | None,
+    until: str | None,
+    *,
+    offline: bool,
+    dry_run: bool,
+) -> None:
+    """Train the cells that are not finished yet of every DATASET of the suite (or of those named), longest first."""
+    from mobilebench.config.suite import select_cells
+    from mobilebench.execution.suites import open_suite
+    from mobilebench.system.until import Deadline, local_now, parse_until
+
+    deadline = Deadline(None if until is None else parse_until(until, local_now()))
+    suite = open_suite()
+    wanted = [select_cells(suite, dataset, models, seeds) for dataset in dict.fromkeys(datasets or suite.datasets)]
+    if dry_run:
+        _look(suite, [cell for cells in wanted for cell in cells], on)
+        return
+    command = ["mobilebench", "run", *datasets, *(word for model in models for word in ("--model", model))]
+    command += [word for seed in seeds for word in ("--seed", str(seed))]
+    _carry_out(suite, wanted, shlex.join(command), on, deadline, offline=offline)
+
+
+def _carry_out(
+    suite: Suite, wanted: Sequence[list[Cell]], command: str, on: str | None, deadline: Deadline, *, offline: bool
+) -> None:
+    from dataclasses import asdict
+
+    from mobilebench.cli import training
+    from mobilebench.cli.console import console
+    from mobilebench.cli.hours import hours_in_words
+    from mobilebench.runs.status import grid_states
+
+    opened = _open(suite, wanted)
+    training.say_what_is_left(opened)
+    training.deliver_finished(opened, offline=offline)
+    left = [cell for one in opened for cell in one.cells]
+    failed: list[Failure] = []
+    if left:
+        with console.status("looking which cells take longest"):
+            planned = _plan(suite, left)
+            order = [found.cell for found in planned.cells]
+            order += [cell for cell in left if cell not in order]  # what another process has finished meanwhile
+        console.print(" ".join(hours_in_words(planned)), soft_wrap=True)
+        failed = training.carry_out(opened, order, command, offline=offline, on=on, until=deadline)
+    states = grid_states(suite, left) if answer() else {}
+    answer(
+        dry_run=False,
+        stopped=deadline.reached,
+        finished_before=sum(len(one.finished) for one in opened),
+        cells=[asdict(cell) | asdict(state) for cell, state in states.items()],
+    )
+    training.raise_if_failed(failed, left)
+
+
+def _open(suite: Suite, wanted: Sequence[list[Cell]]) -> list[Opened]:
+    """Open the data of all datasets. Raises UserError that names every one that cannot be trained on."""
+    from mobilebench.cli.training import open_cells
+    from mobilebench.datasets.packing.packed import META
+    from mobilebench.errors import UserError
+    from mobilebench.system.layout import PACKED
+
+    absent, problems, opened = [], [], []
+    for cells in wanted:
+        dataset = cells[0].dataset
+        if not (PACKED / dataset / META).exists():
+            absent.append(dataset)
+            continue
+        try:
+            opened.append(open_cells(suite, cells))
+        except UserError as error:
+            problems.append(str(error))
+    if absent:
+        problems.insert(0, _prepare_first(absent))
+    if problems:
+        raise UserError("\n".join(problems))
+    return opened
+
+
+def _prepare_first(datasets: Sequence[str]) -> str:
+    command = f"`mobilebench data prepare {datasets[0] if len(datasets) == 1 else 'DATASET'}`"
+    each = "" if len(datasets) == 1 else " for each"
+    return f"not prepared yet: {', '.join(datasets)}. Run {command}{each}, or name the datasets to train on"
+
+
+def _plan(suite: Suite, cells: Sequence[Cell]) -> Plan:
+    from mobilebench.execution.estimate import device_here
+    from mobilebench.execution.plan import plan
+    from mobilebench.runs.status import grid_states
+
+    return plan(suite, grid_states(suite, cells), device_here(suite.runtime.device), _count)
+
+
+def _count(model: str, recipe: Recipe) -> int | None:
+    from mobilebench.models.meta import count_macs  # imports torch
+
+    return count_macs(recipe.network_of(model), _CLASSES, recipe.model_options, recipe.resolution)
+
+
+def _look(suite: Suite, cells: Sequence[Cell], on: str | None) -> None:
+    """Print what is left, and leave everything as it is."""
+    from dataclasses import asdict
+
+    from mobilebench.cli.console import console
+    from mobilebench.execution.suites import trainings
+    from mobilebench.system.files import no_caches_written
+    from mobilebench.training.device import devices_of
+
+    with console.status("looking at the cells"), no_caches_written():
+        planned = _plan(suite, cells)
+        to_train = [found.cell for found in planned.cells if found.epochs_left]
+        devices = len(devices_of(suite.runtime.device))
+    workers = 1 if on == "serial" else suite.runtime.workers(trainings(suite, to_train), devices)
+    answer(
+        dry_run=True,
+        device=planned.device,
+        other_devices=planned.elsewhere,
+        at_once=workers,
+        seconds_left=planned.seconds if planned.known else None,
+        seconds_left_at_once=planned.seconds_at(workers) if planned.known else None,
+        cells_without_estimate=len(planned.unknown),
+        bytes_to_move=_bytes_to_move(planned),
+        datasets=planned.data,
+        cells=[asdict(found.cell) | _without_cell(asdict(found)) for found in planned.cells],
+    )
+    _print_data(planned)
+    _print_cells(planned, workers)
+
+
+def _without_cell(row: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in row.items() if key != "cell"}
+
+
+def _bytes_to_move(planned: Plan) -> int:
+    """Return what of packed data a machine needs that trains what is left."""
+    return sum(data.packed_bytes for data in planned.data if data.to_train or data.is_parent)
+
+
+def _print_data(planned: Plan) -> None:
+    from mobilebench.cli.console import console, plain_table
+    from mobilebench.system.disk import shown_bytes
+
+    table = plain_table("dataset")
+    for heading in ("to train", "to deliver", "finished", "packed"):
+        table.add_column(heading, justify="right")
+    for data in planned.data:
+        counts = (str(count or "") for count in (data.to_train, data.to_deliver, data.finished))
+        table.add_row(data.dataset, *counts, shown_bytes(data.packed_bytes) if data.is_prepared else "no")
+    console.print(table)
+    absent = [data.dataset for data in planned.data if not data.is_prepared]
+    if absent:
+        console.print(_prepare_first(absent), soft_wrap=True)
+    part = ", without what is not packed yet" if absent else ""
+    console.print(f"Packed data of what is to be trained: {shown_bytes(_bytes_to_move(planned))}{part}.")
+
+
+def _print_cells(planned: Plan, workers: int) -> None:
+    from mobilebench.cli.console import console, plain_table
+    from mobilebench.cli.hours import clock, hours_in_words
+    from mobilebench.system.disk import shown_bytes
+
+    if not planned.cells:
+        console.print("No cell is left to train.")
+        return
+    console.print(" ".join(hours_in_words(planned, workers)), soft_wrap=True)
+    console.print(_memory(planned.cells), soft_wrap=True)
+    table = plain_table(title=f"The first {min(_SHOWN, len(planned.cells))} of {len(planned.cells)}:")
+    table.add_column("cell", no_wrap=True)
+    for heading in ("epochs left", "h:min:s", "memory"):
+        table.add_column(heading, justify="right")
+    table.add_column("estimated by")
+    for found in planned.cells[:_SHOWN]:
+        time = "?" if found.seconds is None else clock(found.seconds)
+        memory = "?" if found.memory_bytes is None else shown_bytes(found.memory_bytes)
+        table.add_row(found.cell.name, f"{found.epochs_left}/{found.epochs}", time, memory, found.basis)
+    console.print(table)
+
+
+def _memory(cells: Sequence[CellPlan]) -> str:
+    """Return what is known of the memory of one training."""
+    from mobilebench.system.disk import shown_bytes
+
+    unknown = dict.fromkeys(found.cell.model for found in cells if found.memory_bytes is None)
+    sizes = [found.memory_bytes for found in cells if found.memory_bytes is not None]
+    known = ""
+    if sizes:
+        low, high = shown_bytes(min(sizes)), shown_bytes(max(sizes))
+        span = low if low == high else f"{low} to {high}"
+        known = f"Memory of a training: {span}, an estimate for fp32 with Adam. "
+    if not unknown:
+        return known.strip()
+    names = f" --models {','.join(unknown)}" if sizes else ""
+    return f"{known}Memory not known of {', '.join(unknown)}: `mobilebench models profile{names}` estimates it."
