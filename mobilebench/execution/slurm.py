@@ -42,9 +42,9 @@ def array_script(
     """Return the text of a script for sbatch that trains the cells, and make the folder of its logs.
 
     cells: those that are left, longest first; a task gets consecutive ones, which are alike in length. per_task: how
-    many a task trains side by side. most_at_once: tasks that may run at a time, None for as many as there is room for.
-    folder: the project's, as the nodes see it. python: the interpreter that has mobilebench, as the nodes see it.
-    gpus: whether each task asks for a GPU, which its cells share.
+    many a task trains side by side; a tuned one is alone. most_at_once: tasks that may run at a time, None for as many
+    as there is room for. folder: the project's, as the nodes see it. python: the interpreter that has mobilebench, as
+    the nodes see it. gpus: whether each task asks for a GPU, which its cells share.
 
     Raises UserError where no cell is left, a number is below 1 or a path cannot stand in a script, and StorageError
     where the folder of the logs cannot be made: SLURM does not make it, and ends each task without a word.
@@ -52,13 +52,14 @@ def array_script(
     _check(cells, per_task, most_at_once, folder, python)
     with disk_errors(folder / LOGS):
         (folder / LOGS).mkdir(parents=True, exist_ok=True)
-    groups = [tuple(cells[first : first + per_task]) for first in range(0, len(cells), per_task)]
+    groups = _groups(suite, cells, per_task)
+    at_once = max(_at_once(suite, group) for group in groups)
     parts = [
         "#!/bin/bash",
-        *_explanation(suite, groups, folder, python, gpus=gpus),
-        *_options(suite, groups, most_at_once, folder, gpus=gpus),
+        *_explanation(suite, groups, at_once, folder, python, gpus=gpus),
+        *_options(suite, len(groups), at_once, most_at_once, folder, gpus=gpus),
         "",
-        *_settings(suite, groups, folder, python),
+        *_settings(suite, at_once, folder, python),
         _FUNCTIONS,
         *_tasks(groups),
         _END,
@@ -79,9 +80,34 @@ def _check(cells: Sequence[Cell], per_task: int, most_at_once: int | None, folde
             raise UserError(f"{path!r} cannot stand in a script; expected a path of printable characters")
 
 
-def _explanation(suite: Suite, groups: list[tuple[Cell, ...]], folder: Path, python: str, *, gpus: bool) -> list[str]:
+def _groups(suite: Suite, cells: Sequence[Cell], per_task: int) -> list[tuple[Cell, ...]]:
+    """Return the cells of each task. A tuned cell is alone: it trains several of its trials at once by itself."""
+    groups: list[tuple[Cell, ...]] = []
+    for cell in cells:
+        last = groups[-1] if groups else ()
+        if last and len(last) < per_task and not _trials(suite, cell) and not _trials(suite, last[0]):
+            groups[-1] = (*last, cell)
+        else:
+            groups.append((cell,))
+    return groups
+
+
+def _trials(suite: Suite, cell: Cell) -> int:
+    """Return how many trials a tuned cell has, 0 for any other."""
+    tuning = suite.protocol.recipe_for(cell.model, cell.dataset).tuning
+    return 0 if tuning is None else tuning.count
+
+
+def _at_once(suite: Suite, group: tuple[Cell, ...]) -> int:
+    """Return how many trainings a task does at once."""
+    trials = _trials(suite, group[0])
+    return suite.runtime.workers(trials) if trials else len(group)
+
+
+def _explanation(
+    suite: Suite, groups: list[tuple[Cell, ...]], at_once: int, folder: Path, python: str, *, gpus: bool
+) -> list[str]:
     """Return the comments at the top: what it does, how it is submitted, and what comes after it."""
-    side_by_side = len(groups[0])
     count = sum(map(len, groups))
     sync = f"cd {shlex.quote(str(folder))} && {shlex.quote(python)} -m mobilebench sync"
     lines = [
@@ -101,11 +127,11 @@ def _explanation(suite: Suite, groups: list[tuple[Cell, ...]], folder: Path, pyt
         "",
         f"Logs are in {LOGS}/: one of each task (JOB_TASK.log) and one of each cell (CELL.log).",
     ]
-    if side_by_side > 1 and gpus and suite.runtime.cells_per_device != side_by_side:
+    if at_once > 1 and gpus and suite.runtime.cells_per_device != at_once:
         lines += [
             "",
-            f"{side_by_side} cells share a GPU here, and each takes its part of the memory by runtime.cells_per_device",
-            f"in params.yaml, which is {suite.runtime.cells_per_device or 1}: set it to {side_by_side}.",
+            f"{at_once} cells share a GPU here, and each takes its part of the memory by runtime.cells_per_device in",
+            f"params.yaml, which is {suite.runtime.cells_per_device or 1}: set it to {at_once}.",
         ]
     if suite.runtime.threads is None:
         lines += [
@@ -123,17 +149,17 @@ def _explanation(suite: Suite, groups: list[tuple[Cell, ...]], folder: Path, pyt
 
 
 def _options(
-    suite: Suite, groups: list[tuple[Cell, ...]], most_at_once: int | None, folder: Path, *, gpus: bool
+    suite: Suite, tasks: int, at_once: int, most_at_once: int | None, folder: Path, *, gpus: bool
 ) -> list[str]:
     """Return the options of sbatch. They stand before the first command, or SLURM does not read them."""
-    at_once = "" if most_at_once is None else f"%{most_at_once}"
+    limit = "" if most_at_once is None else f"%{most_at_once}"
     threads = suite.runtime.threads
     options = [
         f"--job-name=mobilebench-{suite.suite}",
-        f"--array=0-{len(groups) - 1}{at_once}",
+        f"--array=0-{tasks - 1}{limit}",
         "--nodes=1",
         "--ntasks=1",
-        *([f"--cpus-per-task={threads * len(groups[0])}"] if threads is not None else []),
+        *([f"--cpus-per-task={threads * at_once}"] if threads is not None else []),
         *(["--gres=gpu:1"] if gpus else []),
         f"--chdir={_quoted_for_sbatch(str(folder))}",
         f"--output={LOGS}/%A_%a.log",
@@ -149,9 +175,9 @@ def _quoted_for_sbatch(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _settings(suite: Suite, groups: list[tuple[Cell, ...]], folder: Path, python: str) -> list[str]:
-    """Return the variables that the functions read. Threads go by the largest group, so that the last has no more."""
-    share = f"$((${{SLURM_CPUS_PER_TASK:-${{SLURM_CPUS_ON_NODE:-1}}}} / {len(groups[0])}))"
+def _settings(suite: Suite, at_once: int, folder: Path, python: str) -> list[str]:
+    """Return the variables that the functions read. Threads go by the largest task, so that the last has no more."""
+    share = f"$((${{SLURM_CPUS_PER_TASK:-${{SLURM_CPUS_ON_NODE:-1}}}} / {at_once}))"
     return [
         f"cd {shlex.quote(str(folder))} || exit 2",
         f"python={shlex.quote(python)}",

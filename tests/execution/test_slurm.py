@@ -167,8 +167,9 @@ def cluster(project: Path) -> Cluster:
     return Cluster(project / ODD)
 
 
-def suite_of(threads: int | None = 2) -> Suite:
-    text = grids.PARAMS.format(epochs=2, val=0.0, selection="last_epoch", tuning="null")
+def suite_of(threads: int | None = 2, **settings: str) -> Suite:
+    plain = {"epochs": 2, "val": 0.0, "selection": "last_epoch", "tuning": "null"}
+    text = grids.PARAMS.format(**plain | settings)
     suite = parse_suite(text, "params.yaml")
     return replace(suite, runtime=replace(suite.runtime, threads=threads))
 
@@ -293,6 +294,17 @@ def test_a_cell_that_meets_its_time_limit_ends_with_each_epoch_once(project: Pat
     assert [type(event) for event in events if isinstance(event, Interrupt | Finish)] == [Interrupt, Finish]
     assert "goes on after epoch 1" in cluster.log("shufflenet.blobs.0")
     assert not (project / "mlflow.db").exists()
+
+
+def test_a_tuned_cell_has_a_task_of_its_own_for_its_trials_share_the_gpu(tmp_path: Path) -> None:
+    tuned = "{space: {lr: [3.0e-2, 3.0e-3, 1.0e-6]}}"
+    suite = suite_of(val="0.5", selection="{best_val: {metric: nll}}", tuning=tuned)
+    suite = replace(suite, runtime=replace(suite.runtime, cells_per_device=8))
+    text = array_script(
+        suite, cells_of("a", "b"), per_task=2, most_at_once=None, folder=tmp_path, python="python", gpus=True
+    )
+    assert "#SBATCH --array=0-1\n" in text
+    assert "#SBATCH --cpus-per-task=6\n" in text  # three trials of two threads
 
 
 def test_what_cannot_be_submitted_is_refused(tmp_path: Path) -> None:
