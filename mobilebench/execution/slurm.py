@@ -50,6 +50,7 @@ def array_script(
     where the folder of the logs cannot be made: SLURM does not make it, and ends each task without a word.
     """
     _check(cells, per_task, most_at_once, folder, python)
+    folder = folder.absolute()  # sbatch may be called from anywhere
     with disk_errors(folder / LOGS):
         (folder / LOGS).mkdir(parents=True, exist_ok=True)
     groups = _groups(suite, cells, per_task)

@@ -141,8 +141,9 @@ class Cluster:
 
     def submit(self, suite: Suite, *cells: Cell, per_task: int = 2) -> dict[str, list[int]]:
         """Submit the array of these cells, and return the exit statuses of each task's starts."""
+        folder = Path(os.path.relpath(self.project))
         text = array_script(
-            suite, cells, per_task=per_task, most_at_once=3, folder=self.project, python=self.python, gpus=False
+            suite, cells, per_task=per_task, most_at_once=3, folder=folder, python=self.python, gpus=False
         )
         (self.project / "array.sh").write_text(text)
         environment = os.environ | {"PATH": f"{self._bin}:{os.environ['PATH']}", "PROJECT": str(self.project)}
