@@ -124,7 +124,7 @@ def test_commands_are_found_in_every_form() -> None:
     """Of a block with several on a line, behind variables, in an indented block, between backticks."""
     assert list(commands("A=1 x 'y z' & do w  # v\nu | t")) == [("x", "y z"), ("w",), ("u",), ("t",)]
     assert ("score", "--experiment", "demo") in MOBILEBENCH
-    assert ("train", "$dataset", "--model", "${models[$SLURM_ARRAY_TASK_ID]}", "--seed", "0") in MOBILEBENCH
+    assert ("run", "--on", "slurm", "--gpus-per-cell", "0.25") in MOBILEBENCH
     assert ("train", "DATASET", "--model", "MODEL", "--seed", "SEED") in MOBILEBENCH
     assert ("sync", "/media/stick/project") in MOBILEBENCH
     assert len(MOBILEBENCH) > 60

@@ -9,6 +9,7 @@ import click
 
 from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
+from mobilebench.cli.places import Place, RayOptions, place, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,9 +34,27 @@ _CLASSES = 10  # that networks are counted with: of the multiply-adds of most, t
 @click.option("--seed", "seeds", multiple=True, type=int, help="Only this seed; may be given several times.")
 @click.option(
     "--on",
-    type=click.Choice(["serial", "processes"]),
-    help="Where cells are trained: in this process, or in others.  [default: as runtime.cells_per_device says]",
+    type=place,
+    metavar="PLACE",
+    help="Where: serial, processes, ray (a cluster of this machine alone), ray:HOST:PORT or ray:auto; slurm prints a job "
+    "array.  [default: serial or processes, as runtime.cells_per_device says]",
 )
+@click.option(
+    "--gpus-per-cell",
+    "share",
+    type=share,
+    metavar="auto|PART",
+    help="On ray: the part of a card that a cell takes, 0.25 for four cells on one; auto goes by its memory.",
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="On ray: attempts in a row without a new epoch after which a cell has failed.",
+)
+@click.option("--per-task", type=click.IntRange(1), default=1, show_default=True, help="On slurm: cells of one task.")
+@click.option("--most-at-once", type=click.IntRange(1), help="On slurm: tasks that may run at a time.")
 @click.option("--offline", is_flag=True, help="Contact no tracking server; `mobilebench sync` delivers later.")
 @click.option("--dry-run", is_flag=True, help="Say what there is to do and how long it may take; train nothing.")
 @click.option(
@@ -48,7 +67,11 @@ def run(
     datasets: tuple[str, ...],
     models: tuple[str, ...],
     seeds: tuple[int, ...],
-    on: str | None,
+    on: Place | None,
+    part: float | None,
+    attempts: int,
+    per_task: int,
+    most_at_once: int | None,
     until: str | None,
     *,
     offline: bool,
@@ -65,15 +88,27 @@ def run(
     if dry_run:
         _look(suite, [cell for cells in wanted for cell in cells], on)
         return
+    if on is not None and on.kind == "slurm":
+        _print_array(suite, wanted, per_task, most_at_once)
+        return
     command = ["mobilebench", "run", *datasets, *(word for model in models for word in ("--model", model))]
     command += [word for seed in seeds for word in ("--seed", str(seed))]
-    _carry_out(suite, wanted, shlex.join(command), on, deadline, offline=offline)
+    if on is not None:
+        command += ["--on", on.kind + (f":{on.address}" if on.address else "")]
+    _carry_out(suite, wanted, shlex.join(command), on, RayOptions(part, attempts), deadline, offline=offline)
 
 
 def _carry_out(
-    suite: Suite, wanted: Sequence[list[Cell]], command: str, on: str | None, deadline: Deadline, *, offline: bool
+    suite: Suite,
+    wanted: Sequence[list[Cell]],
+    command: str,
+    on: Place | None,
+    ray: RayOptions,
+    deadline: Deadline,
+    *,
+    offline: bool,
 ) -> None:
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from mobilebench.cli import training
     from mobilebench.cli.console import console
@@ -91,7 +126,10 @@ def _carry_out(
             order = [found.cell for found in planned.cells]
             order += [cell for cell in left if cell not in order]  # what another process has finished meanwhile
         console.print(" ".join(hours_in_words(planned)), soft_wrap=True)
-        failed = training.carry_out(opened, order, command, offline=offline, on=on, until=deadline)
+        known = [found.memory_bytes for found in planned.cells]
+        if known and None not in known:
+            ray = replace(ray, memory_bytes=max(size for size in known if size is not None))
+        failed = training.carry_out(opened, order, command, offline=offline, on=on, ray=ray, until=deadline)
     states = grid_states(suite, left) if answer() else {}
     answer(
         dry_run=False,
@@ -100,6 +138,25 @@ def _carry_out(
         cells=[asdict(cell) | asdict(state) for cell, state in states.items()],
     )
     training.raise_if_failed(failed, left)
+
+
+def _print_array(suite: Suite, wanted: Sequence[list[Cell]], per_task: int, most_at_once: int | None) -> None:
+    """Print the script of a job array for what is left, and nothing else, on stdout."""
+    import sys
+    from pathlib import Path
+
+    from mobilebench.execution.slurm import array_script
+
+    left = [cell for one in _open(suite, wanted) for cell in one.cells]
+    planned = _plan(suite, left) if left else None
+    order = [found.cell for found in planned.cells] if planned else []
+    click.echo(
+        array_script(
+            suite, order, per_task=per_task, most_at_once=most_at_once, folder=Path.cwd(), python=sys.executable,
+            gpus=suite.runtime.device != "cpu",
+        ),
+        nl=False,
+    )  # fmt: skip
 
 
 def _open(suite: Suite, wanted: Sequence[list[Cell]]) -> list[Opened]:
@@ -146,7 +203,7 @@ def _count(model: str, recipe: Recipe) -> int | None:
     return count_macs(recipe.network_of(model), _CLASSES, recipe.model_options, recipe.resolution)
 
 
-def _look(suite: Suite, cells: Sequence[Cell], on: str | None) -> None:
+def _look(suite: Suite, cells: Sequence[Cell], on: Place | None) -> None:
     """Print what is left, and leave everything as it is."""
     from dataclasses import asdict
 
@@ -159,7 +216,9 @@ def _look(suite: Suite, cells: Sequence[Cell], on: str | None) -> None:
         planned = _plan(suite, cells)
         to_train = [found.cell for found in planned.cells if found.epochs_left]
         devices = len(devices_of(suite.runtime.device))
-    workers = 1 if on == "serial" else suite.runtime.workers(trainings(suite, to_train), devices)
+    workers = (
+        1 if on is not None and on.kind == "serial" else suite.runtime.workers(trainings(suite, to_train), devices)
+    )
     answer(
         dry_run=True,
         device=planned.device,

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobilebench.cli.places import RayOptions, ray_opened
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from mobilebench.cli.places import Place
     from mobilebench.config.suite import Cell, Suite
     from mobilebench.execution.context import RunContext
     from mobilebench.execution.executors import Executor
@@ -111,13 +114,15 @@ def carry_out(
     *,
     offline: bool,
     again: bool = False,
-    on: str | None = None,
+    on: Place | None = None,
+    ray: RayOptions | None = None,
     until: Deadline | None = None,
 ) -> list[Failure]:
     """Train cells of the opened datasets in this order, with a progress bar, and return which failed and why.
 
-    command: what a person calls to go on. again: their results are forgotten first. on: the name of an executor; None
-    for the one that runtime.cells_per_device says. until: when to stop as by Ctrl-C, which then is no failure.
+    command: what a person calls to go on. again: their results are forgotten first. on: where; None for what
+    runtime.cells_per_device says. ray: what goes with a cluster. until: when to stop as by Ctrl-C, which then is no
+    failure.
 
     Raises SystemExit(130) after Ctrl-C.
     """
@@ -129,11 +134,13 @@ def carry_out(
 
     deadline = until or Deadline(None)
     suite = opened[0].context.suite
-    if on == "processes" or (on is None and suite.runtime.workers(trainings(suite, cells)) > 1):
+    if (on is not None and on.kind == "processes") or (
+        on is None and suite.runtime.workers(trainings(suite, cells)) > 1
+    ):
         fork_server()  # it loads PyTorch while this process does
     try:
         with termination_as_interrupt(), stopped_at(deadline):
-            return _train(opened, cells, offline=offline, again=again, on=on)
+            return _train(opened, cells, offline=offline, again=again, on=on, ray=ray)
     except KeyboardInterrupt:
         going_on = f"`{command}` goes on after the last finished epoch."
         if deadline.reached and deadline.moment is not None:
@@ -153,8 +160,15 @@ def raise_if_failed(failed: Sequence[Failure], cells: Sequence[Cell]) -> None:
 
 
 def _train(
-    opened: Sequence[Opened], cells: Sequence[Cell], *, offline: bool, again: bool, on: str | None
+    opened: Sequence[Opened],
+    cells: Sequence[Cell],
+    *,
+    offline: bool,
+    again: bool,
+    on: Place | None,
+    ray: RayOptions | None,
 ) -> list[Failure]:
+    from contextlib import ExitStack
     from dataclasses import replace
 
     from mobilebench.cli.console import console, grid_progress
@@ -168,21 +182,35 @@ def _train(
         from mobilebench.execution.grid import run_cells
         from mobilebench.execution.tuned_cell import cell_run
 
-        _raise_if_untrainable(suite, contexts.values(), cells)  # before --redo forgets a result
+        remote = on is not None and on.kind == "ray"
+        _raise_if_untrainable(suite, contexts.values(), cells, remote=remote)  # before --redo forgets a result
         if not offline:  # MLflow is imported here and not before: a machine without a store needs none
             from mobilebench.tracking import Tracker
 
             store = Tracker()
             store.prepare(suite.experiment)  # before --redo forgets a result or hours are spent
             contexts = {name: replace(context, tracker=store) for name, context in contexts.items()}
-        executor = None if on is None else _executor(on, suite, cells)
     if again:
         for cell in cells:
             cell_run(contexts[cell.dataset], cell).reset()
     epochs = {cell: epochs_of(suite.protocol.recipe_for(cell.model, cell.dataset)) for cell in cells}
-    with grid_progress(epochs) as progress:
+    with ExitStack() as held:
+        executor: Executor | None = None
+        if on is not None and on.kind == "ray":
+            with console.status("looking at the nodes of the cluster"):
+                executor, suite = held.enter_context(ray_opened(suite, on.address, ray or RayOptions(), _say))
+            contexts = {name: replace(context, suite=suite) for name, context in contexts.items()}
+        elif on is not None:
+            executor = _executor(on.kind, suite, cells)
+        progress = held.enter_context(grid_progress(epochs))
         shown = {name: replace(context, listener=progress) for name, context in contexts.items()}
         return run_cells(shown, cells, executor)
+
+
+def _say(words: str) -> None:
+    from mobilebench.cli.console import console
+
+    console.print(words, soft_wrap=True, markup=False)
 
 
 def _executor(on: str, suite: Suite, cells: Sequence[Cell]) -> Executor:
@@ -195,13 +223,16 @@ def _executor(on: str, suite: Suite, cells: Sequence[Cell]) -> Executor:
     return EXECUTORS[on](suite.runtime.workers(trainings(suite, cells), devices))
 
 
-def _raise_if_untrainable(suite: Suite, contexts: Collection[RunContext], cells: Sequence[Cell]) -> None:
+def _raise_if_untrainable(
+    suite: Suite, contexts: Collection[RunContext], cells: Sequence[Cell], *, remote: bool
+) -> None:
     """Raise UserError where the device, a size, a tuning or the packed data would stop the cells."""
     from mobilebench.execution.suites import check_sizes
     from mobilebench.execution.tuned_cell import raise_if_untunable
     from mobilebench.training.device import check_device
 
-    check_device(suite.runtime.device)
+    if not remote:
+        check_device(suite.runtime.device)
     check_sizes(suite, cells)
     for context in contexts:
         raise_if_untunable(context, [cell for cell in cells if cell.dataset == context.dataset])

@@ -160,21 +160,19 @@ class RayExecutor:
     head: _Head = field(init=False)
 
     def open(self) -> None:
-        """Connect, and look at every node.
+        """Connect, and look at every node; raises as `connect` and `check`."""
+        self.connect()
+        self.check()
 
-        Raises UserError where there is no cluster at the address, a node is not like this machine, or none has room.
-        """
+    def connect(self) -> bool:
+        """Connect, and return whether a node has a GPU. Raises UserError where there is no cluster at the address."""
         require("ray")
         os.environ.update(_SETTINGS | {key: os.environ[key] for key in _SETTINGS if key in os.environ})
         import ray
 
         self.ray = ray
         _raise_if_nobody_answers(self.address)
-        local: dict[str, Any] = {
-            "num_cpus": cores(),
-            "object_store_memory": _LOCAL_STORE,
-            "include_dashboard": False,
-        }
+        local: dict[str, Any] = {"num_cpus": cores(), "object_store_memory": _LOCAL_STORE, "include_dashboard": False}
         try:
             ray.init(
                 address=self.address or "local", namespace=f"mobilebench-{os.getpid()}", log_to_driver=False,
@@ -183,10 +181,14 @@ class RayExecutor:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise _no_cluster(self.address, str(error).splitlines()[0]) from None
         self.head = _Head(ray.get_runtime_context().gcs_address)
-        nodes = alive(ray)
+        return any(node.gpus for node in alive(ray))
+
+    def check(self) -> None:
+        """Raise UserError where a node is not like this machine, or none has room."""
+        nodes = alive(self.ray)
         raise_if_nothing_fits(nodes, self.needs.cpus, self.needs.gpus)
         working = [node for node in nodes if node.slots(self.needs.cpus, self.needs.gpus)]
-        self.greetings = check_nodes(ray, working, self.root, shared=True, gpus=self.needs.gpus > 0)
+        self.greetings = check_nodes(self.ray, working, self.root, shared=True, gpus=self.needs.gpus > 0)
 
     def close(self) -> None:
         """Leave the cluster; one of this machine alone ends."""
