@@ -36,12 +36,12 @@ _CLASSES = 10  # that networks are counted with: of the multiply-adds of most, t
     "--on",
     type=place,
     metavar="PLACE",
-    help="Where: serial, processes, ray (a cluster of this machine alone), ray:HOST:PORT or ray:auto; slurm prints a job "
+    help="Where: serial, processes, ray (this machine as a cluster), ray:HOST:PORT or ray:auto; slurm prints a job "
     "array.  [default: serial or processes, as runtime.cells_per_device says]",
 )
 @click.option(
     "--gpus-per-cell",
-    "share",
+    "part",
     type=share,
     metavar="auto|PART",
     help="On ray: the part of a card that a cell takes, 0.25 for four cells on one; auto goes by its memory.",
