@@ -21,7 +21,7 @@ from mobilebench.runs.events import Fail, Finish, Interrupt, reason_tags
 from mobilebench.runs.journal import Journal, epochs_done
 from mobilebench.system.layout import STATE
 from mobilebench.tracking import OfflineTracker
-from mobilebench.training.device import check_device, devices_of
+from mobilebench.training.device import check_device, devices_of, take_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -128,6 +128,8 @@ class TrialJob:
 def _context(job: CellJob | TrialJob, send: Callable[[object], None]) -> RunContext:
     """Return the context of a job's cell, which delivers nothing itself and shows nothing: it sends messages."""
     context = open_context(job.suite, job.identity.cell.dataset, _ByMessage(send), job.root, verify=False)
+    if job.attempt is not None:
+        take_share(job.suite.runtime)
     return replace(context, listener=_Sender(send), attempt=job.attempt)
 
 

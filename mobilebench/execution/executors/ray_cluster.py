@@ -115,6 +115,8 @@ class _Head:
     """The head of the cluster, asked now and then whether it is there: Ray would end this process without a word."""
 
     address: str
+    patience: float = _HEAD
+    """Seconds that it may be silent."""
     _heard: float = field(default_factory=time.monotonic)
     _asked: float = 0.0
 
@@ -129,7 +131,7 @@ class _Head:
             with socket.create_connection((host, int(port)), timeout=2):
                 self._heard = now
         except OSError:
-            if now - self._heard > _HEAD:
+            if now - self._heard > self.patience:
                 raise UserError(
                     f"the head of the Ray cluster at {self.address} does not answer any more, and its nodes end with "
                     "it. Start the cluster and give the same command again: finished cells are kept, the others go on "
@@ -292,7 +294,7 @@ class _Call(Generic[Result]):
         ref = self._task.options(
             num_cpus=needs.cpus, num_gpus=needs.gpus, max_retries=0, retry_exceptions=False,
             scheduling_strategy="SPREAD", name=job.name,
-        ).remote(job, attempt, needs, self._mailbox, self._executor.root)  # fmt: skip
+        ).remote(job, attempt, self._mailbox, self._executor.root)  # fmt: skip
         self._running[ref] = _Running(job, attempt, job.progress(), fruitless)
 
     def _hear(self) -> None:
@@ -364,9 +366,7 @@ def _no_cluster(address: str | None, why: str) -> UserError:
     )
 
 
-def _attempt(
-    job: RemoteJob[Any], attempt: Attempt, needs: Needs, mailbox: Any, root: Path
-) -> tuple[object, Exception | None]:
+def _attempt(job: RemoteJob[Any], attempt: Attempt, mailbox: Any, root: Path) -> tuple[object, Exception | None]:
     """Do one attempt, in a worker: return what the job returned, or the exception that it raised."""
 
     def send(message: object) -> None:
@@ -379,8 +379,6 @@ def _attempt(
     send(_Begun(ray.get_runtime_context().get_node_id()))
     try:
         with termination_as_interrupt():
-            if needs.gpus:
-                _take_share(needs)
             here = Attempt(attempt.number, socket.gethostname(), attempt.before)
             return job.as_attempt(here).run(send), None
     except KeyboardInterrupt:
@@ -389,14 +387,6 @@ def _attempt(
         return None, error
     except Exception as caught:  # noqa: BLE001 - an outcome too; the call decides
         return None, picklable(caught)
-
-
-def _take_share(needs: Needs) -> None:
-    """Keep to this attempt's part of a card's memory, which Ray only counts."""
-    import torch
-
-    if needs.gpus < 1 and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(needs.gpus)
 
 
 def _cause(error: Exception) -> str:

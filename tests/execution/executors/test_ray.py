@@ -274,7 +274,7 @@ def test_many_jobs_are_asked_for_one_by_one(cluster: Cluster, tmp_path: Path) ->
 
     def jobs() -> Iterator[Count]:
         nonlocal asked, most
-        for i in range(200):
+        for i in range(100):
             asked += 1
             most = max(most, asked - ended)
             yield Count(tmp_path / f"job{i}", epochs=0)
@@ -286,7 +286,7 @@ def test_many_jobs_are_asked_for_one_by_one(cluster: Cluster, tmp_path: Path) ->
             ended += 1
     finally:
         executor.close()
-    assert ended == 200
+    assert ended == 100
     assert most <= 2 + 2 + 1  # two nodes of one CPU, two that wait, and the one asked for
     assert psutil.Process().memory_info().rss - memory < 100 << 20
 
@@ -320,6 +320,38 @@ def test_no_cluster_is_said_in_one_line(tmp_path: Path) -> None:
     executor = RayExecutor("127.0.0.1:1", tmp_path)
     with pytest.raises(UserError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
         executor.open()
+
+
+def test_a_head_that_is_gone_is_said_and_another_call_goes_on(cluster: Cluster, tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    job = Count(tmp_path / "job", epochs=3, seconds=0.5)
+    alone = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    executor = RayExecutor(alone.address, tmp_path)
+    executor.open()
+    executor.head.patience = 2.0
+
+    def act(_: str, message: object) -> None:
+        assert isinstance(message, tuple)
+        if message[:2] == ("begins", 2):
+            alone.head_node.kill_gcs_server()
+
+    try:
+        with pytest.raises(UserError, match=r"the head of the Ray cluster at .* does not answer any more"):
+            list(executor.run([replace(job, epochs=1000)], Heard(act=act)))
+    finally:
+        executor.close()
+        alone.shutdown()
+    done = job.progress()
+    assert done
+    executor = RayExecutor(cluster.address, tmp_path)
+    executor.open()
+    try:
+        (outcome,) = executor.run([replace(job, epochs=done + 2)], Heard())
+    finally:
+        executor.close()
+    assert outcome.error is None
+    assert steps(job) == list(range(1, done + 3))
 
 
 def test_a_job_that_was_stopped_by_its_node_is_begun_again(executor: RayExecutor, tmp_path: Path) -> None:
