@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -53,6 +54,18 @@ _CLASSES = 10  # that networks are counted with: of the multiply-adds of most, t
     show_default=True,
     help="On ray: attempts in a row without a new epoch after which a cell has failed.",
 )
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="On ray, where nodes do not share the project folder: where cells are kept (s3://..., file:///...).",
+)
+@click.option("--mirror-every", type=click.IntRange(1), default=1, show_default=True, help="Epochs between two copies.")
+@click.option(
+    "--node-data",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="On ray: a folder of each node's own disk that packed datasets are copied to, once.",
+)
 @click.option("--per-task", type=click.IntRange(1), default=1, show_default=True, help="On slurm: cells of one task.")
 @click.option("--most-at-once", type=click.IntRange(1), help="On slurm: tasks that may run at a time.")
 @click.option("--offline", is_flag=True, help="Contact no tracking server; `mobilebench sync` delivers later.")
@@ -70,6 +83,9 @@ def run(
     on: Place | None,
     part: float | None,
     attempts: int,
+    mirror: str | None,
+    mirror_every: int,
+    node_data: Path | None,
     per_task: int,
     most_at_once: int | None,
     until: str | None,
@@ -95,7 +111,15 @@ def run(
     command += [word for seed in seeds for word in ("--seed", str(seed))]
     if on is not None:
         command += ["--on", on.kind + (f":{on.address}" if on.address else "")]
-    _carry_out(suite, wanted, shlex.join(command), on, RayOptions(part, attempts), deadline, offline=offline)
+    _carry_out(
+        suite,
+        wanted,
+        shlex.join(command),
+        on,
+        RayOptions(part, attempts, mirror, mirror_every, node_data),
+        deadline,
+        offline=offline,
+    )
 
 
 def _carry_out(
@@ -143,7 +167,6 @@ def _carry_out(
 def _print_array(suite: Suite, wanted: Sequence[list[Cell]], per_task: int, most_at_once: int | None) -> None:
     """Print the script of a job array for what is left, and nothing else, on stdout."""
     import sys
-    from pathlib import Path
 
     from mobilebench.execution.slurm import array_script
 

@@ -7,6 +7,7 @@ tests/execution/test_grid_on_ray.py.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -19,10 +20,13 @@ import pytest
 
 from mobilebench.errors import UserError
 from mobilebench.execution.executors import StoppedError, WorkerDiedError
-from mobilebench.execution.executors.ray_cluster import Needs, RayExecutor
+from mobilebench.execution.executors.ray_cluster import RayExecutor
+from mobilebench.execution.executors.ray_nodes import Needs
 from mobilebench.runs.attempts import Attempt, newest
 from mobilebench.runs.events import Epoch
 from mobilebench.runs.journal import Journal, epochs_done
+from mobilebench.runs.mirror import Mirror
+from mobilebench.system.layout import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +58,7 @@ class Count:
     def name(self) -> str:
         return self.folder.name
 
-    def as_attempt(self, attempt: Attempt) -> Count:
+    def as_attempt(self, attempt: Attempt, data: Path | None) -> Count:
         return replace(self, attempt=attempt)
 
     def progress(self) -> int:
@@ -352,6 +356,29 @@ def test_a_head_that_is_gone_is_said_and_another_call_goes_on(cluster: Cluster, 
         executor.close()
     assert outcome.error is None
     assert steps(job) == list(range(1, done + 3))
+
+
+def test_without_a_shared_folder_the_next_attempt_takes_what_the_mirror_has(cluster: Cluster, tmp_path: Path) -> None:
+    """The folder of the cell is removed with the worker, as it is where the next attempt begins on another machine."""
+    job = Count(tmp_path / STATE / "job", epochs=4, dies=(3,), seconds=0.2)
+    mirror = Mirror(f"file://{tmp_path}/mirror", tmp_path / STATE)
+    executor = RayExecutor(cluster.address, tmp_path, mirror=mirror)
+    executor.open()
+    removed: list[int] = []
+
+    def note(_: str) -> None:
+        removed.append(job.progress())
+        shutil.rmtree(job.folder)
+
+    executor.note = note
+    try:
+        (outcome,) = executor.run([job], Heard())
+    finally:
+        executor.close()
+    assert removed
+    assert outcome.error is None
+    assert steps(job) == [1, 2, 3, 4]
+    assert newest(job.folder) == 2
 
 
 def test_a_job_that_was_stopped_by_its_node_is_begun_again(executor: RayExecutor, tmp_path: Path) -> None:
