@@ -45,7 +45,7 @@ _CLASSES = 10  # that networks are counted with: of the multiply-adds of most, t
     "part",
     type=share,
     metavar="auto|PART",
-    help="On ray: the part of a card that a cell takes, 0.25 for four cells on one; auto goes by its memory.",
+    help="On ray and slurm: the part of a card that a cell takes, 0.25 for four on one; auto, on ray, goes by memory.",
 )
 @click.option(
     "--attempts",
@@ -66,7 +66,6 @@ _CLASSES = 10  # that networks are counted with: of the multiply-adds of most, t
     metavar="DIR",
     help="On ray: a folder of each node's own disk that packed datasets are copied to, once.",
 )
-@click.option("--per-task", type=click.IntRange(1), default=1, show_default=True, help="On slurm: cells of one task.")
 @click.option("--most-at-once", type=click.IntRange(1), help="On slurm: tasks that may run at a time.")
 @click.option("--offline", is_flag=True, help="Contact no tracking server; `mobilebench sync` delivers later.")
 @click.option("--dry-run", is_flag=True, help="Say what there is to do and how long it may take; train nothing.")
@@ -86,7 +85,6 @@ def run(
     mirror: str | None,
     mirror_every: int,
     node_data: Path | None,
-    per_task: int,
     most_at_once: int | None,
     until: str | None,
     *,
@@ -105,7 +103,7 @@ def run(
         _look(suite, [cell for cells in wanted for cell in cells], on)
         return
     if on is not None and on.kind == "slurm":
-        _print_array(suite, wanted, per_task, most_at_once)
+        _print_array(suite, wanted, round(1 / (part or 1)), most_at_once)
         return
     command = ["mobilebench", "run", *datasets, *(word for model in models for word in ("--model", model))]
     command += [word for seed in seeds for word in ("--seed", str(seed))]

@@ -23,6 +23,7 @@ from mobilebench.execution.context import open_context
 from mobilebench.execution.executors.ray_cluster import RayExecutor
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.progress import NullListener
+from mobilebench.runs.attempts import Attempt, SupersededError, issue
 from mobilebench.runs.events import Epoch, Finish, Resume
 from mobilebench.runs.journal import Journal, epochs_done
 from mobilebench.system.layout import STATE
@@ -159,3 +160,15 @@ def test_threads_that_are_not_pinned_are_refused(cluster: Cluster, project: Path
     result = CliRunner().invoke(main, ["run", "--on", f"ray:{cluster.address}", "--offline"])
     assert result.exit_code == 2
     assert "runtime.threads is null, and on a cluster each node would choose for itself" in result.output
+
+
+def test_training_here_stops_an_attempt_elsewhere_that_lives_on(project: Path) -> None:
+    suite = grids.write(project)
+    context = open_context(suite, "blobs", OfflineTracker())
+    cell = Cell("shufflenet", "blobs", 0)
+    folder = context.journal(cell).folder
+    elsewhere = Journal(folder, Attempt(issue(folder)))
+    assert run_cells(context, [cell]) == []
+    with pytest.raises(SupersededError):
+        elsewhere.append(Epoch(step=3, metrics={}))
+    assert epochs_done(Journal(folder)) == 2

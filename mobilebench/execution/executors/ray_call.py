@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mobilebench.runs.mirror import Mirror
 
 _TICK = 0.5  # seconds
+_ASK = 2.0  # seconds between questions whether the head is there
 _LOOK = 5.0  # seconds between looks at which nodes there are
 _GRACE = 60.0  # seconds that stopped attempts have to end their write
 _NO_NODE = 600.0  # seconds without a node that has room, after which the call ends
@@ -69,23 +70,27 @@ class Head:
     _heard: float = field(default_factory=time.monotonic)
     _asked: float = 0.0
 
-    def raise_if_silent(self) -> None:
-        """Raise UserError where the head has not answered for a while."""
-        now = time.monotonic()
-        if now - self._asked < 2:
-            return
-        self._asked = now
+    def answers(self) -> bool:
+        """Return whether it answers now. Raises UserError where it has not for a while."""
+        self._asked = time.monotonic()
         host, _, port = self.address.rpartition(":")
         try:
-            with socket.create_connection((host, int(port)), timeout=2):
-                self._heard = now
+            socket.create_connection((host, int(port)), timeout=2).close()
         except OSError:
-            if now - self._heard > self.patience:
-                raise UserError(
-                    f"the head of the Ray cluster at {self.address} does not answer any more, and its nodes end with "
-                    "it. Start the cluster and give the same command again: finished cells are kept, the others go on "
-                    "after their last epoch"
-                ) from None
+            if self._asked - self._heard < self.patience:
+                return False
+            raise UserError(
+                f"the head of the Ray cluster at {self.address} does not answer any more, and its nodes end with it. "
+                "Start the cluster and give the same command again: finished cells are kept, the others go on after "
+                "their last epoch"
+            ) from None
+        self._heard = self._asked
+        return True
+
+    def raise_if_silent(self) -> None:
+        """Ask it now and then, as `answers`."""
+        if time.monotonic() - self._asked > _ASK:
+            self.answers()
 
 
 class Call(Generic[Result]):
@@ -123,7 +128,7 @@ class Call(Generic[Result]):
                 self._head.raise_if_silent()
                 self._hear()
                 ended = {ref: self._end_of(ref) for ref in done}
-                for ref, end in (ended | self._lost()).items():
+                for ref, end in (self._lost() | ended).items():
                     if (outcome := self._conclude(ref, *end)) is not None:
                         yield outcome
         finally:
@@ -131,7 +136,7 @@ class Call(Generic[Result]):
 
     def _look(self) -> None:
         """See which nodes there are, now and then."""
-        if time.monotonic() - self._looked < _LOOK:
+        if time.monotonic() - self._looked < _LOOK or not self._head.answers():  # else Ray would wait, and end this
             return
         self._looked = time.monotonic()
         needs, nodes = self._terms.needs, alive(self._ray)
