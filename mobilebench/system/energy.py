@@ -25,10 +25,10 @@ class Meter:
     """Reads counters; `lap` gives the joules since the last one."""
 
     counters: list[Counter]
-    _before: list[float] = field(default_factory=list)
+    _before: list[float] | None = field(default=None)
 
     def __post_init__(self) -> None:
-        self._before = [read() for _, read, _ in self.counters]
+        self._before = self._read()
 
     @property
     def source(self) -> str:
@@ -36,16 +36,22 @@ class Meter:
         return ", ".join(name for name, _, _ in self.counters)
 
     def lap(self) -> float | None:
-        """Return the joules since the last call, None where the machine reports nothing."""
-        if not self.counters:
+        """Return the joules since the last call, None where the machine does not say."""
+        before, self._before = self._before, self._read()
+        if not self.counters or before is None or self._before is None:
             return None
-        now = [read() for _, read, _ in self.counters]
         used = [
-            after - before + (wrap if after < before else 0)
-            for before, after, (_, _, wrap) in zip(self._before, now, self.counters, strict=True)
+            after - earlier + (wrap if after < earlier else 0)
+            for earlier, after, (_, _, wrap) in zip(before, self._before, self.counters, strict=True)
         ]
-        self._before = now
-        return sum(used)
+        return sum(used) if min(used) >= 0 else None  # a driver that was loaded again counts from 0
+
+    def _read(self) -> list[float] | None:
+        """Return what the counters have; None where one fails for once, which is no reason for a training to."""
+        try:
+            return [read() for _, read, _ in self.counters]
+        except (OSError, ValueError):
+            return None
 
 
 def meter_of(device: torch.device) -> Meter:

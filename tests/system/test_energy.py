@@ -76,6 +76,18 @@ def test_the_card_trained_on_is_counted_whatever_its_number(driver: Driver, monk
     assert meter_of(torch.device("cpu")).lap() is None
 
 
+def test_a_counter_that_fails_for_once_costs_the_reading_alone(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = Meter(nvml("GPU-aaaa"))
+    monkeypatch.setattr(driver, "millijoules", {})
+    assert meter.lap() is None
+    monkeypatch.setattr(driver, "millijoules", {b"GPU-aaaa": 9_000})
+    assert meter.lap() is None  # since when is not known
+    monkeypatch.setattr(driver, "millijoules", {b"GPU-aaaa": 9_500})
+    assert meter.lap() == 0.5
+    monkeypatch.setattr(driver, "millijoules", {b"GPU-aaaa": 10})  # the driver was loaded again
+    assert meter.lap() is None
+
+
 @pytest.mark.parametrize("uuid", ["GPU-old", "GPU-elsewhere", ""])
 def test_a_card_that_counts_no_energy_or_is_not_known_is_left_out(uuid: str, driver: Driver) -> None:
     assert nvml(uuid) == []
