@@ -137,6 +137,11 @@ def device_tags(device: torch.device) -> dict[str, str]:
     tags = {"device": str(device), "threads": str(torch.get_num_threads())}
     if device.type == "cuda":
         tags |= {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+        tags |= {
+            "tf32_convolutions": str(torch.backends.cudnn.allow_tf32).lower(),
+            "tf32_matmuls": str(torch.backends.cuda.matmul.allow_tf32).lower(),
+            "cudnn_benchmark": str(torch.backends.cudnn.benchmark).lower(),
+        }
     return tags
 
 

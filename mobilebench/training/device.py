@@ -45,21 +45,39 @@ def take_share(runtime: Runtime) -> None:
     """
     sharers = runtime.cells_per_device or 1
     if sharers > 1 and runtime.device.startswith("cuda"):
-        torch.cuda.set_per_process_memory_fraction(1 / sharers)
+        torch.cuda.set_per_process_memory_fraction(1 / sharers, torch.device(runtime.device).index)
 
 
 def pick_device(name: str) -> torch.device:
-    """The torch device of runtime.device. Raises TrainingError when it is not there."""
+    """The torch device of runtime.device; a CUDA one with its number, and from now on the process's present one.
+
+    Raises TrainingError when it is not there.
+    """
     check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "cuda":  # streams, graphs and libraries go by the present device, not by a tensor's
+            device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+            torch.cuda.set_device(device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch asserts when it was built without the backend
         reason = str(error).splitlines()[0]
         raise TrainingError(f"runtime.device {name!r} cannot be used: {reason}. Use auto, cpu, cuda or mps") from error
     return device
+
+
+def set_precision(device: torch.device) -> None:
+    """Sets how a CUDA device computes in fp32, for the process: convolutions in TF32, matrix products in fp32.
+
+    PyTorch's defaults, as the protocols say, whatever was set before. cuDNN chooses its kernels without trying them, so
+    that a run that goes on has those of its beginning.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False
 
 
 def check_precision(recipe: Recipe, runtime: Runtime, device: torch.device) -> list[str]:

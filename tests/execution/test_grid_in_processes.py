@@ -177,8 +177,8 @@ def test_cells_are_shared_out_to_all_cards(context: RunContext, monkeypatch: pyt
 
 
 def test_a_process_that_shares_a_card_keeps_to_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[float] = []
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", taken.append)
-    for device, sharers in (("cuda", 4), ("cuda", None), ("cuda:1", 1), ("cpu", 4)):
+    taken: list[tuple[float, int | None]] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *said: taken.append(said))
+    for device, sharers in (("cuda", 4), ("cuda", None), ("cuda:1", 1), ("cuda:1", 2), ("cpu", 4)):
         take_share(Runtime(device=device, cells_per_device=sharers))
-    assert taken == [0.25]
+    assert taken == [(0.25, None), (0.5, 1)]
