@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
     from mobilebench.config.phases import Phase
     from mobilebench.training.finetune import Group
+
+
+_HOW = ("lr", "capturable", "foreach", "fused")
 
 
 def make_optimizer(parts: Sequence[Group], phase: Phase, device: torch.device, *, plain: bool) -> torch.optim.Optimizer:
@@ -30,9 +34,23 @@ def make_optimizer(parts: Sequence[Group], phase: Phase, device: torch.device, *
         return torch.optim.SGD(groups, momentum=phase.momentum, **settings)
     if graphed:
         settings["capturable"] = True
+        # Said of each trainer otherwise: the steps before the capture are eager.
+        warnings.filterwarnings("ignore", message=".*step\\(\\) is running without CUDA graph capture")
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[phase.optimizer]
     optimizer: torch.optim.Optimizer = kind(groups, **settings)
     return optimizer
+
+
+def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Takes over a state, and leaves to the optimiser how it computes: that was decided for the device of the state.
+
+    Raises ValueError where the state is of other groups of parameters.
+    """
+    own = [{key: group[key] for key in _HOW if key in group} for group in optimizer.param_groups]
+    groups = [group | mine for group, mine in zip(state["param_groups"], own, strict=True)]
+    optimizer.load_state_dict(state | {"param_groups": groups})  # it places the state by these flags
+    for group, mine in zip(optimizer.param_groups, own, strict=True):
+        group.update(mine)  # the very tensor of a rate that a CUDA graph reads
 
 
 class Rates:
