@@ -81,10 +81,15 @@ def weight_bytes(model: nn.Module) -> int:
 
 
 def activation_bytes(model: nn.Module, size: Size) -> int:
-    """Return the bytes that training keeps for the backward pass, per image, in fp32.
+    """Return the bytes that training keeps for the backward pass, per image, in fp32: the sum of `saved_bytes`."""
+    return sum(saved_bytes(model, size, batch=2)) // 2
 
-    Counted by autograd's hooks on a batch of two: every tensor that is saved, once, without the weights. On the CPU,
-    attention with dropout keeps its score matrices, which the fused kernels of a GPU do not.
+
+def saved_bytes(model: nn.Module, size: Size, batch: int) -> list[int]:
+    """Return the bytes of each tensor that training keeps for the backward pass of so many images, in fp32.
+
+    Counted by autograd's hooks: every tensor that is saved, once, without the weights. On the CPU, attention with
+    dropout keeps its score matrices, which the fused kernels of a GPU do not. Raises `ModelError` as `forward`.
     """
     twin = copy.deepcopy(model).train()
     held = {t.untyped_storage().data_ptr() for t in [*twin.parameters(), *twin.buffers()]}
@@ -96,10 +101,14 @@ def activation_bytes(model: nn.Module, size: Size) -> int:
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = forward(twin, 2, size).sum()  # alive until here, so that no storage is counted twice
+    devices = {t.device for t in twin.parameters() if t.is_cuda}
+    with (
+        torch.random.fork_rng(devices=list(devices)),
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+    ):
+        loss = forward(twin, batch, size).sum()  # alive until here, so that no storage is counted twice
     del loss
-    return sum(saved.values()) // 2
+    return list(saved.values())
 
 
 def training_bytes(model: nn.Module, activations: int, batch: int) -> int:

@@ -89,13 +89,13 @@ class Augmenter:
         mean, std = data.statistics(recipe.normalize)
         self._scale = (1 / torch.tensor(std, device=device)).view(-1, 1, 1)
         self._shift = -torch.tensor(mean, device=device).view(-1, 1, 1) * self._scale
-        self._compiled_colour: Callable[..., Tensor] = self._colour
+        self._compiled_colour: Callable[..., Tensor] | None = None
         self._compiled_for: int | None = None
 
     def compile_colour(self, batch: int | None) -> None:
         """Compiles jitter and normalisation for blocks of `batch` images; other blocks, and None, stay eager."""
         self._compiled_for = batch
-        self._compiled_colour = self._colour if batch is None else torch.compile(self._colour, dynamic=False)
+        self._compiled_colour = None if batch is None else torch.compile(self._colour, dynamic=False)
 
     def draw(self, seed: int, epoch: int, batches: list[int]) -> Draws:
         """All parameters of one epoch of batches of these sizes, on the CPU."""
@@ -136,8 +136,8 @@ class Augmenter:
         images = crop_flip_resize(stored, draws.crops, draws.flips, self._size)
         if draws.operations is not None and draws.amounts is not None:
             images = apply_policy(images, draws.operations, draws.amounts)
-        colour = self._compiled_colour if len(images) == self._compiled_for else self._colour
-        images = colour(images, draws.factors, draws.orders)
+        compiled = self._compiled_colour if len(images) == self._compiled_for else None
+        images = (compiled or self._colour)(images, draws.factors, draws.orders)
         if draws.erased is not None:
             images = erase(images, draws.erased)
         return images if draws.boxes is None else paste(images, draws.boxes, draws.partners)
