@@ -127,7 +127,7 @@ def _connected(executor: RayExecutor, suite: Suite, options: RayOptions, note: C
 
 def _share(executor: RayExecutor, options: RayOptions, note: Callable[[str], None]) -> float:
     """Return which part of a card a cell takes: as asked for, or 1/k for the most that fit the smallest card."""
-    from mobilebench.training.image_store import RESERVE
+    from mobilebench.training.memory import RESERVE
 
     if options.gpus_per_cell is not None:
         return options.gpus_per_cell

@@ -19,21 +19,8 @@ if TYPE_CHECKING:
 
     from mobilebench.training.data import Split
 
-# Kept free for the network: activations of the largest of the eleven networks at 224 px and batch 32, with a margin.
-RESERVE = 6 << 30
 _log = logging.getLogger(__name__)
 _UPLOAD_ROWS = 4096
-
-
-def free_bytes(device: torch.device, sharers: int) -> int:
-    """Bytes of a CUDA device that one of `sharers` processes may fill with images; 0 on other devices.
-
-    On a CPU the memory map is already where it is used, and shared by all processes.
-    """
-    if device.type != "cuda":
-        return 0
-    free, total = torch.cuda.mem_get_info(device)
-    return max(0, min(free, total // sharers) - RESERVE)
 
 
 class Store:

@@ -21,12 +21,13 @@ from mobilebench.training.accel.plan import make_plan
 from mobilebench.training.accel.step_runner import StepRunner
 from mobilebench.training.augment import Augmenter
 from mobilebench.training.batches import Batch, Batches
-from mobilebench.training.device import autocast, check_precision, pick_device
+from mobilebench.training.device import autocast, check_precision, pick_device, set_precision
 from mobilebench.training.errors import DivergedError, TrainingError
 from mobilebench.training.finetune import Freeze, groups
-from mobilebench.training.image_store import Store, free_bytes
+from mobilebench.training.image_store import Store
 from mobilebench.training.loss import mixed_loss, summed_loss
-from mobilebench.training.optim import Rates, make_optimizer
+from mobilebench.training.memory import EvalBatch, free_bytes, reserve_bytes
+from mobilebench.training.optim import Rates, load_state, make_optimizer
 from mobilebench.training.plain import PlainAugmenter
 from mobilebench.training.rng import network_rng
 from mobilebench.training.schedule import learning_rate, remarks
@@ -103,6 +104,7 @@ class Trainer:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = pick_device(runtime.device)
+        set_precision(self.device)
         notes = check_precision(recipe, runtime, self.device)
         plain = runtime.path == "plain"
         layout = torch.contiguous_format if plain else torch.channels_last
@@ -116,10 +118,11 @@ class Trainer:
         self._loss = mixed_loss(data.target)
         self._metrics = curve_metrics(data, best_val(recipe, data))
         self._stores = self._place(data)
+        self._eval_batch = EvalBatch(_eval_batch_size(recipe, runtime, self.device), self.device)
         train = self._stores["train"]
         self._batches = Batches(train, self._augmenter, recipe, seed, self.device)
         plan = make_plan(recipe, runtime, self.device, len(self._batches.sizes) * recipe.total_epochs)
-        self._runner = StepRunner(self._step, self.model, self._batches, tuple(self._stores.values()), plan)
+        self._runner = StepRunner(self.model, self._batches, tuple(self._stores.values()), plan)
         where = f"on {self.device}" if train.resident else "memory-mapped on the host"
         self._notes = [f"images: {train.size / 2**20:.0f} MB {where}", *notes, *remarks(recipe)]
         for note in self._notes:
@@ -128,12 +131,14 @@ class Trainer:
     @property
     def decisions(self) -> list[str]:
         """What was decided for this machine so far, in words."""
-        return self._notes + self._runner.decisions
+        return self._notes + self._runner.decisions + self._eval_batch.decisions
 
     def _place(self, data: TrainData) -> dict[str, Store]:
         """The splits, on the device as far as they fit beside those of the other processes that share it."""
-        room = free_bytes(self.device, self.runtime.cells_per_device or 1)
-        stores = {}
+        room, stores = 0, {}
+        if self.device.type == "cuda":
+            reserve = reserve_bytes(self.model, self.recipe, self.runtime, data.train.channels)
+            room = free_bytes(self.device, self.runtime.cells_per_device or 1, reserve)
         for name, split in data.splits.items():
             stores[name] = Store(split, self.device, room)
             room -= stores[name].size if stores[name].resident else 0
@@ -170,8 +175,10 @@ class Trainer:
         self._said.clear()
         start = time.perf_counter()
         lr = learning_rate(self.recipe.plan[self.phase], self.epoch - self._before)
-        known = self.model if isinstance(self.model, NeighbourClassifier) else None
-        train_loss = self._remember(known) if known else self._runner.run_epoch(lambda: self._train(lr), self)
+        if isinstance(known := self.model, NeighbourClassifier):
+            train_loss = self._eval_batch.read(lambda size: self._remember(known, size))
+        else:
+            train_loss = self._runner.run_epoch(lambda: self._train(lr), self)
         seconds = time.perf_counter() - start
         self.epoch += 1
         read = {split: self.read(split)[1] if self._is_read(split) else {} for split in ("val", "test")}
@@ -189,13 +196,14 @@ class Trainer:
         return self._mean(losses.cpu())
 
     @torch.no_grad()
-    def _remember(self, model: NeighbourClassifier) -> float:
+    def _remember(self, model: NeighbourClassifier, size: int) -> float:
         """Has the network know the train images; the mean loss of some, each without itself as a neighbour."""
         store, found = self._stores["train"], []
         model.eval()
-        for stored, labels in store.take(torch.split(torch.arange(len(store), device=store.home), self._eval_batch())):
+        for stored, labels in store.take(torch.split(torch.arange(len(store), device=store.home), size)):
+            images = self._augmenter.view(stored)
             with autocast(self.recipe, self.device):
-                found.append((model.describe(self._augmenter.view(stored)), labels))
+                found.append((model.describe(images), labels))
         features, truths = (torch.cat(parts) for parts in zip(*found, strict=True))
         model.know(features, truths)
         some = torch.arange(0, len(store), math.ceil(len(store) / _LEFT_OUT), device=self.device)
@@ -208,7 +216,7 @@ class Trainer:
         if self._freeze.begin(self.epoch):
             self._runner.reset()  # a captured step has the gradients of the epochs before
         for batch in self._batches.epoch(self.epoch):
-            yield self._runner.step(batch)
+            yield self._runner.step(self._step, batch)
 
     def _step(self, batch: Batch, forward: Callable[[Tensor], Tensor]) -> Tensor:
         """Learns from one batch through `forward`, the network in the form that the runner has it."""
@@ -251,19 +259,21 @@ class Trainer:
         finite.
         """
         if split not in self._said:
-            self._said[split] = self._predict(split)
+            with self._runner.stream():
+                self._said[split] = self._eval_batch.read(lambda size: self._predict(split, size))
         return self._said[split]
 
     @torch.inference_mode()
-    def _predict(self, split: str) -> tuple[float, Predictions]:
+    def _predict(self, split: str, size: int) -> tuple[float, Predictions]:
         store = self._stores[split]
         self.model.eval()
         loss = torch.zeros((), device=self.device)
         undefined = torch.zeros((), device=self.device, dtype=torch.int64)
         answers, truths = [], []
-        for stored, labels in store.take(torch.split(torch.arange(len(store), device=store.home), self._eval_batch())):
+        for stored, labels in store.take(torch.split(torch.arange(len(store), device=store.home), size)):
+            images = self._augmenter.view(stored)
             with autocast(self.recipe, self.device):
-                logits = self.model(self._augmenter.view(stored)).float()
+                logits = self.model(images).float()
             loss += summed_loss(logits, labels, self._target)
             undefined += (~torch.isfinite(logits).all(dim=1)).sum()
             answers.append(logits)
@@ -273,11 +283,6 @@ class Trainer:
             raise DivergedError(self.epoch, None, mean, int(undefined))
         said, truth = torch.cat(answers).cpu().numpy(), torch.cat(truths).cpu().numpy()
         return mean, Predictions.of_logits(self._target, truth, said, store.rows.astype(np.str_))
-
-    def _eval_batch(self) -> int:
-        if self.device.type != "cpu":
-            return self.runtime.eval_batch_size
-        return min(self.runtime.eval_batch_size, max(1, _CPU_EVAL_PIXELS // math.prod(sides(self.recipe.resolution))))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to carry on after the last finished epoch, fit for `checkpoint.save`."""
@@ -305,8 +310,14 @@ class Trainer:
                 )
         phase, before = state.get("phase", (0, 0))
         self.begin_phase(phase, before, state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_state(self.optimizer, state["optimizer"])
         self.epoch = int(state["epoch"])
+
+
+def _eval_batch_size(recipe: Recipe, runtime: Runtime, device: torch.device) -> int:
+    if device.type != "cpu":
+        return runtime.eval_batch_size
+    return min(runtime.eval_batch_size, max(1, _CPU_EVAL_PIXELS // math.prod(sides(recipe.resolution))))
 
 
 def best_val(recipe: Recipe, data: TrainData) -> BestVal | None:

@@ -418,7 +418,7 @@ def test_a_full_device_moves_the_images_to_the_host(
             raise torch.OutOfMemoryError("device full")
         return calls[-1]
 
-    monkeypatch.setattr(trainer._runner, "_step", full_once)
+    monkeypatch.setattr(trainer, "_step", full_once)
     results = list(trainer.epochs())
     assert "moved to the host" in caplog.text
     assert not trainer._stores["train"].resident
@@ -431,7 +431,7 @@ def test_a_full_host_is_told(data: TrainData, monkeypatch: pytest.MonkeyPatch) -
     def full(batch: Batch, forward: Callable[[Tensor], Tensor]) -> Tensor:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    monkeypatch.setattr(trainer._runner, "_step", full)
+    monkeypatch.setattr(trainer, "_step", full)
     with pytest.raises(TrainingError, match="smaller batch_size"):
         list(trainer.epochs())
 

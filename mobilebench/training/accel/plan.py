@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from shutil import which
 from typing import TYPE_CHECKING
 
-import torch
-
 from mobilebench.config.pixels import sides
 
 if TYPE_CHECKING:
+    import torch
+
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.runtime import Runtime
 
@@ -94,10 +94,3 @@ def _decide(
     if device.type == "mps" or (device.type == "cpu" and not (which("g++") or which("clang++"))):
         return False, f"{what} eager: no compiler for {device.type}"
     return True, f"{what} compiled: {size:.1e} {unit}, pays from {pays_from:.1e}"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is a full device or host."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -16,19 +17,21 @@ from torch import Tensor, nn
 from mobilebench.training.accel import allocator
 from mobilebench.training.accel.activation import disable_inplace
 from mobilebench.training.accel.batchnorm import fold_batch_norms
-from mobilebench.training.accel.cuda_graph import GraphedStep
+from mobilebench.training.accel.cuda_graph import CaptureError, GraphedStep, on_stream
 from mobilebench.training.accel.depthwise import NoCompilerError, use_fast_gradients
-from mobilebench.training.accel.plan import is_out_of_memory
 from mobilebench.training.errors import DivergedError, TrainingError
+from mobilebench.training.memory import free_unused, is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from mobilebench.training.accel.plan import AccelerationPlan
     from mobilebench.training.batches import Batch, Batches
     from mobilebench.training.image_store import Store
 
     Forward = Callable[[Tensor], Tensor]
+    Step = Callable[[Batch, Forward], Tensor]
 
 _log = logging.getLogger(__name__)
 
@@ -46,19 +49,20 @@ class Resumable(Protocol):
 class StepRunner:
     """Runs training steps of `model` with the techniques of `plan`.
 
-    step: the eager step, given a batch and what to run it forward through; stores: the images of the train split and
-    of those it is read on. `decisions` says in words what was decided, and later what was given up.
+    stores: the images of the train split and of those it is read on. `decisions` says in words what was decided, and
+    later what was given up. Steps are handed in with each call: a runner that held its trainer's method would be in a
+    cycle with it, and a finished cell would stay on the card until a garbage collection.
     """
 
     def __init__(
         self,
-        step: Callable[[Batch, Forward], Tensor],
         model: nn.Module,
         batches: Batches,
         stores: tuple[Store, ...],
         plan: AccelerationPlan,
     ) -> None:
-        self._step, self._model, self._batches, self._stores, self._plan = step, model, batches, stores, plan
+        self._model, self._batches, self._stores, self._plan = model, batches, stores, plan
+        self._stream = _stream(batches.device) if plan.graph else None
         self._graphed: GraphedStep | None = None
         self.decisions: list[str] = list(plan.reasons)
         if plan.disable_inplace:
@@ -71,43 +75,60 @@ class StepRunner:
             _log.info(decision)
         self._use(compiled=True, graphed=plan.graph)
 
-    def step(self, batch: Batch) -> Tensor:
-        """Learns from one batch; its loss, still on the device, to be read before the next call."""
-        return (self._graphed or self._eager)(batch)
+    def step(self, step: Step, batch: Batch) -> Tensor:
+        """Learns from one batch; its loss, still on the device, to be read before the next call.
+
+        step: the eager step, the same in every call, given a batch and what to run it forward through.
+        """
+
+        def eager(batch: Batch) -> Tensor:
+            full = len(batch.first) == self._batches.batch_size  # a compiled network is compiled for full batches alone
+            return step(batch, self._forward if full else self._model)
+
+        with self.stream():
+            return self._graphed(eager, batch) if self._graphed is not None else eager(batch)
+
+    def stream(self) -> AbstractContextManager[None]:
+        """Has the device's work within go where the steps go."""
+        return on_stream(self._stream)
 
     def run_epoch(self, train: Callable[[], float], trainer: Resumable) -> float:
-        """`train()`; on a full device or a failed compilation it starts again from the state before, more modestly.
+        """`train()`; where a technique fails it starts again from the state before, more modestly.
 
+        What can fail: memory that does not suffice, a network that cannot be compiled, a step that cannot be captured.
         Raises DivergedError as `train` does, TrainingError when memory does not suffice, and whatever else is no fault
         of a technique.
         """
         while True:
-            can_fall_back = self._compiled or self._stores[0].resident
+            can_fall_back = self._compiled or self._resident or self._graphed is not None
             before = copy.deepcopy(trainer.state_dict()) if can_fall_back else None
             try:
-                loss = train()
+                with self.stream():
+                    return train()
             except DivergedError:
                 raise
             except Exception as error:  # noqa: BLE001 - compilers fail in many ways; what is not theirs is raised again
                 self._fall_back(error)
-            else:
-                break
             # Outside the handler: the error, and with it the failed step's tensors, has been let go.
             assert before is not None
+            self._model.zero_grad(set_to_none=True)
+            self.reset()
+            free_unused(self._batches.device)
             trainer.load_state_dict(before)
-        if self._graphed is not None and self._graphed.failure:
-            self._give_up(f"step eager: the CUDA graph could not be captured: {self._graphed.failure}")
-            self._use(compiled=self._compiled, graphed=False)
-        return loss
 
     def reset(self) -> None:
-        """Forgets a captured graph: it reads the optimiser state that has been replaced."""
-        if self._graphed is not None:
-            self._graphed = GraphedStep(self._eager)
+        """Forgets captured graphs: they read the optimiser state that has been replaced."""
+        self._graph(wanted=self._graphed is not None)
 
-    def _eager(self, batch: Batch) -> Tensor:
-        full = len(batch.first) == self._batches.batch_size  # a compiled network is compiled for full batches alone
-        return self._step(batch, self._forward if full else self._model)
+    def _graph(self, *, wanted: bool) -> None:
+        if wanted and self._stream is not None:
+            self._graphed = GraphedStep(self._batches.device, self._stream)
+        else:
+            self._graphed = None
+
+    @property
+    def _resident(self) -> bool:
+        return any(store.resident for store in self._stores)
 
     def _use(self, *, compiled: bool, graphed: bool) -> None:
         """Chooses how the network and the step run from the next step on."""
@@ -119,7 +140,7 @@ class StepRunner:
             torch.compile(self._model, options={"fallback_random": True}) if network else self._model  # eager's dropout
         )
         self._batches.compile_colour(colour)
-        self._graphed = GraphedStep(self._eager) if graphed else None
+        self._graph(wanted=graphed)
 
     def _use_fast_depthwise(self) -> None:
         try:
@@ -133,22 +154,49 @@ class StepRunner:
     def _fall_back(self, error: Exception) -> None:
         """Gives up what `error` shows not to work here; raises when nothing is left to give up."""
         cause = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        graphed, device = self._graphed is not None, self._batches.device
         if is_out_of_memory(error):
-            device = self._batches.device
-            if not self._stores[0].resident:
-                raise TrainingError(
-                    f"out of memory on {device} with images on the host ({cause}). Use a smaller batch_size or "
-                    "resolution, or let fewer cells share the device (runtime.cells_per_device)"
-                ) from error
+            self._make_room(error, cause)
+        elif isinstance(error, CaptureError):
+            self._give_up(f"step eager: the CUDA graph could not be captured: {error}")
+            self._use(compiled=self._compiled, graphed=False)
+        elif self._compiled:
+            what = "compiling failed" if _is_of_compiler(error) else f"a step with compiled parts failed on {device}"
+            self._give_up(f"eager: {what}: {cause}")
+            self._use(compiled=False, graphed=graphed)
+        else:
+            raise error
+
+    def _make_room(self, error: Exception, cause: str) -> None:
+        device = self._batches.device
+        if self._resident:
             for store in self._stores:
                 store.evict()
             self._give_up(f"images: moved to the host, {device} was full")
-        elif self._compiled:
-            self._give_up(f"eager: compiling failed: {cause}")
-            self._use(compiled=False, graphed=self._graphed is not None)
+        elif self._graphed is not None:  # its pool is memory that eager steps cannot use
+            self._give_up(f"step eager: {device} was full")
+            self._use(compiled=self._compiled, graphed=False)
         else:
-            raise error
+            raise TrainingError(
+                f"out of memory on {device} with images on the host ({cause}). Use a smaller batch_size or "
+                "resolution, or let fewer cells share the device (runtime.cells_per_device)"
+            ) from error
 
     def _give_up(self, decision: str) -> None:
         self.decisions.append(decision)
         _log.warning(decision)
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of every training of this process: cuBLAS keeps a workspace for each stream it has seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def _is_of_compiler(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is Dynamo's, Inductor's or Triton's own."""
+    while error is not None:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor", "triton")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
