@@ -184,11 +184,13 @@ class RayExecutor:
         return any(node.gpus for node in alive(ray))
 
     def check(self) -> None:
-        """Raise UserError where a node is not like this machine, or none has room."""
+        """Raise UserError where a node is not like this machine, none has room, or all are lost meanwhile."""
         nodes = alive(self.ray)
         raise_if_nothing_fits(nodes, self.needs.cpus, self.needs.gpus)
         working = [node for node in nodes if node.slots(self.needs.cpus, self.needs.gpus)]
         self.greetings = check_nodes(self.ray, working, self.root, shared=True, gpus=self.needs.gpus > 0)
+        if not self.greetings:
+            raise UserError("every node of the cluster was lost while it was looked at; start nodes and try again")
 
     def close(self) -> None:
         """Leave the cluster; one of this machine alone ends."""

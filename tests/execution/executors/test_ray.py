@@ -20,6 +20,7 @@ import pytest
 from mobilebench.errors import UserError
 from mobilebench.execution.executors import StoppedError, WorkerDiedError
 from mobilebench.execution.executors.ray_cluster import Needs, RayExecutor
+from mobilebench.execution.executors.ray_nodes import alive, check_nodes
 from mobilebench.runs.attempts import Attempt, newest
 from mobilebench.runs.events import Epoch
 from mobilebench.runs.journal import Journal, epochs_done
@@ -305,6 +306,15 @@ def test_a_node_of_another_installation_is_refused_by_name(cluster: Cluster, tmp
     finally:
         executor.close()
         cluster.remove_node(node)
+
+
+def test_a_node_that_is_lost_while_it_is_looked_at_is_left_out(
+    cluster: Cluster, executor: RayExecutor, tmp_path: Path
+) -> None:
+    lost = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    nodes = alive(executor.ray)
+    cluster.remove_node(lost, allow_graceful=False)
+    assert len(check_nodes(executor.ray, nodes, tmp_path, shared=True, gpus=False)) == len(nodes) - 1
 
 
 def test_what_fits_nowhere_is_said_at_once(cluster: Cluster, tmp_path: Path) -> None:
