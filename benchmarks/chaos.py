@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import platform
 import random
@@ -237,6 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--on", choices=("here", "ray"), default="here")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="on ray: kill nothing more after this time")
     parser.add_argument("--epochs", type=int, help="3, on ray 6")
     parser.add_argument("--per-class", type=int, help="training images of each class: 16, on ray 64")
     parser.add_argument("--seed", type=int, default=0)
@@ -280,8 +282,8 @@ def on_ray(settings: argparse.Namespace, fresh: Iterator[Path], reference: dict[
     """Kill workers, nodes and calls of a Ray cluster. duration: seconds that an undisturbed grid takes without it."""
     from benchmarks.chaos_ray import KINDS, Rig
 
-    with Rig(random.Random(settings.seed)) as rig:
-        began = time.monotonic()
+    began = time.monotonic()
+    with Rig(random.Random(settings.seed), began + 60 * settings.minutes) as rig:
         total, rounds = measure(settings, fresh, reference, rig.disturb)
         seconds = time.monotonic() - began
         total["lived on"] = len(rig.left_over())
@@ -306,7 +308,7 @@ def measure(
     """
     total = {"kills": 0, "lost": 0, "doubled": 0, "changed": 0}
     stride = settings.every_step
-    rounds = 0
+    rounds, until = 0, time.monotonic() + 60 * settings.minutes
     while total["kills"] < settings.kills:
         project = next(fresh)
         kills = disturbed(project, settings.kills - total["kills"])
@@ -316,7 +318,7 @@ def measure(
         rounds += 1
         total["kills"] += kills
         print(f"{rounds} grids: {total}", file=sys.stderr)
-        if stride and not kills:  # past the last step
+        if time.monotonic() > until or (stride and not kills):  # past the time, or the last step
             break
     return total, rounds
 

@@ -36,6 +36,8 @@ class Rig:
     """A cluster, and what was killed on it."""
 
     draw: random.Random
+    until: float
+    """Time (`time.monotonic`) after which nothing more is killed."""
     killed: Counter[str] = field(default_factory=Counter)
     hit: Counter[str] = field(default_factory=Counter)
     """Kills that ended at least one process that was training a cell."""
@@ -88,7 +90,7 @@ class Rig:
 
         try:
             while True:
-                if done < kills and self._comes_to_a_kill(call, project):
+                if done < kills and time.monotonic() < self.until and self._comes_to_a_kill(call, project):
                     kind = self._kill(call)
                     done += 1
                     if kind == "driver":
