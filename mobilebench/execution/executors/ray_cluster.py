@@ -10,6 +10,7 @@ journal. One process is one attempt, on CPUs too: bits, memory and threads are t
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import socket
@@ -28,7 +29,7 @@ from mobilebench.system.extras import require
 from mobilebench.system.signals import termination_as_interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from mobilebench.execution.executors.base import Job
@@ -42,6 +43,7 @@ _SETTINGS = {
     "RAY_kill_child_processes_on_worker_exit": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+_log = logging.getLogger(__name__)
 _TICK = 0.5  # seconds
 _LOOK = 5.0  # seconds between looks at which nodes there are
 _GRACE = 60.0  # seconds that stopped attempts have to end their write
@@ -170,6 +172,7 @@ class RayExecutor:
         import ray
 
         self.ray = ray
+        _keep_off_stdout()
         _raise_if_nobody_answers(self.address)
         local: dict[str, Any] = {"num_cpus": cores(), "object_store_memory": _LOCAL_STORE, "include_dashboard": False}
         try:
@@ -347,6 +350,16 @@ class _Call(Generic[Result]):
                 self._hear()
         with suppress(Exception):
             self._mailbox.shutdown()
+
+
+def _keep_off_stdout() -> None:
+    """Have Ray log what it says of lost nodes, pages of it. It prints that on stdout even with log_to_driver=False."""
+    from ray._private import worker
+
+    def log(data: Mapping[str, Any], **_: object) -> None:
+        _log.info("Ray: %s", "\n".join(data["lines"]))
+
+    worker.print_to_stdstream = log
 
 
 def _raise_if_nobody_answers(address: str | None) -> None:

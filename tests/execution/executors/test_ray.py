@@ -6,6 +6,7 @@ tests/execution/test_grid_on_ray.py.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -309,12 +310,23 @@ def test_a_node_of_another_installation_is_refused_by_name(cluster: Cluster, tmp
 
 
 def test_a_node_that_is_lost_while_it_is_looked_at_is_left_out(
-    cluster: Cluster, executor: RayExecutor, tmp_path: Path
+    cluster: Cluster,
+    executor: RayExecutor,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    caplog.set_level(logging.INFO)
     lost = cluster.add_node(num_cpus=1, object_store_memory=STORE)
     nodes = alive(executor.ray)
     cluster.remove_node(lost, allow_graceful=False)
     assert len(check_nodes(executor.ray, nodes, tmp_path, shared=True, gpus=False)) == len(nodes) - 1
+    for _ in range(300):  # Ray's word of it comes when it comes
+        if "has been marked dead" in caplog.text:
+            break
+        time.sleep(0.1)
+    assert "has been marked dead" in caplog.text
+    assert capsys.readouterr().out == ""  # where --json has its document
 
 
 def test_what_fits_nowhere_is_said_at_once(cluster: Cluster, tmp_path: Path) -> None:
