@@ -170,7 +170,7 @@ def calls(settings: argparse.Namespace) -> None:
                 waiting[:SLOTS], num_returns=1, timeout=0, fetch_local=False
             ),
             "asking the mailbox how much it has": mailbox.qsize,
-            "putting a message into it": lambda: mailbox.put_nowait(("cell", 1, b"")),  # type: ignore[func-returns-value]
+            "putting a message into it": lambda: mailbox.put_nowait(("cell", 1, b"")),
             "taking one": lambda: mailbox.get_nowait_batch(1),
             "asking which nodes there are": ray.nodes,
         }

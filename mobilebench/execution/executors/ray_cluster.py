@@ -29,7 +29,7 @@ from mobilebench.system.extras import require
 from mobilebench.system.signals import termination_as_interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from mobilebench.execution.executors.base import Job
@@ -356,7 +356,7 @@ def _keep_off_stdout() -> None:
     """Have Ray log what it says of lost nodes, pages of it. It prints that on stdout even with log_to_driver=False."""
     from ray._private import worker
 
-    def log(data: Mapping[str, Any], **_: object) -> None:
+    def log(data: Any, ignore_prefix: bool) -> None:  # noqa: ARG001, FBT001 - Ray's signature
         _log.info("Ray: %s", "\n".join(data["lines"]))
 
     worker.print_to_stdstream = log
