@@ -19,7 +19,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mobilebench.execution.context import open_context
-from mobilebench.execution.executors.ray_cluster import Needs, RayExecutor, _Call
+from mobilebench.execution.executors.ray_attempt import Where
+from mobilebench.execution.executors.ray_call import Call, Terms
+from mobilebench.execution.executors.ray_cluster import RayExecutor
+from mobilebench.execution.executors.ray_nodes import Needs
 from mobilebench.execution.grid import CellJob, Deliver, EpochDone, run_cells
 from mobilebench.execution.progress import NullListener
 from mobilebench.runs.events import Epoch, Finish, Start
@@ -159,6 +162,10 @@ class Workers:
     def raise_if_silent(self) -> None:
         """Answer for the head."""
 
+    def answers(self) -> bool:
+        """Answer for the head."""
+        return True
+
     def _fill(self, now: float) -> None:
         """Begin what waits, where a slot is free."""
         while self._queue and len(self._events) < self.slots:
@@ -237,14 +244,16 @@ class Simulated(RayExecutor):
             with clock.part("deliveries" if isinstance(message, Deliver) else "other messages"):
                 on_message(job, message)
 
-        for outcome in _Timed(self, self._workers, timed_jobs(), heard).outcomes():
+        terms = Terms(self.needs, self.attempts, self.fresh, Where(self.root), None, self.note)
+        call: Call[Any] = _Timed(self.ray, self.head, self._workers, terms, timed_jobs(), heard)
+        for outcome in call.outcomes():
             with clock.part("ends of cells"):
                 yield outcome
 
 
-class _Timed(_Call[Any]):
+class _Timed(Call[Any]):
     def _begin(self, job: Any, *, fruitless: int, before: str) -> None:
-        with self._executor.ray.clock.part("submissions"):
+        with self._ray.clock.part("submissions"):
             super()._begin(job, fruitless=fruitless, before=before)
 
 

@@ -62,6 +62,12 @@ class RayOptions:
     """The part of a card that a cell takes; None to go by what it is known to need."""
     attempts: int = 3
     """Attempts in a row without a new epoch after which a cell has failed."""
+    mirror: str | None = None
+    """Address where journals and checkpoints are kept of nodes that do not share the project folder."""
+    mirror_every: int = 1
+    """Epochs after which a cell is put there."""
+    node_data: Path | None = None
+    """Folder of each node's own disk that packed datasets are copied to."""
     memory_bytes: int | None = None
     """Most memory that a training is known to need."""
 
@@ -74,10 +80,18 @@ def ray_opened(
 
     Raises UserError where threads are not pinned for cells on CPUs, and as `RayExecutor.open`.
     """
-    from mobilebench.execution.executors.ray_cluster import Needs, RayExecutor
+    from mobilebench.execution.executors.ray_cluster import RayExecutor
+    from mobilebench.execution.executors.ray_nodes import Needs
+    from mobilebench.runs.mirror import Mirror
+    from mobilebench.system.layout import STATE
 
     needs = Needs(float(suite.runtime.threads or 1))
-    executor = RayExecutor(address, Path.cwd(), needs, options.attempts, note=note)
+    root = Path.cwd()
+    mirror = Mirror(options.mirror, root / STATE) if options.mirror else None
+    executor = RayExecutor(
+        address, root, needs, options.attempts, note=note, mirror=mirror, mirror_every=options.mirror_every,
+        node_data=options.node_data,
+    )  # fmt: skip
     try:
         yield executor, _connected(executor, suite, options, note)
     finally:
@@ -86,7 +100,7 @@ def ray_opened(
 
 def _connected(executor: RayExecutor, suite: Suite, options: RayOptions, note: Callable[[str], None]) -> Suite:
     from mobilebench.errors import UserError
-    from mobilebench.execution.executors.ray_cluster import Needs
+    from mobilebench.execution.executors.ray_nodes import Needs
 
     runtime = suite.runtime
     has_gpus = executor.connect() and runtime.device != "cpu"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -44,7 +45,7 @@ _CLASSES = 10  # that networks are counted with: of the multiply-adds of most, t
     "part",
     type=share,
     metavar="auto|PART",
-    help="On ray: the part of a card that a cell takes, 0.25 for four cells on one; auto goes by its memory.",
+    help="On ray and slurm: the part of a card that a cell takes, 0.25 for four on one; auto, on ray, goes by memory.",
 )
 @click.option(
     "--attempts",
@@ -53,7 +54,18 @@ _CLASSES = 10  # that networks are counted with: of the multiply-adds of most, t
     show_default=True,
     help="On ray: attempts in a row without a new epoch after which a cell has failed.",
 )
-@click.option("--per-task", type=click.IntRange(1), default=1, show_default=True, help="On slurm: cells of one task.")
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="On ray, where nodes do not share the project folder: where cells are kept (s3://..., file:///...).",
+)
+@click.option("--mirror-every", type=click.IntRange(1), default=1, show_default=True, help="Epochs between two copies.")
+@click.option(
+    "--node-data",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="On ray: a folder of each node's own disk that packed datasets are copied to, once.",
+)
 @click.option("--most-at-once", type=click.IntRange(1), help="On slurm: tasks that may run at a time.")
 @click.option("--offline", is_flag=True, help="Contact no tracking server; `mobilebench sync` delivers later.")
 @click.option("--dry-run", is_flag=True, help="Say what there is to do and how long it may take; train nothing.")
@@ -70,7 +82,9 @@ def run(
     on: Place | None,
     part: float | None,
     attempts: int,
-    per_task: int,
+    mirror: str | None,
+    mirror_every: int,
+    node_data: Path | None,
     most_at_once: int | None,
     until: str | None,
     *,
@@ -89,13 +103,21 @@ def run(
         _look(suite, [cell for cells in wanted for cell in cells], on)
         return
     if on is not None and on.kind == "slurm":
-        _print_array(suite, wanted, per_task, most_at_once)
+        _print_array(suite, wanted, round(1 / (part or 1)), most_at_once)
         return
     command = ["mobilebench", "run", *datasets, *(word for model in models for word in ("--model", model))]
     command += [word for seed in seeds for word in ("--seed", str(seed))]
     if on is not None:
         command += ["--on", on.kind + (f":{on.address}" if on.address else "")]
-    _carry_out(suite, wanted, shlex.join(command), on, RayOptions(part, attempts), deadline, offline=offline)
+    _carry_out(
+        suite,
+        wanted,
+        shlex.join(command),
+        on,
+        RayOptions(part, attempts, mirror, mirror_every, node_data),
+        deadline,
+        offline=offline,
+    )
 
 
 def _carry_out(
@@ -143,7 +165,6 @@ def _carry_out(
 def _print_array(suite: Suite, wanted: Sequence[list[Cell]], per_task: int, most_at_once: int | None) -> None:
     """Print the script of a job array for what is left, and nothing else, on stdout."""
     import sys
-    from pathlib import Path
 
     from mobilebench.execution.slurm import array_script
 

@@ -301,9 +301,11 @@ class CellRun(TrainingRun):
             metrics["kept_epoch"] = float(kept)
         tags |= device_tags(trainer.device) | {"decisions": "; ".join(trainer.decisions)}
         tags["metric"] = self.metric().id  # what was read, which another call may have begun to read by another
-        return Finish(
-            step=trainer.epoch, metrics=metrics, tags=tags | {"energy_source": meter_of(trainer.device).source}
-        )
+        source = meter_of(trainer.device).source
+        sharers = self.context.suite.runtime.cells_per_device or 1
+        if source and sharers > 1:
+            source += f"; {sharers} cells may have shared them"
+        return Finish(step=trainer.epoch, metrics=metrics, tags=tags | {"energy_source": source})
 
     def _final(self, trainer: Trainer) -> tuple[Readings, dict[str, str]]:
         """Return every metric of the present weights on test, and on val where there is one, and the predictions' tags.

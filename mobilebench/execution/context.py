@@ -83,14 +83,21 @@ class RunContext:
 
 
 def open_context(
-    suite: Suite, dataset: str, tracker: CellTracker, root: Path = Path(), *, verify: bool = True
+    suite: Suite,
+    dataset: str,
+    tracker: CellTracker,
+    root: Path = Path(),
+    *,
+    verify: bool = True,
+    place: Path | None = None,
 ) -> RunContext:
     """Return the context of one dataset of the suite, its every pixel checked: seconds, before hours are spent on it.
 
-    verify: False leaves the pixels unread, to look which cells there are to train. Raises UserError when the packed
+    verify: False leaves the pixels unread, to look which cells there are to train. place: the packed dataset, where it
+    is not read from the project folder. Raises UserError when the packed
     data is absent, damaged or packed under another policy than the protocol's.
     """
-    packed = open_packed(root / PACKED / dataset)
+    packed = open_packed(place or root / PACKED / dataset)
     _check_policy(packed.meta, suite)
     _check_colours(packed.meta, suite)
     if verify:

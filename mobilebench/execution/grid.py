@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from mobilebench.datasets.packing.near import near
 from mobilebench.errors import TrackingError, UserError
 from mobilebench.execution.cell_run import CellFailedError, CellRun
 from mobilebench.execution.context import RunContext, open_context
@@ -19,9 +20,9 @@ from mobilebench.execution.suites import trainings
 from mobilebench.execution.tuned_cell import TunedCellRun, cell_run, raise_if_untunable
 from mobilebench.runs.events import Fail, Finish, Interrupt, reason_tags
 from mobilebench.runs.journal import Journal, epochs_done
-from mobilebench.system.layout import STATE
+from mobilebench.system.layout import PACKED, STATE
 from mobilebench.tracking import OfflineTracker
-from mobilebench.training.device import check_device, devices_of
+from mobilebench.training.device import check_device, devices_of, take_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -66,6 +67,8 @@ class CellJob:
     root: Path
     attempt: Attempt | None = None
     """Where several machines may write: which attempt this is."""
+    data: Path | None = None
+    """A folder of this machine's own disk that the packed data is copied to; None to read the project's."""
 
     @property
     def name(self) -> str:
@@ -77,9 +80,9 @@ class CellJob:
         """Its journal's folder."""
         return self.root / STATE / self.identity.name
 
-    def as_attempt(self, attempt: Attempt) -> CellJob:
-        """Return the job as this attempt does it."""
-        return replace(self, attempt=attempt)
+    def as_attempt(self, attempt: Attempt, data: Path | None) -> CellJob:
+        """Return the job as this attempt does it, with a copy of its data in the folder `data` of its node."""
+        return replace(self, attempt=attempt, data=data)
 
     def progress(self) -> int:
         """Return how many epochs its journal has."""
@@ -100,7 +103,8 @@ class TrialJob:
     root: Path
     number: int
     attempt: Attempt | None = None
-    """As of a `CellJob`."""
+    data: Path | None = None
+    """Both as of a `CellJob`."""
 
     @property
     def name(self) -> str:
@@ -112,9 +116,9 @@ class TrialJob:
         """The trial's journal's folder."""
         return Journal(self.root / STATE / self.identity.name).trial(self.number).folder
 
-    def as_attempt(self, attempt: Attempt) -> TrialJob:
-        """Return the job as this attempt does it."""
-        return replace(self, attempt=attempt)
+    def as_attempt(self, attempt: Attempt, data: Path | None) -> TrialJob:
+        """Return the job as this attempt does it, with a copy of its data in the folder `data` of its node."""
+        return replace(self, attempt=attempt, data=data)
 
     def progress(self) -> int:
         """Return how many epochs its journal has."""
@@ -127,7 +131,11 @@ class TrialJob:
 
 def _context(job: CellJob | TrialJob, send: Callable[[object], None]) -> RunContext:
     """Return the context of a job's cell, which delivers nothing itself and shows nothing: it sends messages."""
-    context = open_context(job.suite, job.identity.cell.dataset, _ByMessage(send), job.root, verify=False)
+    dataset = job.identity.cell.dataset
+    place = near(job.root / PACKED / dataset, job.data) if job.data is not None else None
+    context = open_context(job.suite, dataset, _ByMessage(send), job.root, verify=False, place=place)
+    if job.attempt is not None:
+        take_share(job.suite.runtime)
     return replace(context, listener=_Sender(send), attempt=job.attempt)
 
 

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from mobilebench.evaluation.selection import Choice, Span, judge
-from mobilebench.runs.attempts import SupersededError
+from mobilebench.runs.attempts import SupersededError, supersede
 from mobilebench.runs.events import Epoch, Fail, Finish, Interrupt, Resume, Start, reason_tags
 from mobilebench.runs.journal import epochs_done
 from mobilebench.system.disk import StorageError, disk_errors
@@ -65,6 +65,8 @@ class TrainingRun(ABC):
         self.journal.sweep()
         if self.journal.last(Finish) is not None:
             return
+        if self.journal.attempt is None:
+            supersede(self.journal.folder)
         self.begin()
         try:
             self._train_epochs()

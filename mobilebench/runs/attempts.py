@@ -66,6 +66,12 @@ def issue(folder: Path) -> int:
     return number
 
 
+def supersede(folder: Path) -> None:
+    """Stop attempts of a cluster that may still be alive at a cell, before another process trains it here."""
+    if newest(folder):
+        issue(folder)
+
+
 def raise_if_superseded(folder: Path, attempt: Attempt) -> None:
     """Raise SupersededError where this is no longer the newest attempt."""
     found = newest(folder)

@@ -38,6 +38,16 @@ def devices_of(name: str) -> list[str]:
     return [f"cuda:{index}" for index in range(cards)] if cards > 1 else [name]
 
 
+def take_share(runtime: Runtime) -> None:
+    """Keep this process to its part of a CUDA card's memory, where cells of several processes share the card.
+
+    A cluster's scheduler counts parts of cards and enforces none.
+    """
+    sharers = runtime.cells_per_device or 1
+    if sharers > 1 and runtime.device.startswith("cuda"):
+        torch.cuda.set_per_process_memory_fraction(1 / sharers)
+
+
 def pick_device(name: str) -> torch.device:
     """The torch device of runtime.device. Raises TrainingError when it is not there."""
     check_device(name)

@@ -14,6 +14,7 @@ import grids
 import pytest
 import torch
 
+from mobilebench.config.runtime import Runtime
 from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.execution import grid
@@ -26,7 +27,7 @@ from mobilebench.runs.records import read_results, result_path
 from mobilebench.system.cpu import cores
 from mobilebench.system.layout import RESULTS
 from mobilebench.tracking import Tracker
-from mobilebench.training.device import devices_of
+from mobilebench.training.device import devices_of, take_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,3 +174,11 @@ def test_cells_are_shared_out_to_all_cards(context: RunContext, monkeypatch: pyt
     assert devices_of("cpu") == ["cpu"]
     assert suite.runtime.workers(9, 2) == 2
     assert replace(suite.runtime, cells_per_device=3).workers(9, 2) == 6
+
+
+def test_a_process_that_shares_a_card_keeps_to_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[float] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", taken.append)
+    for device, sharers in (("cuda", 4), ("cuda", None), ("cuda:1", 1), ("cpu", 4)):
+        take_share(Runtime(device=device, cells_per_device=sharers))
+    assert taken == [0.25]

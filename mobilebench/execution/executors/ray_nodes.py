@@ -26,6 +26,20 @@ _SHOWN = 3  # differences of packages that a message names
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What each attempt needs of a node."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    """Cards, or a part of one: 0.25 lets four cells share a card."""
+
+    @property
+    def sharers(self) -> int:
+        """How many cells share a card."""
+        return max(1, round(1 / self.gpus)) if 0 < self.gpus < 1 else 1
+
+
+@dataclass(frozen=True)
 class Node:
     """A node that is alive."""
 

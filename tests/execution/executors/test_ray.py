@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -20,11 +21,13 @@ import pytest
 
 from mobilebench.errors import UserError
 from mobilebench.execution.executors import StoppedError, WorkerDiedError
-from mobilebench.execution.executors.ray_cluster import Needs, RayExecutor
-from mobilebench.execution.executors.ray_nodes import alive, check_nodes
+from mobilebench.execution.executors.ray_cluster import RayExecutor
+from mobilebench.execution.executors.ray_nodes import Needs, alive, check_nodes
 from mobilebench.runs.attempts import Attempt, newest
 from mobilebench.runs.events import Epoch
 from mobilebench.runs.journal import Journal, epochs_done
+from mobilebench.runs.mirror import Mirror
+from mobilebench.system.layout import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +59,7 @@ class Count:
     def name(self) -> str:
         return self.folder.name
 
-    def as_attempt(self, attempt: Attempt) -> Count:
+    def as_attempt(self, attempt: Attempt, data: Path | None) -> Count:
         return replace(self, attempt=attempt)
 
     def progress(self) -> int:
@@ -276,7 +279,7 @@ def test_many_jobs_are_asked_for_one_by_one(cluster: Cluster, tmp_path: Path) ->
 
     def jobs() -> Iterator[Count]:
         nonlocal asked, most
-        for i in range(200):
+        for i in range(100):
             asked += 1
             most = max(most, asked - ended)
             yield Count(tmp_path / f"job{i}", epochs=0)
@@ -288,7 +291,7 @@ def test_many_jobs_are_asked_for_one_by_one(cluster: Cluster, tmp_path: Path) ->
             ended += 1
     finally:
         executor.close()
-    assert ended == 200
+    assert ended == 100
     assert most <= 2 + 2 + 1  # two nodes of one CPU, two that wait, and the one asked for
     assert psutil.Process().memory_info().rss - memory < 100 << 20
 
@@ -342,6 +345,61 @@ def test_no_cluster_is_said_in_one_line(tmp_path: Path) -> None:
     executor = RayExecutor("127.0.0.1:1", tmp_path)
     with pytest.raises(UserError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
         executor.open()
+
+
+def test_a_head_that_is_gone_is_said_and_another_call_goes_on(cluster: Cluster, tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    job = Count(tmp_path / "job", epochs=3, seconds=0.5)
+    alone = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    executor = RayExecutor(alone.address, tmp_path)
+    executor.open()
+    executor.head.patience = 2.0
+
+    def act(_: str, message: object) -> None:
+        assert isinstance(message, tuple)
+        if message[:2] == ("begins", 2):
+            alone.head_node.kill_gcs_server()
+
+    try:
+        with pytest.raises(UserError, match=r"the head of the Ray cluster at .* does not answer any more"):
+            list(executor.run([replace(job, epochs=1000)], Heard(act=act)))
+    finally:
+        executor.close()
+        alone.shutdown()
+    done = job.progress()
+    assert done
+    executor = RayExecutor(cluster.address, tmp_path)
+    executor.open()
+    try:
+        (outcome,) = executor.run([replace(job, epochs=done + 2)], Heard())
+    finally:
+        executor.close()
+    assert outcome.error is None
+    assert steps(job) == list(range(1, done + 3))
+
+
+def test_without_a_shared_folder_the_next_attempt_takes_what_the_mirror_has(cluster: Cluster, tmp_path: Path) -> None:
+    """The folder of the cell is removed with the worker, as it is where the next attempt begins on another machine."""
+    job = Count(tmp_path / STATE / "job", epochs=4, dies=(3,), seconds=0.2)
+    mirror = Mirror(f"file://{tmp_path}/mirror", tmp_path / STATE)
+    executor = RayExecutor(cluster.address, tmp_path, mirror=mirror)
+    executor.open()
+    removed: list[int] = []
+
+    def note(_: str) -> None:
+        removed.append(job.progress())
+        shutil.rmtree(job.folder)
+
+    executor.note = note
+    try:
+        (outcome,) = executor.run([job], Heard())
+    finally:
+        executor.close()
+    assert removed
+    assert outcome.error is None
+    assert steps(job) == [1, 2, 3, 4]
+    assert newest(job.folder) == 2
 
 
 def test_a_job_that_was_stopped_by_its_node_is_begun_again(executor: RayExecutor, tmp_path: Path) -> None:
