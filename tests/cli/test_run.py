@@ -96,7 +96,9 @@ def test_a_dry_run_leaves_the_folder_as_it_was(two: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr(GridProgress, "epoch", stop)
         said = call("run", "blobs", "--offline", "--on", "serial", "--seed", "0", code=130)
-    assert "Stopped. `mobilebench run blobs --seed 0 --on serial --offline` goes on after the last finished epoch." in said
+    assert (
+        "Stopped. `mobilebench run blobs --seed 0 --on serial --offline` goes on after the last finished epoch." in said
+    )
     shutil.rmtree(two / ".mobilebench/networks")  # what a command that looks would write again
     before = tree(two)
     said = call("run", "--dry-run")
