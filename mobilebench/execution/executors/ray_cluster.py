@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from mobilebench.errors import UserError
 from mobilebench.execution.executors.ray_attempt import RemoteJob, Where
 from mobilebench.execution.executors.ray_call import Call, Head, Terms
-from mobilebench.execution.executors.ray_nodes import Greeting, Needs, alive, check_nodes, raise_if_nothing_fits
+from mobilebench.execution.executors.ray_nodes import (
+    Greeting,
+    Needs,
+    alive,
+    check_nodes,
+    installation,
+    raise_if_nothing_fits,
+)
 from mobilebench.system.cpu import cores
 from mobilebench.system.extras import require
 
@@ -124,7 +131,7 @@ class RayExecutor:
         mailbox = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         waiting = cast("Iterator[RemoteJob[Result]]", iter(jobs))
         mirror = self.mirror.url if self.mirror is not None else None
-        where = Where(self.root, mirror, self.mirror_every, self.node_data)
+        where = Where(self.root, mirror, self.mirror_every, self.node_data, installation())
         terms = Terms(self.needs, self.attempts, self.fresh, where, self.mirror, self.note)
         yield from Call(self.ray, self.head, mailbox, terms, waiting, on_message).outcomes()
 

@@ -94,6 +94,12 @@ class Greeting:
         return found
 
 
+def installation() -> str:
+    """Return a digest of what decides a cell's bits on this machine beside its hardware: packages and commit."""
+    said = repr(sorted(packages().items())) + environment()["git_commit"]
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
 def greet(root: Path, probe: str, *, gpus: bool = False) -> Greeting:
     """Return what this machine says of itself. probe: name of a file that the call has written into the folder."""
     params = root / "params.yaml"

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from mobilebench.errors import UserError
-from mobilebench.execution.executors import StoppedError, WorkerDiedError
+from mobilebench.execution.executors import StoppedError, WorkerDiedError, ray_cluster
 from mobilebench.execution.executors.ray_cluster import RayExecutor
 from mobilebench.execution.executors.ray_nodes import Needs, alive, check_nodes
 from mobilebench.runs.attempts import Attempt, newest
@@ -330,6 +330,17 @@ def test_a_node_that_is_lost_while_it_is_looked_at_is_left_out(
         time.sleep(0.1)
     assert "has been marked dead" in caplog.text
     assert capsys.readouterr().out == ""  # where --json has its document
+
+
+def test_a_node_of_another_installation_that_joins_later_trains_nothing(
+    cluster: Cluster, executor: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "installation", lambda: "another")  # of this machine: no node is like it
+    (outcome,) = executor.run([Count(tmp_path / "job")], Heard())
+    assert isinstance(outcome.error, WorkerDiedError)
+    assert "3 attempts in a row gained no epoch; the last: node " in str(outcome.error)
+    assert "has other packages, or another commit" in str(outcome.error)
+    assert steps(Count(tmp_path / "job")) == []
 
 
 def test_what_fits_nowhere_is_said_at_once(cluster: Cluster, tmp_path: Path) -> None:
