@@ -8,7 +8,12 @@ those of a grid that nobody disturbed, and have the same weights, bit for bit.
 The processes are forked from one that has imported everything: that saves the ten seconds of importing PyTorch, and
 nothing that is under test.
 
-    python benchmarks/chaos.py --kills 100
+With --on ray the grid has six cells and is trained by `mobilebench run --on ray:HOST:PORT`, in a process of its own, on
+a cluster of this machine (`benchmarks/chaos_ray.py`). What is killed is a cell's worker, a node, or the call. The grid
+nobody disturbed is trained without Ray.
+
+    python -m benchmarks.chaos --kills 100
+    python -m benchmarks.chaos --kills 50 --on ray
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import platform
 import random
@@ -180,13 +186,18 @@ def judge(found: dict[str, Any], whole: dict[str, Any], epochs: int) -> dict[str
     return {"lost": lost, "doubled": doubled, "changed": changed}
 
 
-def projects(folder: Path, epochs: int) -> Iterator[Path]:
-    """Yield fresh project folders, each with the packed data and an empty store."""
+def projects(folder: Path, epochs: int, *, seeds: int = 1, per_class: int = 16) -> Iterator[Path]:
+    """Yield fresh project folders, each with the packed data and an empty store.
+
+    per_class: training images of each of the two classes.
+    """
     template = folder / "template"
     template.mkdir()
 
     def make() -> None:
-        grids.write(template, epochs=epochs)
+        grids.write(template, epochs=epochs, per_class=per_class)
+        params = template / "params.yaml"
+        params.write_text(params.read_text().replace("seeds: [0]", f"seeds: {list(range(seeds))}"))
         Tracker()
 
     if forked(template, make) != 0:
@@ -226,53 +237,100 @@ def main() -> None:
     """Kill, look, judge, print one line of JSON and one for people; exit 1 when anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--on", choices=("here", "ray"), default="here")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="on ray: kill nothing more after this time")
+    parser.add_argument("--epochs", type=int, help="3, on ray 6")
+    parser.add_argument("--per-class", type=int, help="training images of each class: 16, on ray 64")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every-step", type=int, metavar="STRIDE", help="one kill a round, before each STRIDE-th step")
     parser.add_argument("--model", help="one of the grid's two models, to have half the work")
     settings = parser.parse_args()
+    ray = settings.on == "ray"
+    if ray and (settings.every_step or settings.model):
+        parser.error("--every-step and --model are for calls here, without --on ray")
+    settings.epochs = settings.epochs or (6 if ray else 3)
     if settings.model:
         COMMAND.extend(["--model", settings.model])
     with tempfile.TemporaryDirectory() as name:
-        print_outcome(settings, *measure(settings, Path(name)))
+        fresh = projects(
+            Path(name), settings.epochs, seeds=3 if ray else 1, per_class=settings.per_class or (64 if ray else 16)
+        )
+        whole = next(fresh)
+        began = time.monotonic()
+        disturb(whole, iter(()), 0)
+        duration = time.monotonic() - began
+        (on_ray if ray else here)(settings, fresh, look(whole), duration)
 
 
-def measure(settings: argparse.Namespace, folder: Path) -> tuple[dict[str, int], int, float]:
-    """Return the sums of what went wrong, the number of finished grids and the seconds an undisturbed one takes."""
-    fresh = projects(folder, settings.epochs)
-    whole = next(fresh)
-    began = time.monotonic()
-    disturb(whole, iter(()), 0)
-    duration = time.monotonic() - began
-    reference = look(whole)
-    total = {"kills": 0, "lost": 0, "doubled": 0, "changed": 0}
+def here(settings: argparse.Namespace, fresh: Iterator[Path], reference: dict[str, Any], duration: float) -> None:
+    """Kill calls that train in their own process. duration: seconds that an undisturbed one takes."""
     stride = settings.every_step
     attempts = every_step(stride) if stride else random_moments(duration, settings.seed)
-    rounds = 0
+    total, rounds = measure(
+        settings,
+        fresh,
+        reference,
+        lambda project, kills: disturb(project, attempts, 1 if stride else kills),
+    )
+    cells = 1 if settings.model else 2
+    how = f"before every {stride}. step" if stride else "at random moments"
+    grids = f"{rounds} grids of {cells} cells x {settings.epochs} epochs ({duration:.1f} s undisturbed)"
+    print_outcome(total | {"grids": rounds}, f"{total['kills']} kills -9 {how}, {grids}")
+
+
+def on_ray(settings: argparse.Namespace, fresh: Iterator[Path], reference: dict[str, Any], duration: float) -> None:
+    """Kill workers, nodes and calls of a Ray cluster. duration: seconds that an undisturbed grid takes without it."""
+    from benchmarks.chaos_ray import KINDS, Rig
+
+    began = time.monotonic()
+    with Rig(random.Random(settings.seed), began + 60 * settings.minutes) as rig:
+        total, rounds = measure(settings, fresh, reference, rig.disturb)
+        seconds = time.monotonic() - began
+        total["lived on"] = len(rig.left_over())
+    kills = ", ".join(f"{rig.killed[kind]} of a {kind} ({rig.hit[kind]} hit cells)" for kind in KINDS)
+    print_outcome(
+        total | {"grids": rounds, "hit": rig.hit.total(), "attempts": rig.attempts, "given up": rig.given_up},
+        f"{total['kills']} kills -9: {kills}; {rounds} grids of {len(reference['cells'])} cells x {settings.epochs} "
+        f"epochs in {seconds:.0f} s ({duration:.1f} s each undisturbed), {rig.attempts} attempts, {rig.given_up} calls "
+        f"gave a cell up and were given again, {total['lived on']} workers lived on",
+    )
+
+
+def measure(
+    settings: argparse.Namespace,
+    fresh: Iterator[Path],
+    reference: dict[str, Any],
+    disturbed: Callable[[Path, int], int],
+) -> tuple[dict[str, int], int]:
+    """Return the sums of what went wrong and the number of finished grids.
+
+    disturbed: finishes a project, with at most so many kills, and returns how many there were.
+    """
+    total = {"kills": 0, "lost": 0, "doubled": 0, "changed": 0}
+    stride = settings.every_step
+    rounds, until = 0, time.monotonic() + 60 * settings.minutes
     while total["kills"] < settings.kills:
         project = next(fresh)
-        kills = disturb(project, attempts, 1 if stride else settings.kills - total["kills"])
+        kills = disturbed(project, settings.kills - total["kills"])
         for key, value in judge(look(project), reference, settings.epochs).items():
             total[key] += value
         shutil.rmtree(project)
         rounds += 1
         total["kills"] += kills
-        if stride and not kills:  # past the last step
+        print(f"{rounds} grids: {total}", file=sys.stderr)
+        if time.monotonic() > until or (stride and not kills):  # past the time, or the last step
             break
-    return total, rounds, duration
+    return total, rounds
 
 
-def print_outcome(settings: argparse.Namespace, total: dict[str, int], rounds: int, duration: float) -> None:
-    """Print the outcome and where it was measured."""
-    how = f"before every {settings.every_step}. step" if settings.every_step else "at random moments"
-    cells = 1 if settings.model else 2
-    print(json.dumps(total | {"grids": rounds}))
+def print_outcome(total: dict[str, int], what: str) -> None:
+    """Print the outcome and where it was measured; exit 1 when anything was lost, doubled or changed."""
+    print(json.dumps(total))
     print(
-        f"{total['kills']} kills -9 {how}, {rounds} grids of {cells} cells x {settings.epochs} epochs "
-        f"({duration:.1f} s undisturbed): {total['lost']} lost, {total['doubled']} doubled, {total['changed']} changed "
+        f"{what}: {total['lost']} lost, {total['doubled']} doubled, {total['changed']} changed "
         f"[{platform.machine()}, {cores()} cores, {date.today()}]"  # noqa: DTZ011 - the day where it was run
     )
-    raise SystemExit(bool(total["lost"] or total["doubled"] or total["changed"]))
+    raise SystemExit(any(total.get(key) for key in ("lost", "doubled", "changed", "lived on")))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ class Place:
     address: str | None = None
     """Of a Ray cluster: `HOST:PORT` or `auto`; None for a cluster of this machine alone."""
 
+    def __str__(self) -> str:
+        return self.kind if self.address is None else f"{self.kind}:{self.address}"
+
 
 def place(value: str) -> Place:
     """Return the place that an option's value means. Raises BadParameter."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
@@ -105,19 +106,23 @@ def run(
     if on is not None and on.kind == "slurm":
         _print_array(suite, wanted, round(1 / (part or 1)), most_at_once)
         return
-    command = ["mobilebench", "run", *datasets, *(word for model in models for word in ("--model", model))]
-    command += [word for seed in seeds for word in ("--seed", str(seed))]
-    if on is not None:
-        command += ["--on", on.kind + (f":{on.address}" if on.address else "")]
-    _carry_out(
-        suite,
-        wanted,
-        shlex.join(command),
-        on,
-        RayOptions(part, attempts, mirror, mirror_every, node_data),
-        deadline,
-        offline=offline,
-    )
+    ray = RayOptions(part, attempts, mirror, mirror_every, node_data)
+    _carry_out(suite, wanted, _again(click.get_current_context()), on, ray, deadline, offline=offline)
+
+
+def _again(context: click.Context) -> str:
+    """Return the command that goes on: as it was given, without the time at which it was to stop."""
+    words = ["mobilebench", "run"]
+    for option in context.command.params:
+        name = option.name or ""
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not given or name == "until":
+            continue
+        value = context.params[name]
+        for each in value if isinstance(value, tuple) else [value]:
+            flag = [option.opts[-1]] if isinstance(option, click.Option) else []
+            words += flag + ([] if each is True else [str(each)])
+    return shlex.join(words)
 
 
 def _carry_out(

@@ -124,7 +124,7 @@ class CellRun(TrainingRun):
 
     def deliver(self) -> None:
         """Deliver what the server lacks. When it is away, training goes on and the journal keeps everything."""
-        if self.context.tracker.is_backing_off():
+        if self.context.tracker.is_backing_off() or not self.journal.events():  # stopped before it began
             return
         try:
             self.context.tracker.deliver(self.journal)

@@ -141,10 +141,11 @@ class TunedCellRun(CellRun):
 
     def deliver_trial(self, number: int) -> None:
         """Deliver what the server lacks of a trial. When it is away, training goes on and the journals keep it."""
-        if self.context.tracker.is_backing_off():
+        trial = self.journal.trial(number)
+        if self.context.tracker.is_backing_off() or not trial.events():  # stopped before it began
             return
         try:
-            self.context.tracker.deliver_trial(self.journal.trial(number), self.journal)
+            self.context.tracker.deliver_trial(trial, self.journal)
         except TrackingError as error:
             self.note(f"kept for later: {error}")
 

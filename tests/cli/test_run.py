@@ -96,7 +96,9 @@ def test_a_dry_run_leaves_the_folder_as_it_was(two: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr(GridProgress, "epoch", stop)
         said = call("run", "blobs", "--offline", "--on", "serial", "--seed", "0", code=130)
-    assert "Stopped. `mobilebench run blobs --seed 0` goes on after the last finished epoch." in said
+    assert (
+        "Stopped. `mobilebench run blobs --seed 0 --on serial --offline` goes on after the last finished epoch." in said
+    )
     shutil.rmtree(two / ".mobilebench/networks")  # what a command that looks would write again
     before = tree(two)
     said = call("run", "--dry-run")
@@ -167,7 +169,7 @@ def test_the_work_stops_at_a_set_time_and_goes_on_with_the_next_call(
         patched.setattr(GridProgress, "epoch", done)
         patched.setattr(until, "stopped_at", partial(until.stopped_at, now=now, wait=come.wait))
         said = call("run", "blobs", "--model", "starnet", "--offline", "--until", "+2h")
-    assert "as --until says. `mobilebench run blobs --model starnet` goes on" in said
+    assert "as --until says. `mobilebench run blobs --model starnet --offline` goes on" in said
     (journal,) = [Journal(path.parent) for path in STATE.glob("*/journal.jsonl")]
     assert [type(event) for event in journal.events()[-2:]] == [Epoch, Interrupt]
     found = json.loads(call("run", "blobs", "--model", "starnet", "--offline", "--until", "+2h", "--json"))

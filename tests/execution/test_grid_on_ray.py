@@ -23,6 +23,7 @@ from mobilebench.execution.context import open_context
 from mobilebench.execution.executors.ray_cluster import RayExecutor
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.progress import NullListener
+from mobilebench.execution.tuned_cell import cell_run
 from mobilebench.runs.attempts import Attempt, SupersededError, issue
 from mobilebench.runs.events import Epoch, Finish, Resume
 from mobilebench.runs.journal import Journal, epochs_done
@@ -172,3 +173,11 @@ def test_training_here_stops_an_attempt_elsewhere_that_lives_on(project: Path) -
     with pytest.raises(SupersededError):
         elsewhere.append(Epoch(step=3, metrics={}))
     assert epochs_done(Journal(folder)) == 2
+
+
+def test_a_cell_that_was_stopped_before_it_began_has_nothing_to_deliver(store: Path, project: Path) -> None:
+    suite = grids.write(project)
+    context = open_context(suite, "blobs", Tracker())
+    run = cell_run(context, Cell("starnet", "blobs", 0))
+    run.deliver()
+    assert not run.journal.folder.exists()

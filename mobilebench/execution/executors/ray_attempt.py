@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mobilebench.execution.executors.base import Result_co, StoppedError
 from mobilebench.execution.executors.processes import picklable
+from mobilebench.execution.executors.ray_nodes import installation
 from mobilebench.runs.attempts import Attempt, SupersededError
 from mobilebench.runs.mirror import Mirror
 from mobilebench.system.layout import STATE
@@ -65,6 +66,8 @@ class Where:
     """Epochs after which a cell is put there."""
     data: Path | None = None
     """The folder of a node's own disk that packed datasets are copied to; None to read the project's."""
+    installation: str = ""
+    """Digest of the installation of the machine of the call; "" to look at no node's."""
 
 
 def do_attempt(job: RemoteJob[Any], attempt: Attempt, mailbox: Any, where: Where) -> tuple[object, Exception | None]:
@@ -78,6 +81,10 @@ def do_attempt(job: RemoteJob[Any], attempt: Attempt, mailbox: Any, where: Where
     os.chdir(where.root)  # what a suite names is in the project's folder
     tell(Begun(ray.get_runtime_context().get_node_id()))
     here = Attempt(attempt.number, socket.gethostname(), attempt.before)
+    if where.installation not in {"", installation()}:  # a node that joined after all were looked at
+        return None, StoppedError(
+            f"node {here.node} has other packages, or another commit, than the machine of the call"
+        )
     mirror = Mirror(where.mirror, where.root / STATE) if where.mirror else None
     kept = 0
 

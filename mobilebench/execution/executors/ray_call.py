@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import queue as queues
 import socket
 import time
 from contextlib import suppress
@@ -187,13 +186,15 @@ class Call(Generic[Result]):
         return number if self._terms.mirror is None else self._terms.mirror.issue(job.folder, number)
 
     def _hear(self) -> None:
-        """Pass on what jobs have sent; what an attempt says that was replaced meanwhile is left out."""
+        """Pass on what jobs have sent until now; what an attempt says that was replaced meanwhile is left out.
+
+        What comes meanwhile is for the next time: where more comes than can be passed on, jobs must begin and end too.
+        """
         current = {(r.job.name, r.attempt.number): r for r in self._running.values()}
-        while True:
-            try:
-                found = self._mailbox.get_nowait_batch(min(100, self._mailbox.qsize()) or 1)
-            except queues.Empty:
-                return
+        left = self._mailbox.qsize()
+        while left:
+            found = self._mailbox.get_nowait_batch(min(100, left))
+            left -= len(found)
             for name, number, message in found:
                 if (running := current.get((name, number))) is None:
                     continue

@@ -10,6 +10,7 @@ journal. One process is one attempt, on CPUs too: bits, memory and threads are t
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from contextlib import suppress
@@ -19,7 +20,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from mobilebench.errors import UserError
 from mobilebench.execution.executors.ray_attempt import RemoteJob, Where
 from mobilebench.execution.executors.ray_call import Call, Head, Terms
-from mobilebench.execution.executors.ray_nodes import Greeting, Needs, alive, check_nodes, raise_if_nothing_fits
+from mobilebench.execution.executors.ray_nodes import (
+    Greeting,
+    Needs,
+    alive,
+    check_nodes,
+    installation,
+    raise_if_nothing_fits,
+)
 from mobilebench.system.cpu import cores
 from mobilebench.system.extras import require
 
@@ -39,6 +47,7 @@ _SETTINGS = {
     "RAY_kill_child_processes_on_worker_exit": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+_log = logging.getLogger(__name__)
 _LOCAL_STORE = 80 << 20  # bytes of Ray's object store, of which next to nothing is used
 
 
@@ -82,6 +91,7 @@ class RayExecutor:
         import ray
 
         self.ray = ray
+        _keep_off_stdout()
         _raise_if_nobody_answers(self.address)
         local: dict[str, Any] = {"num_cpus": cores(), "object_store_memory": _LOCAL_STORE, "include_dashboard": False}
         try:
@@ -95,11 +105,13 @@ class RayExecutor:
         return any(node.gpus for node in alive(ray))
 
     def check(self) -> None:
-        """Raise UserError where a node is not like this machine, or none has room."""
+        """Raise UserError where a node is not like this machine, none has room, or all are lost meanwhile."""
         nodes = alive(self.ray)
         raise_if_nothing_fits(nodes, self.needs.cpus, self.needs.gpus)
         working = [node for node in nodes if node.slots(self.needs.cpus, self.needs.gpus)]
         self.greetings = check_nodes(self.ray, working, self.root, shared=self.mirror is None, gpus=self.needs.gpus > 0)
+        if not self.greetings:
+            raise UserError("every node of the cluster was lost while it was looked at; start nodes and try again")
 
     def close(self) -> None:
         """Leave the cluster; one of this machine alone ends."""
@@ -119,9 +131,19 @@ class RayExecutor:
         mailbox = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         waiting = cast("Iterator[RemoteJob[Result]]", iter(jobs))
         mirror = self.mirror.url if self.mirror is not None else None
-        where = Where(self.root, mirror, self.mirror_every, self.node_data)
+        where = Where(self.root, mirror, self.mirror_every, self.node_data, installation())
         terms = Terms(self.needs, self.attempts, self.fresh, where, self.mirror, self.note)
         yield from Call(self.ray, self.head, mailbox, terms, waiting, on_message).outcomes()
+
+
+def _keep_off_stdout() -> None:
+    """Have Ray log what it says of lost nodes, pages of it. It prints that on stdout even with log_to_driver=False."""
+    from ray._private import worker
+
+    def log(data: Any, ignore_prefix: bool) -> None:  # noqa: ARG001, FBT001 - Ray's signature
+        _log.info("Ray: %s", "\n".join(data["lines"]))
+
+    worker.print_to_stdstream = log
 
 
 def _raise_if_nobody_answers(address: str | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ANSWER = 120.0  # seconds that a node has to answer: it imports the packages meanwhile
+_DEATH = 20.0  # seconds within which Ray knows that a node has died
 _SHOWN = 3  # differences of packages that a message names
 
 
@@ -92,6 +94,12 @@ class Greeting:
         return found
 
 
+def installation() -> str:
+    """Return a digest of what decides a cell's bits on this machine beside its hardware: packages and commit."""
+    said = repr(sorted(packages().items())) + environment()["git_commit"]
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
 def greet(root: Path, probe: str, *, gpus: bool = False) -> Greeting:
     """Return what this machine says of itself. probe: name of a file that the call has written into the folder."""
     params = root / "params.yaml"
@@ -132,9 +140,9 @@ def raise_if_nothing_fits(nodes: Sequence[Node], cpus: float, gpus: float) -> No
 
 
 def check_nodes(ray: Any, nodes: Sequence[Node], root: Path, *, shared: bool, gpus: bool) -> list[Greeting]:
-    """Ask every node what it has, and return the answers.
+    """Ask every node what it has, and return the answers; a node that is lost meanwhile is left out.
 
-    Raises UserError naming each node that is not like this machine, and each that does not answer.
+    Raises UserError naming each node that is not like this machine, and each that is there and does not answer.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -150,13 +158,15 @@ def check_nodes(ray: Any, nodes: Sequence[Node], root: Path, *, shared: bool, gp
             for node in nodes
         }  # fmt: skip
         done, late = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER)
-        wrong = [f"{asked[ref].name} did not answer within {ANSWER:.0f} s" for ref in late]
+        here = {node.id for node in alive(ray)} if late else set()
+        wrong = [f"{asked[ref].name} did not answer within {ANSWER:.0f} s" for ref in late if asked[ref].id in here]
         answers = []
         for ref in done:
             try:
                 answers.append(answer := ray.get(ref))
             except Exception as error:  # noqa: BLE001 - whatever a node's own installation raises
-                wrong.append(f"{asked[ref].name}: {str(error).strip().splitlines()[-1]}")
+                if not _is_lost(ray, asked[ref], error):
+                    wrong.append(f"{asked[ref].name}: {str(error).strip().splitlines()[-1]}")
                 continue
             if apart := answer.differences(own, shared=shared):
                 wrong.append(f"{asked[ref].name}: {'; '.join(apart)}")
@@ -170,3 +180,17 @@ def check_nodes(ray: Any, nodes: Sequence[Node], root: Path, *, shared: bool, gp
             f"folder {root}, or take the node out of the cluster"
         )
     return answers
+
+
+def _is_lost(ray: Any, node: Node, error: Exception) -> bool:
+    """Return whether a node did not answer because it is gone, of which Ray may hear a while later."""
+    if isinstance(error, ray.exceptions.RayTaskError):  # it answered
+        return False
+    if isinstance(error, ray.exceptions.TaskUnschedulableError | ray.exceptions.NodeDiedError):
+        return True
+    until = time.monotonic() + _DEATH
+    while node.id in {found.id for found in alive(ray)}:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.5)
+    return True

@@ -6,6 +6,7 @@ tests/execution/test_grid_on_ray.py.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -19,9 +20,9 @@ import psutil
 import pytest
 
 from mobilebench.errors import UserError
-from mobilebench.execution.executors import StoppedError, WorkerDiedError
+from mobilebench.execution.executors import StoppedError, WorkerDiedError, ray_cluster
 from mobilebench.execution.executors.ray_cluster import RayExecutor
-from mobilebench.execution.executors.ray_nodes import Needs
+from mobilebench.execution.executors.ray_nodes import Needs, alive, check_nodes
 from mobilebench.runs.attempts import Attempt, newest
 from mobilebench.runs.events import Epoch
 from mobilebench.runs.journal import Journal, epochs_done
@@ -309,6 +310,37 @@ def test_a_node_of_another_installation_is_refused_by_name(cluster: Cluster, tmp
     finally:
         executor.close()
         cluster.remove_node(node)
+
+
+def test_a_node_that_is_lost_while_it_is_looked_at_is_left_out(
+    cluster: Cluster,
+    executor: RayExecutor,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.INFO)
+    lost = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    nodes = alive(executor.ray)
+    cluster.remove_node(lost, allow_graceful=False)
+    assert len(check_nodes(executor.ray, nodes, tmp_path, shared=True, gpus=False)) == len(nodes) - 1
+    for _ in range(300):  # Ray's word of it comes when it comes
+        if "has been marked dead" in caplog.text:
+            break
+        time.sleep(0.1)
+    assert "has been marked dead" in caplog.text
+    assert capsys.readouterr().out == ""  # where --json has its document
+
+
+def test_a_node_of_another_installation_that_joins_later_trains_nothing(
+    cluster: Cluster, executor: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "installation", lambda: "another")  # of this machine: no node is like it
+    (outcome,) = executor.run([Count(tmp_path / "job")], Heard())
+    assert isinstance(outcome.error, WorkerDiedError)
+    assert "3 attempts in a row gained no epoch; the last: node " in str(outcome.error)
+    assert "has other packages, or another commit" in str(outcome.error)
+    assert steps(Count(tmp_path / "job")) == []
 
 
 def test_what_fits_nowhere_is_said_at_once(cluster: Cluster, tmp_path: Path) -> None:
