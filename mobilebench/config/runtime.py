@@ -61,7 +61,7 @@ class Runtime:
         """Return the CPU threads of each cell, None for torch's choice.
 
         However few cells are left to train: the number of threads decides how sums are rounded, and a cell that was
-        killed beside others has to end with the same bits when it is carried on alone.
+        killed beside others has to end with the same bits, on a CPU, when it is carried on alone.
         """
         if self.threads is not None or (self.cells_per_device or 1) == 1:
             return self.threads

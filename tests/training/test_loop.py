@@ -340,6 +340,44 @@ def test_a_compiled_network_learns_the_same_and_resumes_bit_for_bit(
     assert not any("failed" in line for line in whole.decisions)
 
 
+def test_what_is_compiled_does_not_depend_on_what_ran_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine networks of one class, each of another shape and with other batches: each compiled, and for its own size."""
+    compiled: list[tuple[str, list[object]]] = []
+    compile_ = torch.compile
+
+    def by_the_tracer(function: object, **options: object) -> object:
+        def backend(graph: torch.fx.GraphModule, given: list[object]) -> object:
+            sizes = [size for tensor in given if isinstance(tensor, Tensor) for size in tensor.shape]
+            compiled.append((what, [size for size in sizes if not isinstance(size, int)]))
+            return graph.forward
+
+        what = "network" if isinstance(function, nn.Module) else "colour"
+        return compile_(function, backend=backend, dynamic=options.get("dynamic"))  # type: ignore[call-overload]
+
+    monkeypatch.setattr(torch, "compile", by_the_tracer)
+    recipe = replace(RECIPE, epochs=2)
+    for size in range(4, 13):
+        trainer = Trainer(
+            Widened(size), make_data(2 * size), replace(recipe, batch_size=size), 0, replace(CPU, acceleration="on")
+        )
+        next(trainer.epochs())
+    assert compiled.count(("network", [])) == 9
+    assert compiled.count(("colour", [])) == 9
+    assert len(compiled) == 18
+
+
+class Widened(nn.Module):
+    """A class whose instances differ in shape, as timm's do."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.widen, self.head = nn.Conv2d(3, width, 3), nn.Linear(width, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.widen(images).mean((2, 3)))
+        return logits
+
+
 @pytest.mark.parametrize("runtime", [replace(CPU, acceleration="off"), replace(CPU, path="plain", acceleration="on")])
 def test_acceleration_off_and_the_plain_path_use_no_technique(
     data: TrainData, runtime: Runtime, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,7 @@ The loop knows two names: `plan.make_plan` decides which technique pays for a re
 | technique | module | used | where |
 |---|---|---|---|
 | torch.compile of network and colour jitter | `step_runner` | in long runs | CPU, CUDA |
-| the step as one CUDA graph | `cuda_graph` | always | CUDA |
+| the step as a CUDA graph for each batch size | `cuda_graph` | always | CUDA |
 | own gradient of large depthwise kernels | `depthwise` | in long runs, fp32 | CPU |
 | batch normalisation of few channels | `batchnorm` | unless the network is compiled | CPU |
 | activations that don't overwrite their input | `activation` | always | everywhere |

@@ -73,6 +73,10 @@ class StepRunner:
             self.decisions.append("allocator: freed memory is kept between steps")
         for decision in self.decisions:
             _log.info(decision)
+        if plan.compile_network or plan.compile_colour:
+            # As in a new process. Else the code of a network's class keeps what was compiled for others: the ninth of
+            # other shapes runs eagerly without a word, and one of another batch size is compiled for any size.
+            torch.compiler.reset()
         self._use(compiled=True, graphed=plan.graph)
 
     def step(self, step: Step, batch: Batch) -> Tensor:
