@@ -52,6 +52,9 @@ CODE = (
     "numpy",
     "device",
     "gpu",
+    "tf32_convolutions",
+    "tf32_matmuls",
+    "cudnn_benchmark",
 )
 _RUN = re.compile(r"(?:run:)?([0-9a-f]{32})")
 _VERSION = re.compile(r"(?:models:/)?(mobilebench\.[a-z0-9_.]+)(?:/([0-9]+)|@([A-Za-z0-9_-]+))")

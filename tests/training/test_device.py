@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from mobilebench.analysis.named_runs import CODE
 from mobilebench.system.provenance import device_tags
 from mobilebench.training import TrainingError
 from mobilebench.training.device import pick_device, set_precision
@@ -72,3 +73,4 @@ def test_precision_on_a_card_is_the_protocols_and_a_tag_of_the_run(
     assert [tags[name] for name in names] == ["true", "false", "false"]
     assert (tags["device"], tags["gpu"]) == ("cuda:1", "Some Card")
     assert not set(names) & device_tags(torch.device("cpu")).keys()
+    assert set(names) <= set(CODE)  # what `compare` says of two runs
