@@ -94,6 +94,7 @@ class Greeting:
         return found
 
 
+@cache
 def installation() -> str:
     """Return a digest of what decides a cell's bits on this machine beside its hardware: packages and commit."""
     said = repr(sorted(packages().items())) + environment()["git_commit"]
