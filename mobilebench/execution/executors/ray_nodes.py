@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,7 @@ class Greeting:
         return found
 
 
+@cache
 def installation() -> str:
     """Return a digest of what decides a cell's bits on this machine beside its hardware: packages and commit."""
     said = repr(sorted(packages().items())) + environment()["git_commit"]
