@@ -76,9 +76,9 @@ def test_the_best_epoch_on_val_is_read_on_test_once(project: Path, monkeypatch: 
     read: list[str] = []
     real_predict, real_epoch = Trainer._predict, Trainer._run_epoch
 
-    def predict(self: Trainer, split: str) -> object:
+    def predict(self: Trainer, split: str, size: int) -> object:
         read.append(split)
-        return real_predict(self, split)
+        return real_predict(self, split, size)
 
     def run_epoch(self: Trainer) -> EpochResult:
         result = real_epoch(self)

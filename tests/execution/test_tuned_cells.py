@@ -203,9 +203,9 @@ def test_test_is_read_once_and_by_no_trial(project: Path, monkeypatch: pytest.Mo
     real, given, read = Trainer._predict, Trainer.__init__, list[str]()
     has_test: list[bool] = []
 
-    def watched(self: Trainer, split: str) -> Any:
+    def watched(self: Trainer, split: str, size: int) -> Any:
         read.append(split)
-        return real(self, split)
+        return real(self, split, size)
 
     def init(self: Trainer, model: Any, data: Any, *rest: Any, **options: Any) -> None:
         has_test.append(data.test is not None)
