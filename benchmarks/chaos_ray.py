@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import psutil
+from ray_nodes import STORE, head  # type: ignore[import-not-found]  # beside the tests that use it
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-STORE = 80 << 20  # bytes of a node's object store
 _SILENT = 300.0  # seconds without a change in a project after which its call hangs
 _MOST = 10.0  # seconds of work before a kill
 _EARLY = 0.2  # share of kills that do not wait for a cell to be under way
@@ -52,23 +52,8 @@ class Rig:
     _cluster: Any = None
 
     def __enter__(self) -> Self:
-        from ray.cluster_utils import Cluster
-
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        self._cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 0,
-                "include_dashboard": False,
-                "object_store_memory": STORE,
-                # A silent node is dead after some ten seconds, not after a minute.
-                "_system_config": {
-                    "health_check_period_ms": 1000,
-                    "health_check_timeout_ms": 3000,
-                    "health_check_failure_threshold": 3,
-                },
-            },
-        )
+        self._cluster = head()
         for _ in range(2):
             self._add_node()
         return self

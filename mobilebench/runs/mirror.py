@@ -77,16 +77,21 @@ class Mirror:
                 f"attempt {attempt.number} at {folder.name} stops: attempt {found} was started in its place"
             )
 
-    def put(self, folder: Path) -> None:
-        """Copy what is new of a cell's folder there, its journal last: what that tells of is then there too.
+    def offer(self, folder: Path) -> None:
+        """Copy a cell's folder there where its journal here has more lines, and remove nothing there.
 
-        Raises MirrorError.
+        Of a tuned cell the call that directs it writes the journal, and the job that ends it needs its trials. Raises
+        MirrorError.
         """
         with self._errors():
-            here = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if _counts(path, folder)}
-            for name in sorted(here, key=lambda name: name.endswith(JOURNAL)):
-                self._put_file(folder, name, here[name])
-            for name in set(self._names(folder)) - set(here) - {LEASE}:
+            if _lines_of(folder) > _lines(self._read(self._there(folder, JOURNAL)) or b""):
+                self._put_files(folder)
+
+    def put(self, folder: Path) -> None:
+        """Make what lies there of a cell what it is here. Raises MirrorError."""
+        with self._errors():
+            here = self._put_files(folder)
+            for name in set(self._names(folder)) - here - {LEASE}:
                 self._put.pop(f"{folder.name}/{name}", None)
                 self._fs.rm_file(self._there(folder, name))
 
@@ -107,6 +112,13 @@ class Mirror:
 
     def _newest(self, folder: Path) -> int:
         return int(json.loads(self._read(self._there(folder, LEASE)) or b'{"attempt": 0}')["attempt"])
+
+    def _put_files(self, folder: Path) -> set[str]:
+        """Copy what is new, the journals last: what they tell of is then there too. Returns the names of all."""
+        here = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if _counts(path, folder)}
+        for name in sorted(here, key=lambda name: name.endswith(JOURNAL)):
+            self._put_file(folder, name, here[name])
+        return set(here)
 
     def _put_file(self, folder: Path, name: str, path: Path) -> None:
         try:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import click
+import grids
 import pytest
+from click.testing import CliRunner
 
+from mobilebench.cli import main
 from mobilebench.cli.places import Place, RayOptions, _connected, place, share
 from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.execution.executors.ray_nodes import Greeting, Needs, Node, raise_if_nothing_fits
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mobilebench.config.suite import Suite
     from mobilebench.execution.executors.ray_cluster import RayExecutor
 
@@ -46,6 +52,23 @@ def test_a_part_of_a_card() -> None:
     for words in ("0", "1.5", "-1", "half", "nan"):
         with pytest.raises(click.BadParameter, match="no part of a card"):
             share(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--mirror", "file:///x"], "--mirror goes with --on ray, and this call is without --on"),
+        (["--on", "slurm", "--attempts", "2"], "--attempts goes with --on ray, and this call is --on slurm"),
+        (["--on", "ray", "--most-at-once", "2"], "--most-at-once goes with --on slurm, and this call is --on ray"),
+        (["--on", "serial", "--gpus-per-cell", "auto"], "--gpus-per-cell goes with --on ray or slurm"),
+    ],
+)
+def test_an_option_of_another_place_is_refused(words: list[str], said: str, tmp_path: Path) -> None:
+    with contextlib.chdir(tmp_path):
+        grids.write(tmp_path)
+        result = CliRunner().invoke(main, ["run", *words])
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
 
 
 class Cluster:

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
+from ray_nodes import STORE, head
 
 from mobilebench.cli import main
 from mobilebench.config.suite import Cell
@@ -54,13 +55,8 @@ main()
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20},
-    )
-    made.add_node(num_cpus=2, object_store_memory=80 << 20)
+    made = head()
+    made.add_node(num_cpus=2, object_store_memory=STORE)
     yield made
     made.shutdown()
 

@@ -62,6 +62,23 @@ def test_another_machine_goes_on_where_this_one_was(url: str, tmp_path: Path) ->
     assert (here / "cell/checkpoint.pt").read_bytes() == b"after 3"
 
 
+def test_what_the_directing_call_has_is_offered_and_nothing_there_is_lost(url: str, tmp_path: Path) -> None:
+    directing, worker = Mirror(url, tmp_path / "call"), Mirror(url, tmp_path / "node")
+    train(tmp_path / "call/cell/trials/1", 2)
+    train(tmp_path / "call/cell", 1)  # of a tuned cell the call writes the journal
+    directing.offer(tmp_path / "call/cell")
+    directing.issue(tmp_path / "call/cell", 1)
+    worker.begin(tmp_path / "node/cell", Attempt(1))
+    assert epochs_done(Journal(tmp_path / "node/cell").trial(1)) == 2
+    train(tmp_path / "node/cell", 3)
+    worker.put(tmp_path / "node/cell")
+    (tmp_path / "call/cell/checkpoint.pt").unlink()
+    directing.offer(tmp_path / "call/cell")  # it knows less than lies there
+    Mirror(url, tmp_path / "elsewhere").offer(tmp_path / "elsewhere/cell")  # or nothing
+    directing.fetch(tmp_path / "call/cell")
+    assert (tmp_path / "call/cell/checkpoint.pt").read_bytes() == b"after 3"
+
+
 def test_what_is_here_and_newer_is_not_written_over(url: str, tmp_path: Path) -> None:
     mirror = Mirror(url, tmp_path)
     mirror.issue(tmp_path / "cell", 1)

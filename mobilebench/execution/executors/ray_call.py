@@ -174,6 +174,8 @@ class Call(Generic[Result]):
 
     def _begin(self, job: RemoteJob[Result], *, fruitless: int, before: str) -> None:
         attempt = Attempt(self._issue(job), before=before)
+        if self._terms.mirror is not None:
+            self._terms.mirror.offer(job.folder)
         needs = self._terms.needs
         ref = self._task.options(
             num_cpus=needs.cpus, num_gpus=needs.gpus, max_retries=0, retry_exceptions=False,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from ray_nodes import STORE, head
 
 from mobilebench.errors import UserError
 from mobilebench.execution.executors import StoppedError, WorkerDiedError, ray_cluster
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ray
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers do not have the tests
-STORE = 80 << 20  # bytes of a node's object store
 
 
 @dataclass(frozen=True)
@@ -98,22 +98,7 @@ class Heard:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 0,
-            "include_dashboard": False,
-            "object_store_memory": STORE,
-            # A silent node is dead after some ten seconds, not after a minute.
-            "_system_config": {
-                "health_check_period_ms": 1000,
-                "health_check_timeout_ms": 3000,
-                "health_check_failure_threshold": 3,
-            },
-        },
-    )
+    made = head()
     for _ in range(2):
         made.add_node(num_cpus=1, num_gpus=1, object_store_memory=STORE)
     yield made
@@ -359,10 +344,8 @@ def test_no_cluster_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_head_that_is_gone_is_said_and_another_call_goes_on(cluster: Cluster, tmp_path: Path) -> None:
-    from ray.cluster_utils import Cluster
-
     job = Count(tmp_path / "job", epochs=3, seconds=0.5)
-    alone = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    alone = head(cpus=1)
     executor = RayExecutor(alone.address, tmp_path)
     executor.open()
     executor.head.patience = 2.0
