@@ -100,7 +100,11 @@ class RayExecutor:
                 configure_logging=False, **({} if self.address else local),
             )  # fmt: skip
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise _no_cluster(self.address, str(error).splitlines()[0]) from None
+            # Something listens there: Ray says no more than that it could not connect where a token is amiss.
+            why = (
+                f"{str(error).splitlines()[0]} (where it asks for a token: RAY_AUTH_MODE=token, and ~/.ray/auth_token)"
+            )
+            raise _no_cluster(self.address, why) from None
         self.head = Head(ray.get_runtime_context().gcs_address)
         return any(node.gpus for node in alive(ray))
 

@@ -91,7 +91,10 @@ class Greeting:
         if self.project != own.project:
             found.append("params.yaml is another" if self.project else "there is no params.yaml in the project folder")
         elif shared and not self.probe:
-            found.append("its project folder is not the one of this call (a file written here is not seen there)")
+            found.append(
+                "its project folder is not the one of this call (a file written here is not seen there): share it, or "
+                "give --mirror URL"
+            )
         return found
 
 
