@@ -40,6 +40,7 @@ settings.load_profile("repeatable")
 # Folders and modules that take more than about three seconds with what they import: `make check` leaves them out,
 # `make test` does not.
 SLOW = (
+    "analysis/test_answers.py",
     "analysis/test_leftovers.py",
     "analysis/test_reproduce.py",
     "analysis/test_trained.py",
@@ -49,6 +50,7 @@ SLOW = (
     "cli/test_metrics.py",
     "cli/test_models.py",
     "cli/test_one_dataset.py",
+    "cli/test_predict.py",
     "cli/test_run.py",
     "cli/test_sensitivity.py",
     "datasets/packing/test_derive.py",

@@ -36,6 +36,7 @@ COMMANDS = {
     "site": _Entry("mobilebench.cli.site:site", "Write a static site of leaderboards."),
     "sensitivity": _Entry("mobilebench.cli.sensitivity:sensitivity", "Probe how much the protocol decides."),
     "inspect": _Entry("mobilebench.cli.inspect:inspect", "Show what one cell got right and wrong."),
+    "predict": _Entry("mobilebench.cli.predict:predict", "Say what a trained network sees in images."),
     "trials": _Entry("mobilebench.cli.tuned:trials", "Show what a tuned cell tried."),
     "compare": _Entry("mobilebench.cli.runs:compare", "Compare models, experiments, runs or git revisions."),
     "reproduce": _Entry("mobilebench.cli.runs:reproduce", "Print how to make a run's number again."),
@@ -52,7 +53,6 @@ COMMANDS = {
     "models": _Entry("mobilebench.cli.models:models", "List and profile the networks."),
     "data": _Entry("mobilebench.cli.data:data", "List, fetch, prepare and audit datasets."),
     "prepare": _Entry("mobilebench.cli.data:prepare", "Now `data prepare`.", hidden=True),
-    "predict": _Entry("mobilebench.cli.place:place", "Now `place`.", hidden=True),
     "claims": _Entry("mobilebench.cli.study:claims_alias", "Now `study claims`.", hidden=True),
     "audit-paper": _Entry("mobilebench.cli.study:audit_alias", "Now `study audit`.", hidden=True),
 }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mobilebench.config.data import OwnData
 
-_IMAGE = re.compile(
+IMAGE_SUFFIX = re.compile(
     r"\.(jpe?g?|jfif|png|gif|bmp|tiff?|webp|p[gbpn]m|jp2|avif|hei[cf]|tga|ico|dcm|dicom)", re.IGNORECASE
 )
 # Parts that such layouts have beside train and test, and that are no class.
@@ -127,4 +127,4 @@ def _check_no_splits_within(classes: Sequence[Path]) -> None:
 
 
 def _images_in(part: Path) -> list[Path]:
-    return [path for path in files_in(part) if _IMAGE.fullmatch(path.suffix)]
+    return [path for path in files_in(part) if IMAGE_SUFFIX.fullmatch(path.suffix)]

@@ -106,11 +106,7 @@ class Predictions:
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """[N, C]: softmax of the logits, or each class's sigmoid where there are several labels."""
-        logits = self.logits.astype(np.float64)
-        if self.target in ONE_CLASS:
-            raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-            return cast("NDArray[np.float64]", raised / raised.sum(axis=1, keepdims=True))
-        return cast("NDArray[np.float64]", np.exp(-np.logaddexp(0.0, -logits)))
+        return probabilities_of(self.target, self.logits)
 
     @cached_property
     def log_loss(self) -> NDArray[np.float64]:
@@ -157,6 +153,15 @@ class Predictions:
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stub takes the keywords for its own
         write_bytes(path, buffer.getvalue(), durable=True)
         return self.digest
+
+
+def probabilities_of(target: Target, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return [N, C]: softmax of logits [N, C], or each class's sigmoid where there are several labels."""
+    exact = logits.astype(np.float64)
+    if target in ONE_CLASS:
+        raised = np.exp(exact - exact.max(axis=1, keepdims=True))
+        return cast("NDArray[np.float64]", raised / raised.sum(axis=1, keepdims=True))
+    return cast("NDArray[np.float64]", np.exp(-np.logaddexp(0.0, -exact)))
 
 
 def load_predictions(path: Path, digest: str = "") -> Predictions:

@@ -25,6 +25,8 @@ from mobilebench.training.augment.crop import resize_centre
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from mobilebench.execution.model_file import ModelFile
 
 Images = Tensor | Image.Image | Sequence[Image.Image]
@@ -55,7 +57,8 @@ class TrainedModel(Classifier):
 
     def __init__(self, network: nn.Module, made: ModelFile, run_id: str | None) -> None:
         super().__init__(network, made.mean, made.std)
-        self._made = made
+        self.made = made
+        """What its `model.json` says: how it is built, what images it expects and what its logits mean."""
         self._channels = len(made.mean)
         self._form = f"[N, {self._channels}, {', '.join(map(str, sides(made.resolution)))}]"
         self.run_id = run_id
@@ -73,8 +76,8 @@ class TrainedModel(Classifier):
         if not isinstance(images, Tensor):
             return super().forward(self.preprocess(images))
         if not images.is_floating_point() or images.ndim != 4 or images.shape[1] != self._channels:
-            unit = UNITS[self._made.dtype]
-            form = f"{self._made.dtype} becomes that with `images.float() / {unit}`"
+            unit = UNITS[self.made.dtype]
+            form = f"{self.made.dtype} becomes that with `images.float() / {unit}`"
             raise UserError(
                 f"images are {images.dtype} {list(images.shape)}; expected floats {self._form}"
                 f"{'' if unit == 1 else f' in [0, 1]. {form}'}"
@@ -91,14 +94,19 @@ class TrainedModel(Classifier):
         if wrong is not None or not several:
             found = "none" if wrong is None else f"a {type(wrong).__name__}"
             raise UserError(f"expected a float tensor [N, 3, R, R] in [0, 1] or PIL images; found {found}")
-        made, home = self._made, self.get_buffer("scale").device
+        made, home = self.made, self.get_buffer("scale").device
         if self._channels != RGB or made.dtype != "uint8":
             raise UserError(
                 f"{made.model} on {made.dataset} takes images of {self._channels} channels of {made.dtype}, which no "
                 f"PIL image has; give it a float tensor {self._form}"
             )
-        stored = [np.asarray(stored_image(image, sides(made.stored), made.fit)) for image in several]
-        return resize_centre(torch.from_numpy(np.stack(stored)).to(home), made.eval_resize, made.resolution)
+        stored = np.stack([np.asarray(stored_image(image, sides(made.stored), made.fit)) for image in several])
+        return network_input(stored, made).to(home)
+
+
+def network_input(stored: NDArray[np.uint8], made: ModelFile) -> Tensor:
+    """Return stored images [N, H, W, 3] as the test images come to a network: float32 [N, 3, R, R] in [0, 1]."""
+    return resize_centre(torch.from_numpy(stored), made.eval_resize, made.resolution)
 
 
 def classifier(made: ModelFile, weights: Path) -> Classifier:
