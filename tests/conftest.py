@@ -45,6 +45,7 @@ SLOW = (
     "analysis/test_reproduce.py",
     "analysis/test_trained.py",
     "cli/test_claims.py",
+    "cli/test_devices.py",
     "cli/test_grid.py",
     "cli/test_json.py",
     "cli/test_metrics.py",

@@ -51,6 +51,7 @@ COMMANDS = {
     ),
     "place": _Entry("mobilebench.cli.place:place", "Say where a new model stands among the published ones."),
     "models": _Entry("mobilebench.cli.models:models", "List and profile the networks."),
+    "devices": _Entry("mobilebench.cli.devices:devices", "Read what phones and other devices measured."),
     "data": _Entry("mobilebench.cli.data:data", "List, fetch, prepare and audit datasets."),
     "prepare": _Entry("mobilebench.cli.data:prepare", "Now `data prepare`.", hidden=True),
     "claims": _Entry("mobilebench.cli.study:claims_alias", "Now `study claims`.", hidden=True),

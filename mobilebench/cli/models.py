@@ -10,6 +10,7 @@ import click
 
 from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
+from mobilebench.cli.latency import ONNX, RUNTIMES, Asked, Runtime, Subject, measure_latencies
 from mobilebench.config.pixels import input_size, shown, sides
 
 if TYPE_CHECKING:
@@ -128,6 +129,21 @@ def check(model: str, classes: int, resolution: Resolution | None, channels: int
         console.print(f"[yellow]warning:[/yellow] {warning}")
 
 
+class _Counts(click.ParamType["tuple[int, ...]"]):
+    """Whole numbers of 1 or more, separated by commas."""
+
+    name = "numbers"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the numbers, each once. Fails for another text."""
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in str(value).split(",")]
+        if not all(word.isdecimal() and int(word) for word in words):
+            self.fail(f"{value} are no numbers; expected whole ones of 1 or more, as 1 or 1,2,4", param, ctx)
+        return tuple(dict.fromkeys(map(int, words)))
+
+
 @models.command()
 @click.option(
     "--models", "names", help="Names, separated by commas.  [default: those of params.yaml, else the paper's]"
@@ -136,13 +152,43 @@ def check(model: str, classes: int, resolution: Resolution | None, channels: int
 @RESOLUTION
 @click.option("--output", default=Path("results/cost.csv"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--runs", default=30, show_default=True, type=click.IntRange(3), help="Repetitions behind the medians.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads while measuring.")
+@click.option(
+    "--threads", default="1", show_default=True, type=_Counts(), help="CPU threads while measuring: one number, or 1,2."
+)
+@click.option(
+    "--runtime", "runtimes", multiple=True, type=click.Choice(RUNTIMES),
+    help="Measure latency alone, in this runtime; may be given again.",
+)  # fmt: skip
+@click.option("--batch", type=click.IntRange(1), help="Images in a call, of latency alone.  [default: 1]")
+@click.option(
+    "--append", type=click.Path(path_type=Path, dir_okay=False), metavar="device_results.csv",
+    help="Add the latencies to this file of device figures, as this machine's.",
+)  # fmt: skip
+@click.option("--device", help="What this machine is called there.  [default: its processor's name]")
 @json_option
 def profile(
-    names: str | None, classes: int, resolution: Resolution | None, output: Path, runs: int, threads: int
+    names: str | None,
+    classes: int,
+    resolution: Resolution | None,
+    output: Path,
+    runs: int,
+    threads: tuple[int, ...],
+    runtimes: tuple[Runtime, ...],
+    batch: int | None,
+    append: Path | None,
+    device: str | None,
 ) -> None:
-    """Measure what models cost and write a row for each into OUTPUT; rows of other models there stay."""
+    """Measure what models cost and write a row for each into OUTPUT; rows of other models there stay.
+
+    With --runtime, --batch, --append or several --threads it measures latency alone, of the network as it is deployed:
+    median, 90th percentile, interquartile range. OUTPUT stays as it is then. --models also takes .onnx files.
+    """
     from rich.progress import track
+
+    if runtimes or batch or append or len(threads) > 1:
+        asked = Asked(runtimes, threads, batch or 1, runs, device)
+        measure_latencies(_subjects(names, classes, resolution), asked, append)
+        return
 
     from mobilebench.cli.console import console
     from mobilebench.models import profile as profiling
@@ -153,7 +199,7 @@ def profile(
     known = profiling.read_rows(output)  # refuse a foreign file before the work, not after it
     rows = []
     for name, model_id in track(ids.items(), "profiling", console=console, disable=not console.is_terminal):
-        row = profiling.profile(model_id, classes, size, runs, threads, printed.get(model_id))
+        row = profiling.profile(model_id, classes, size, runs, threads[0], printed.get(model_id))
         rows.append(replace(row, model=name))
         profiling.add_row(output, rows[-1])
     replaced = sum(profiling.key(row) in known for row in rows)
@@ -161,7 +207,7 @@ def profile(
     console.print(_profiles(rows))
     console.print(
         f"{len(rows)} rows written to {output}, {replaced} of them in place of older ones.\n"
-        f"params and MACs in millions; ms: median latency of n={runs}, one image, {threads} threads, {rows[0].cpu}; "
+        f"params and MACs in millions; ms: median latency of n={runs}, one image, {threads[0]} threads, {rows[0].cpu}; "
         f"deployed: the same with training branches folded; images/s in batches of {rows[0].images_per_second_batch}; "
         f"GB: estimated training memory, fp32 Adam, batch {rows[0].training_batch}; vs Table 1: ours minus the paper's."
     )
@@ -259,6 +305,25 @@ def _names(names: str | None) -> dict[str, str]:
     for model_id in ids.values():
         registry.get(model_id)
     return ids
+
+
+def _subjects(names: str | None, classes: int, resolution: Resolution | None) -> list[Subject]:
+    """Return the models asked for as params.yaml has them built, and the .onnx files among the names."""
+    given = [] if names is None else [name.strip() for name in names.split(",") if name.strip()]
+    files = [Subject(name, file=Path(name)) for name in given if name.endswith(ONNX)]
+    rest = ",".join(name for name in given if not name.endswith(ONNX))
+    found = [] if files and not rest else _names(rest if files else names)
+    return [Subject(name, *_network(name), classes, resolution or _own_resolution(name)) for name in found] + files
+
+
+def _own_resolution(model: str) -> Resolution:
+    """Return the input size that params.yaml has for a model, else the paper's 224 px."""
+    from mobilebench.config.suite import PARAMS
+    from mobilebench.execution.suites import open_suite
+
+    if not PARAMS.exists():
+        return 224
+    return open_suite(networks=False).protocol.recipe_for(model, "").resolution
 
 
 def _model_ids() -> dict[str, str]:

@@ -10,6 +10,7 @@ STATE = Path(".mobilebench/cells")
 NETWORKS = Path(".mobilebench/networks")
 WEIGHTS = Path(".mobilebench/weights")  # digests of pretrained weights, which lie elsewhere
 DIGESTS = Path(".mobilebench/digests")
+DEVICE_RESULTS = Path("device_results.csv")
 INPUTS = RESULTS / "inputs"
 ARTIFACTS = Path("mlartifacts")
 FETCHED = Path(".mobilebench/predictions")  # of runs that were trained elsewhere, by their digests
