@@ -11,6 +11,7 @@ import click
 from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
 from mobilebench.cli.latency import ONNX, RUNTIMES, Asked, Runtime, Subject, measure_latencies
+from mobilebench.cli.number_lists import Counts
 from mobilebench.config.pixels import input_size, shown, sides
 
 if TYPE_CHECKING:
@@ -129,21 +130,6 @@ def check(model: str, classes: int, resolution: Resolution | None, channels: int
         console.print(f"[yellow]warning:[/yellow] {warning}")
 
 
-class _Counts(click.ParamType["tuple[int, ...]"]):
-    """Whole numbers of 1 or more, separated by commas."""
-
-    name = "numbers"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Return the numbers, each once. Fails for another text."""
-        if isinstance(value, tuple):
-            return value
-        words = [word.strip() for word in str(value).split(",")]
-        if not all(word.isdecimal() and int(word) for word in words):
-            self.fail(f"{value} are no numbers; expected whole ones of 1 or more, as 1 or 1,2,4", param, ctx)
-        return tuple(dict.fromkeys(map(int, words)))
-
-
 @models.command()
 @click.option(
     "--models", "names", help="Names, separated by commas.  [default: those of params.yaml, else the paper's]"
@@ -153,7 +139,7 @@ class _Counts(click.ParamType["tuple[int, ...]"]):
 @click.option("--output", default=Path("results/cost.csv"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--runs", default=30, show_default=True, type=click.IntRange(3), help="Repetitions behind the medians.")
 @click.option(
-    "--threads", default="1", show_default=True, type=_Counts(), help="CPU threads while measuring: one number, or 1,2."
+    "--threads", default="1", show_default=True, type=Counts(), help="CPU threads while measuring: one number, or 1,2."
 )
 @click.option(
     "--runtime", "runtimes", multiple=True, type=click.Choice(RUNTIMES),

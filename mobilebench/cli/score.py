@@ -9,6 +9,7 @@ import click
 
 from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
+from mobilebench.cli.number_lists import Milliseconds
 
 if TYPE_CHECKING:
     from mobilebench.analysis.result_files import FileResults
@@ -220,7 +221,15 @@ def _last_score() -> tuple[Matrix, ScoreTable, str, list[Record]]:
     "--out", type=click.Path(path_type=Path, file_okay=False),
     help="Of files: the new or empty folder that the report is written to.",
 )  # fmt: skip
-def report(source: str | None, out: Path | None) -> None:
+@click.option(
+    "--devices", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+    help="File of device figures.  [default: device_results.csv of this project, where it is there]",
+)  # fmt: skip
+@click.option(
+    "--under-ms", "budgets", type=Milliseconds(), default=(5.0, 10.0, 20.0, 50.0), show_default="5,10,20,50",
+    help="Milliseconds under which the best model on each device is sought.",
+)  # fmt: skip
+def report(source: str | None, out: Path | None, devices: Path | None, budgets: tuple[float, ...]) -> None:
     """Write results/report.md with its figures and tables from the score's results and the runs.
 
     Or, to --out, the report on another results folder, on a CSV of cells, or on `published`: without learning curves
@@ -232,7 +241,7 @@ def report(source: str | None, out: Path | None) -> None:
     if source is None:
         if out is not None:
             raise click.UsageError("--out is for a report on files; without a source the report is written to results/")
-        _report_here()
+        _report_here(devices, budgets)
         return
     from mobilebench.analysis.result_files import read_files
     from mobilebench.report.collect import inputs_of_files
@@ -244,11 +253,11 @@ def report(source: str | None, out: Path | None) -> None:
     if (out / "cells").is_dir() or (out / "accuracy.csv").exists():
         raise click.UsageError(f"{out} is a project's results folder, with a report of its own; give another folder")
     with console.status("writing the report"):
-        paths = write_report(out, inputs_of_files(read_files(source)))
+        paths = write_report(out, inputs_of_files(read_files(source), devices, budgets))
     console.print(f"{paths[0]} and {len(paths) - 1} figures and tables are written")
 
 
-def _report_here() -> None:
+def _report_here(devices: Path | None, budgets: tuple[float, ...]) -> None:
     from mobilebench.cli.console import console
     from mobilebench.cli.unknown import warn_of_unknown_networks
     from mobilebench.execution.suites import open_suite
@@ -260,6 +269,6 @@ def _report_here() -> None:
     suite, tracker = open_suite(networks=False), Tracker()
     warn_of_unknown_networks(suite)
     with console.status("writing the report"):
-        paths = write_report(RESULTS, report_inputs(suite, RESULTS, tracker))
+        paths = write_report(RESULTS, report_inputs(suite, RESULTS, tracker, devices, budgets))
         keep_report(tracker, suite.experiment, RESULTS, paths)
     console.print(f"{paths[0]} and {len(paths) - 1} figures and tables are written")

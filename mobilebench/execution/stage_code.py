@@ -46,6 +46,7 @@ STAGE_CODE = {
         "studies/beyond_imagenet",
         "report",
         "analysis/costs.py",
+        "analysis/devices.py",
         "analysis/pretraining.py",
         "evaluation",
         "scoring",

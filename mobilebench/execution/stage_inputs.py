@@ -22,7 +22,7 @@ from mobilebench.execution.stage_code import STAGE_CODE, code_of
 from mobilebench.models.fingerprint import code_digest, metric_fingerprint
 from mobilebench.models.weights.files import weights_digest
 from mobilebench.system.files import write_text
-from mobilebench.system.layout import PACKED
+from mobilebench.system.layout import DEVICE_RESULTS, PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +66,8 @@ def write_inputs(suite: Suite, folder: Path) -> list[Path]:
         "domains": {dataset: find(dataset, suite.data_sources).domain for dataset in suite.datasets},
         "program": program["report"],
     }
+    if DEVICE_RESULTS.exists():  # likewise
+        files["report"]["devices"] = _digest(DEVICE_RESULTS)
     return [
         write_text(folder / f"{name}.json", json.dumps(value, indent=1, sort_keys=True) + "\n")
         for name, value in files.items()

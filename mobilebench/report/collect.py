@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mobilebench.analysis.caveats import caveats
 from mobilebench.analysis.collect import raise_if_stale
 from mobilebench.analysis.costs import costs_of
+from mobilebench.analysis.devices import BUDGETS, device_figures, sizes_of
 from mobilebench.analysis.kept import KeptPredictions
 from mobilebench.analysis.origins import origins
 from mobilebench.analysis.pretraining import pretraining_of
@@ -25,10 +26,10 @@ from mobilebench.report.inputs import Curve, ReportInputs, RunRef
 from mobilebench.scoring.low_data import LowData
 from mobilebench.studies.beyond_imagenet.built import built_elements
 from mobilebench.system.files import read_csv
-from mobilebench.system.layout import PACKED
+from mobilebench.system.layout import DEVICE_RESULTS, PACKED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mobilebench.analysis.result_files import FileResults
     from mobilebench.config.data import DataSource
@@ -38,11 +39,16 @@ if TYPE_CHECKING:
     from mobilebench.tracking import Tracker
 
 
-def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs:
+def report_inputs(
+    suite: Suite, results: Path, tracker: Tracker, devices: Path | None = None, budgets: Sequence[float] = BUDGETS
+) -> ReportInputs:
     """Return the inputs of the report on the suite's scored experiment.
 
-    Raises UserError when `mobilebench score` has not written its tables yet, or wrote those of another experiment.
+    devices: a file of device figures; None for the project's device_results.csv, where it has one. budgets: see
+    `analysis.devices.DeviceFigures`. Raises UserError when `mobilebench score` has not written its tables yet, or wrote
+    those of another experiment, and for a damaged file of device figures.
     """
+    figures = devices or (DEVICE_RESULTS if DEVICE_RESULTS.exists() else None)
     raise_if_other(read_origin(results), suite)
     matrix, scores = recomputed(results, suite.score)
     scored = set(read_csv(results / "accuracy.csv", ("run_id",))["run_id"])
@@ -63,6 +69,7 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
         runs={(r.model, r.dataset, r.seed): RunRef(r.run_id, tracker.run_url(r.run_id)) for r in records},
         curves=tuple(_curve(tracker, record) for record in records),
         costs=costs_of(results, records),
+        devices=figures and device_figures(figures, matrix.models, sizes_of(suite), budgets),
         pretrained=pretraining_of(records),
         imagenet=imagenet_of(networks_of(suite), results),
         low_data=_low_data(matrix, suite.data_sources),
@@ -77,8 +84,13 @@ def report_inputs(suite: Suite, results: Path, tracker: Tracker) -> ReportInputs
     )
 
 
-def inputs_of_files(found: FileResults) -> ReportInputs:
-    """Return the inputs of a report on results read from files: no learning curves, no protocol's settings."""
+def inputs_of_files(
+    found: FileResults, devices: Path | None = None, budgets: Sequence[float] = BUDGETS
+) -> ReportInputs:
+    """Return the inputs of a report on results read from files: no learning curves, no protocol's settings.
+
+    devices: a file of device figures; None for none. Raises UserError where it is damaged.
+    """
     elements = built_elements(found.matrix.models)
     origin = found.origin
     return ReportInputs(
@@ -91,6 +103,7 @@ def inputs_of_files(found: FileResults) -> ReportInputs:
         dataset_digests={record.dataset: record.data_digest for record in found.records},
         runs={key: RunRef(run_id) for key, run_id in found.run_ids.items()},
         costs=found.costs or None,
+        devices=devices and device_figures(devices, found.matrix.models, None, budgets),
         pretrained=found.pretrained,
         imagenet=imagenet_of({}, found.folder),
         elements=elements.flags if any(elements.flags.values()) else None,

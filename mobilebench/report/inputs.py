@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mobilebench.analysis.devices import DeviceFigures
     from mobilebench.analysis.origins import Origin
     from mobilebench.evaluation.predictions import Predictions
     from mobilebench.models.cost.cost_file import CostRow
@@ -77,6 +78,8 @@ class ReportInputs:
     """Learning curves, for display only."""
     costs: tuple[CostRow, ...] | None = None
     """Costs of the models; None where they are unknown."""
+    devices: DeviceFigures | None = None
+    """Latency of the models on devices; None where nothing is known of it."""
     pretrained: Mapping[str, str] = field(default_factory=dict)
     """{model: what it was pretrained on}; empty where all are from scratch."""
     imagenet: Mapping[str, ImageNetTop1] = field(default_factory=dict)

@@ -24,8 +24,11 @@ _PLACES = (
 )  # fmt: skip
 
 
-def label_points(axes: Axes, x: Floats, y: Floats, names: Sequence[str]) -> None:
-    """Write each name at the first place beside its point that is free; limits and scale must be set before."""
+def label_points(axes: Axes, x: Floats, y: Floats, names: Sequence[str], lines: Sequence[Box] = ()) -> None:
+    """Write each name at the first place beside its point that is free; limits and scale must be set before.
+
+    lines: (x, y, x, y) of horizontal and vertical lines, in the units of the axes, which names keep clear of.
+    """
     axes.margins(0.08)
     axes.autoscale_view()
     figure = axes.get_figure(root=True)
@@ -35,6 +38,9 @@ def label_points(axes: Axes, x: Floats, y: Floats, names: Sequence[str]) -> None
     points = axes.transData.transform(np.column_stack([x, y])) / per_point
     left, bottom, right, top = (v / per_point for v in axes.get_window_extent().extents)
     taken: list[Box] = [(px - 3, py - 3, px + 3, py + 3) for px, py in points]
+    for line in lines:
+        ends = axes.transData.transform(np.reshape(line, (2, 2))) / per_point
+        taken.append((*(ends.min(axis=0) - 1), *(ends.max(axis=0) + 1)))
     for k in np.argsort(-points[:, 1]):
         costs = [
             sum(_overlap(box, other) for other in taken) + 50 * _outside(box, (left, bottom, right, top))

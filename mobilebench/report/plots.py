@@ -139,7 +139,7 @@ def pareto_plot(inputs: ReportInputs, costs: Sequence[CostRow]) -> Picture:
         panel.set_xlabel(label)
         if "log" in label:
             panel.set_xscale("log")
-            _plain_ticks(panel, values)
+            plain_ticks(panel, values)
         names = [row.model for row in known]
         words = [
             f"{what.notes[name]}\n{label.partition(',')[0]}: {value:,.2f}"
@@ -241,7 +241,7 @@ def _pareto_panel(
     ]
 
 
-def _plain_ticks(axes: Axes, values: Floats) -> None:
+def plain_ticks(axes: Axes, values: Floats) -> None:
     """Set ticks at 1, 2, 5 times the powers of ten, or more where these are few, written as plain numbers."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)

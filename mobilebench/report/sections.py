@@ -15,6 +15,7 @@ from mobilebench.report import analysis, figures, plots
 from mobilebench.report.aggregations import aggregation_findings
 from mobilebench.report.analysis import between
 from mobilebench.report.classes import class_tables
+from mobilebench.report.devices import device_findings
 from mobilebench.report.domains import domains_table
 from mobilebench.report.imagenet import imagenet_findings
 from mobilebench.report.low_data import low_data_findings
@@ -315,6 +316,11 @@ def _cost(inputs: ReportInputs) -> Section:
     return Section("cost", "Cost and accuracy", (), pictures, (table,))
 
 
+def _devices(inputs: ReportInputs) -> Section:
+    words, pictures, tables = device_findings(inputs)
+    return Section("devices", "Accuracy against latency on a device", words, pictures, tables)
+
+
 def _elements(inputs: ReportInputs) -> Section:
     if not inputs.elements:
         raise UserError("; ".join(inputs.element_remarks) or "the architectural elements of these models are not known")
@@ -365,6 +371,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportInputs], Section]], ...] = (
     ("imagenet", "Does ImageNet accuracy predict?", _imagenet),
     ("subsets", "Can fewer datasets stand in for all?", _subsets),
     ("cost", "Cost and accuracy", _cost),
+    ("devices", "Accuracy against latency on a device", _devices),
     ("elements", "Architectural elements", _elements),
 )
 
