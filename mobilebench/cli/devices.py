@@ -91,15 +91,17 @@ def import_(
     from dataclasses import asdict
 
     from mobilebench.cli.console import console
+    from mobilebench.datasets.acquire.source_lock import sha256
     from mobilebench.models.cost.device_file import DeviceRow, add_device_rows
     from mobilebench.models.cost.device_tools import read_tool
     from mobilebench.system.files import read_text
 
     found = read_tool(tool, read_text(output, f"what {tool}'s benchmark printed"))
+    digest = sha256(measured_file) if measured_file else ""
     unit = compute_unit or found.compute_unit or "cpu"
     row = DeviceRow(
         device, unit, tool, version, precision, _threads(threads, found, unit), batch, model, resolution,
-        found.median_ms, found.p90_ms, found.mean_ms, found.n, _digest(measured_file), day or _day_of(output),
+        found.median_ms, found.p90_ms, found.mean_ms, found.n, digest, day or _day_of(output),
     )  # fmt: skip
     replaced = add_device_rows(into, [row])
     answer(row=asdict(row), written=into)
@@ -114,15 +116,6 @@ def _threads(given: int | None, found: Measured, unit: ComputeUnit) -> int | Non
     if threads is None and unit == "cpu":
         raise click.UsageError("the output does not say how many threads ran; name them with --threads")
     return threads
-
-
-def _digest(file: Path | None) -> str:
-    import hashlib
-
-    if file is None:
-        return ""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _day_of(output: Path) -> str:

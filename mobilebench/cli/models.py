@@ -10,7 +10,7 @@ import click
 
 from mobilebench.cli import completion
 from mobilebench.cli.json_answer import answer, json_option
-from mobilebench.cli.latency import ONNX, RUNTIMES, Asked, Runtime, Subject, measure_latencies
+from mobilebench.cli.latency import measure_latencies
 from mobilebench.cli.number_lists import Counts
 from mobilebench.config.pixels import input_size, shown, sides
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     from mobilebench.config.pixels import Resolution
     from mobilebench.config.recipe import Scalar
+    from mobilebench.export.device_latency import Runtime, Subject
     from mobilebench.models.model_table import Line
     from mobilebench.models.profile import ProfileRow
     from mobilebench.models.weights.files import WeightsFile
 
+_ONNX = ".onnx"
 CLASSES = click.option("--classes", default=10, show_default=True, type=click.IntRange(1), help="Number of classes.")
 
 
@@ -142,7 +144,7 @@ def check(model: str, classes: int, resolution: Resolution | None, channels: int
     "--threads", default="1", show_default=True, type=Counts(), help="CPU threads while measuring: one number, or 1,2."
 )
 @click.option(
-    "--runtime", "runtimes", multiple=True, type=click.Choice(RUNTIMES),
+    "--runtime", "runtimes", multiple=True, type=click.Choice(["torch", "ort"]),
     help="Measure latency alone, in this runtime; may be given again.",
 )  # fmt: skip
 @click.option("--batch", type=click.IntRange(1), help="Images in a call, of latency alone.  [default: 1]")
@@ -172,6 +174,8 @@ def profile(
     from rich.progress import track
 
     if runtimes or batch or append or len(threads) > 1:
+        from mobilebench.export.device_latency import Asked
+
         asked = Asked(runtimes, threads, batch or 1, runs, device)
         measure_latencies(_subjects(names, classes, resolution), asked, append)
         return
@@ -295,9 +299,11 @@ def _names(names: str | None) -> dict[str, str]:
 
 def _subjects(names: str | None, classes: int, resolution: Resolution | None) -> list[Subject]:
     """Return the models asked for as params.yaml has them built, and the .onnx files among the names."""
+    from mobilebench.export.device_latency import Subject
+
     given = [] if names is None else [name.strip() for name in names.split(",") if name.strip()]
-    files = [Subject(name, file=Path(name)) for name in given if name.endswith(ONNX)]
-    rest = ",".join(name for name in given if not name.endswith(ONNX))
+    files = [Subject(name, file=Path(name)) for name in given if name.endswith(_ONNX)]
+    rest = ",".join(name for name in given if not name.endswith(_ONNX))
     found = [] if files and not rest else _names(rest if files else names)
     return [Subject(name, *_network(name), classes, resolution or _own_resolution(name)) for name in found] + files
 
