@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from mobilebench.execution.classifier import TrainedModel
     from mobilebench.execution.model_file import ModelFile
@@ -35,8 +34,8 @@ class Network(Protocol):
     def made(self) -> ModelFile:
         """What images it expects and what its logits mean."""
 
-    def logits(self, images: Tensor) -> NDArray[np.float32]:
-        """Return logits [N, C] of float32 images [N, 3, R, R] in [0, 1]."""
+    def logits(self, stored: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return logits [N, C] of images [N, H, W, 3] as its data store them."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,14 @@ class TorchNetwork:
         """See `Network`."""
         return self.model.made
 
-    def logits(self, images: Tensor) -> NDArray[np.float32]:
+    def logits(self, stored: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Network`."""
         import torch
 
+        from mobilebench.execution.classifier import network_input
+
         with torch.inference_mode():
-            found = self.model(images.to(self.model.get_buffer("scale").device))
+            found = self.model(network_input(stored, self.made).to(self.model.get_buffer("scale").device))
         return np.asarray(found.float().cpu().numpy())
 
 
@@ -132,10 +133,8 @@ def _read(files: Iterable[Path], made: ModelFile) -> tuple[dict[Path, NDArray[np
 
 
 def _answers(network: Network, stored: dict[Path, NDArray[np.uint8]]) -> list[Answer]:
-    from mobilebench.execution.classifier import network_input
-
     made = network.made
-    logits = network.logits(network_input(np.stack(list(stored.values())), made))
+    logits = network.logits(np.stack(list(stored.values())))
     if not np.isfinite(logits).all():
         raise UserError(
             f"{made.model} on {made.dataset} gives logits that are not finite; it has diverged: train it again with a "

@@ -38,21 +38,15 @@ def list_(into: Path) -> None:
     from dataclasses import asdict
 
     from mobilebench.cli.console import console
-    from mobilebench.errors import UserError
     from mobilebench.models.cost.device_file import read_device_results
 
-    if not into.exists():
-        raise UserError(
-            f"no file {into}; `mobilebench models profile --append {into}` writes the figures of this machine, "
-            "`mobilebench devices import` those of another"
-        )
     rows = read_device_results(into)
     answer(devices=[asdict(row) for row in rows])
     console.print(_table(rows))
 
 
 @devices.command("import")
-@click.argument("output", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="OUTPUT")
+@click.argument("output", type=click.Path(path_type=Path), metavar="OUTPUT")
 @click.option("--tool", required=True, type=click.Choice(TOOLS), help="What printed it.")
 @click.option("--device", required=True, help="What it was printed on, as 'Pixel 8'.")
 @click.option("--model", required=True, shell_complete=completion.models, help="The model's name in the suite.")
@@ -62,7 +56,7 @@ def list_(into: Path) -> None:
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: what OUTPUT says]")
 @click.option("--compute-unit", type=click.Choice(UNITS), help="What computed.  [default: what OUTPUT says, else cpu]")
 @click.option(
-    "--file", "measured_file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    "--file", "measured_file", type=click.Path(path_type=Path),
     help="The file that ran (.tflite, .pte): its SHA-256 goes into the row.",
 )  # fmt: skip
 @click.option("--version", default="", help="Of the runtime.")
@@ -96,6 +90,9 @@ def import_(
     from mobilebench.models.cost.device_tools import read_tool
     from mobilebench.system.files import read_text
 
+    for named in (output, measured_file):
+        if named is not None and not named.is_file():
+            raise click.UsageError(f"there is no file {named}")
     found = read_tool(tool, read_text(output, f"what {tool}'s benchmark printed"))
     digest = sha256(measured_file) if measured_file else ""
     unit = compute_unit or found.compute_unit or "cpu"

@@ -222,7 +222,7 @@ def _last_score() -> tuple[Matrix, ScoreTable, str, list[Record]]:
     help="Of files: the new or empty folder that the report is written to.",
 )  # fmt: skip
 @click.option(
-    "--devices", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+    "--devices", type=click.Path(path_type=Path), metavar="FILE",
     help="File of device figures.  [default: device_results.csv of this project, where it is there]",
 )  # fmt: skip
 @click.option(

@@ -17,7 +17,6 @@ from mobilebench.report.answer_sheet import write_sheets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from mobilebench.execution.model_file import ModelFile
 
@@ -32,8 +31,8 @@ class Fixed:
     made: ModelFile
     of_image: tuple[float, ...]
 
-    def logits(self, images: Tensor) -> NDArray[np.float32]:
-        return np.tile(np.array(self.of_image, np.float32), (len(images), 1))
+    def logits(self, stored: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.tile(np.array(self.of_image, np.float32), (len(stored), 1))
 
 
 def network() -> TorchNetwork:

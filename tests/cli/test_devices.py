@@ -66,6 +66,7 @@ def test_what_the_output_does_not_say_has_to_be_said(project: Path) -> None:
     assert done.exit_code == 2
     assert "name them with --threads" in done.stderr
     assert call("devices", "import", "out.txt", *OF_PHONE, "--compute-unit", "gpu").exit_code == 0
+    assert "there is no file gone.txt" in call("devices", "import", "gone.txt", *OF_PHONE).stderr
     wrong = call("devices", "import", "out.txt", *OF_PHONE, "--threads", "4", "--resolution", "32px")
     assert "resolution is '32px'; expected pixels" in wrong.stderr
 

@@ -118,8 +118,13 @@ def read_device_results(path: Path) -> tuple[DeviceRow, ...]:
     """Return the rows of a `device_results.csv`.
 
     Raises DeviceError, which names the line, for other columns, for a field that is not as it should be, and for two
-    rows of the same model and setting; UserError where there is no such file.
+    rows of the same model and setting, and where there is no such file.
     """
+    if not path.exists():
+        raise DeviceError(
+            f"no file {path}; `mobilebench models profile --append {path}` writes the figures of this machine, "
+            "`mobilebench devices import` those of another"
+        )
     frame = read_csv(path)
     _check_columns(path, [str(name) for name in frame.columns])
     rows = []

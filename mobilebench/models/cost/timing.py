@@ -46,9 +46,10 @@ def timing_of(seconds: Sequence[float]) -> Timing:
     """Return what the seconds of single calls say. Raises ValueError for none."""
     if not seconds:
         raise ValueError("no call was timed")
-    low, median, high, p90 = 1000 * np.quantile(np.asarray(seconds, np.float64), (0.25, 0.5, 0.75, 0.9))
-    mean = 1000 * float(np.mean(seconds))
-    return Timing(*(round(float(each), 4) for each in (median, p90, high - low, mean)), n=len(seconds))
+    times = np.asarray(seconds, np.float64)
+    low, median, high, p90 = np.quantile(times, (0.25, 0.5, 0.75, 0.9))
+    in_ms = [round(1000 * float(each), 4) for each in (median, p90, high - low, times.mean())]
+    return Timing(in_ms[0], in_ms[1], in_ms[2], in_ms[3], len(times))
 
 
 def time_calls(call: Callable[[], object], runs: int) -> Timing:
