@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +160,4 @@ def _onnx_file(subject: Subject) -> Iterator[Path]:
 
 def _named_in(file: Path) -> str:
     """Return the model that an ONNX file says it is of, else the file's name without its end."""
-    try:
-        return str(json.loads(read_metadata(file)["mobilebench"])["model"]["model"])
-    except (ValueError, KeyError, TypeError):
-        return file.stem
+    return read_metadata(file).get("model") or file.stem
