@@ -4,72 +4,36 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobilebench.errors import UserError
-from mobilebench.evaluation.metrics import get_metric
+from mobilebench.report.device_quality import qualities
 from mobilebench.report.figures import WIDTH, runs_line
 from mobilebench.report.label_placement import label_points
-from mobilebench.report.notes import result_notes, score_notes
 from mobilebench.report.plots import plain_ticks
 from mobilebench.report.style import MUTED, ORANGE, Picture, canvas, styled
 from mobilebench.report.table import Field, Table, number, text
 from mobilebench.scoring.effects import pareto_front
-from mobilebench.scoring.measures import title
-from mobilebench.scoring.ranking import rank_models, value_intervals
-from mobilebench.scoring.uncertainty import order_probability
 from mobilebench.system.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     from mobilebench.analysis.devices import DeviceFigures, Measurements
     from mobilebench.models.cost.device_file import DeviceRow
+    from mobilebench.report.device_quality import Quality
     from mobilebench.report.inputs import ReportInputs
     from mobilebench.report.label_placement import Box
-    from mobilebench.scoring import ScoreTable
 
     Floats = NDArray[np.float64]
     Findings = tuple[tuple[str, ...], tuple[Picture, ...], tuple[Table, ...]]
 
-SURE = 0.95  # probability from which a model is told apart from another
 TRAINED_IN = "fp32"
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What latency is held against: xScore, or the results on one dataset."""
-
-    name: str
-    """Part of file names."""
-    title: str
-    """With "%" where it is shown in percent."""
-    values: Mapping[str, float]
-    """{model: the value as a person reads it}, of the models that have one."""
-    ends: Mapping[str, tuple[float, float]]
-    """{model: (low, high)} of its interval, in the same unit; NaN where no noise is known."""
-    sign: int
-    """1 where higher is better, else -1."""
-    digits: int
-    """Behind the point."""
-    covered: str
-    """A sentence on what the intervals cover."""
-    group: str
-    """A sentence on what it means not to be told apart."""
-    notes: Mapping[str, str]
-    """{model: what its value rests on}."""
-    tied: Callable[[Sequence[str]], tuple[str, ...] | None]
-    """Of some models those that cannot be told apart from the best, it included; None where no noise is known."""
-
-    def show(self, value: float) -> str:
-        """Return a value for people."""
-        return f"{value:.{self.digits}f}"
 
 
 def device_findings(inputs: ReportInputs) -> Findings:
@@ -80,9 +44,8 @@ def device_findings(inputs: ReportInputs) -> Findings:
             "no latency of any of these models on a device is known; `mobilebench models profile --append "
             "device_results.csv` measures it here, docs/devices.md says how to on a phone"
         )
-    qualities = _qualities(inputs)
     pictures, tables, names = [], [], set[str]()
-    for quality in qualities:
+    for quality in qualities(inputs):
         kept = [each for each in figures.measurements if set(each.rows) & set(quality.values)]
         if not kept:
             continue
@@ -115,58 +78,6 @@ def _words(inputs: ReportInputs, figures: DeviceFigures) -> tuple[str, ...]:
     return *said, *figures.left_out
 
 
-def _qualities(inputs: ReportInputs) -> list[Quality]:
-    if inputs.scores.has_scores:
-        return [_of_scores(inputs)]
-    read = zip(inputs.matrix.datasets, inputs.matrix.counts.T, strict=True)
-    return [_of_dataset(inputs, dataset) for dataset, counts in read if counts.any()]
-
-
-def _of_scores(inputs: ReportInputs) -> Quality:
-    scores = inputs.scores
-    rows = [row for row in scores.rows if row.rank is not None]
-    order = [row.model for row in rows]
-    return Quality(
-        "xscore", "xScore", {row.model: row.score for row in rows}, {row.model: (row.low, row.high) for row in rows},
-        1, 3, f"Intervals: {scores.level:.0%}, over {scores.interval_over}.",
-        f"Not told apart: the best stands truly above it with a probability below {SURE:g} ({scores.above_next_name}).",
-        score_notes(scores, inputs.matrix),
-        lambda models: _tied_scores(scores, sorted(models, key=order.index)),
-    )  # fmt: skip
-
-
-def _tied_scores(scores: ScoreTable, models: Sequence[str]) -> tuple[str, ...] | None:
-    """Return, of models in the order of their scores, those that the first is not surely above."""
-    if scores.draws is None:
-        return None
-    at = [scores.models.index(model) for model in models]
-    surely = [order_probability(scores.draws, at[0], other) >= SURE for other in at[1:]]
-    return (models[0], *(model for model, above in zip(models[1:], surely, strict=True) if not above))
-
-
-def _of_dataset(inputs: ReportInputs, dataset: str) -> Quality:
-    matrix = inputs.matrix
-    column = matrix.datasets.index(dataset)
-    metric, found = get_metric(matrix.metrics[column]), value_intervals(matrix, dataset)
-    scale = 100 if metric.percent else 1
-    ends = {model: (scale * low, scale * high) for model, (low, high) in found.ends.items()}
-    means = dict(zip(matrix.models, matrix.mean[:, column], strict=True))
-    notes = {model: note for (model, name), note in result_notes(inputs).items() if name == dataset}
-
-    def tied(models: Sequence[str]) -> tuple[str, ...] | None:
-        ranking = rank_models(matrix, dataset, models=models)
-        return None if ranking.source is None else tuple(row.model for row in ranking.rows if row.may_be_best)
-
-    return Quality(
-        dataset, f"{dataset}, {title(metric)}", {model: scale * float(means[model]) for model in ends}, ends,
-        1 if metric.higher_is_better else -1, 2 if metric.percent else 4,
-        f"Intervals: {found.level:.0%}, over {found.over}." if found.over else "No interval: no noise is known.",
-        f"Not told apart: multiple comparisons with the best (Hsu 1981) among the models under the budget, "
-        f"{found.level:.0%}.",
-        notes, tied,
-    )  # fmt: skip
-
-
 def _best_table(quality: Quality, measured: Sequence[Measurements], budgets: Sequence[float]) -> Table:
     """Return the best model under each budget in each setting, and who cannot be told apart from it."""
     rows = []
@@ -176,7 +87,7 @@ def _best_table(quality: Quality, measured: Sequence[Measurements], budgets: Seq
             fast = [model for model, row in known.items() if row.latency_ms < budget]
             rows.append((text(each.name), Field(f"{budget:g}", budget), *_best(quality, known, fast)))
     caption = (
-        f"The best by {quality.title} among the models that take less than so many milliseconds a call (median, or the "
+        f"The best by {quality.words} among the models that take less than so many milliseconds a call (median, or the "
         f"mean where a tool prints no median). {quality.covered} {quality.group}"
     )
     columns = ("measured on", "under ms", "models", "best", "ms", quality.title, "interval", "not told apart from it")
@@ -218,7 +129,7 @@ def _rows_table(quality: Quality, measured: Sequence[Measurements]) -> Table:
                 _interval(quality, row.model), text(row.date),
             ))  # fmt: skip
     caption = (
-        f"Latency of a call, the quickest first, and {quality.title}. Bold: on the front, no other model is both "
+        f"Latency of a call, the quickest first, and {quality.words}. Bold: on the front, no other model is both "
         f"quicker and better. p90: nine of ten calls took at most as long; n: calls timed. {quality.covered}"
     )
     columns = ("measured on", "model", "ms", "p90", "n", quality.title, "interval", "date")
@@ -276,7 +187,7 @@ def _front(name: str, quality: Quality, measured: Measurements, budgets: Sequenc
     axes.set_ylabel(quality.title)
     spread = "To the right of a point: up to the 90th percentile. " if any(row.p90_ms for row in rows) else ""
     caption = (
-        f"{quality.title} against latency on {measured.name}, n = {counted(len(rows), 'model')}. Filled orange: no "
+        f"{quality.words} against latency on {measured.name}, n = {counted(len(rows), 'model')}. Filled orange: no "
         f"other model is both quicker and better; dashed: budgets. {quality.covered} {spread}{runs}"
     )
     return Picture(name, caption, figure, tuple(noted))

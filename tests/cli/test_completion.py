@@ -27,7 +27,7 @@ def offered(line: str) -> list[str]:
     ("line", "expected"),
     [
         ("mobilebench le", ["leaderboard"]),
-        ("mobilebench pre", []),  # hidden
+        ("mobilebench pre", ["predict"]),  # hidden
         ("mobilebench init pa", ["paper_v1"]),
         ("mobilebench init demo --model mobilev", ["mobilevit", "mobilevit_canonical"]),
         ("mobilebench train d", ["digits"]),
