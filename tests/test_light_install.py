@@ -70,6 +70,7 @@ REFUSED = {
     ("compare", "one", "other"): "track",
     ("ui",): "track",
     ("server",): "server",
+    ("export", "demo/starnet/digits"): "export",
     ("models", "list"): "train",
     ("models", "profile"): "train",
 }

@@ -182,10 +182,10 @@ def reliability(predictions: Predictions) -> Reliability:
     )
 
 
-def cell_meant(suite: Suite, what: str, dataset: str | None, seed: int | None) -> Cell:
+def cell_meant(suite: Suite, what: str, dataset: str | None, seed: int | None, command: str = "inspect") -> Cell:
     """Return the cell that a person names: a model and a dataset, or in one word, with dots or slashes between.
 
-    It is of the suite's first seed where none is said. Raises UserError naming what there is.
+    It is of the suite's first seed where none is said. Raises UserError naming what there is, and the command.
     """
     if dataset is not None:
         return select_cells(suite, dataset, (what,), () if seed is None else (seed,))[0]
@@ -196,7 +196,7 @@ def cell_meant(suite: Suite, what: str, dataset: str | None, seed: int | None) -
             return cell
     if what in suite.models:
         raise UserError(
-            f"{what} is a model, and a cell is one on a dataset: write `mobilebench inspect {what} DATASET`, of "
+            f"{what} is a model, and a cell is one on a dataset: write `mobilebench {command} {what} DATASET`, of "
             f"{', '.join(suite.datasets)}"
         )
     names = [cell.name for cell in suite.cells()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -12,6 +13,7 @@ from mobilebench.config.suite import Cell, parse_suite
 from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.evaluation.predictions import load_predictions as read_predictions
+from mobilebench.execution.exported import is_exported, read_exported, weights_of
 from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, read_model_file
 from mobilebench.models.names import split
 from mobilebench.models.weights.files import fetched_path
@@ -22,15 +24,32 @@ from mobilebench.system.files import read_text, write_bytes
 from mobilebench.system.layout import PACKED, RESULTS, STATE
 from mobilebench.system.provenance import SUITE
 from mobilebench.tracking import Tracker
+from mobilebench.tracking.reader import record_from
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mobilebench.evaluation.predictions import Predictions
     from mobilebench.execution.classifier import TrainedModel
     from mobilebench.execution.model_file import ModelFile
     from mobilebench.runs.records import Record
 
 _RUN = "run:"
-_FORMS = "expected run:ID, EXPERIMENT/MODEL/DATASET, EXPERIMENT/MODEL/DATASET/SEED, or a folder with model.pt"
+_FORMS = (
+    "expected run:ID, EXPERIMENT/MODEL/DATASET, EXPERIMENT/MODEL/DATASET/SEED, a folder with model.pt, or what "
+    "`mobilebench export` wrote as safetensors"
+)
+
+
+class TrainedFiles(NamedTuple):
+    """A finished run's network as files, and what is known of the run."""
+
+    made: ModelFile
+    weights: Path
+    record: Record | None
+    """Its record; None for a folder of artifacts alone. The run id of one that was never delivered is ""."""
+    run_id: str | None
+    """MLflow's id of its run; None for a folder that is of no delivered journal."""
 
 
 class _Trained(NamedTuple):
@@ -47,8 +66,8 @@ def load_model(what: str | Path) -> TrainedModel:
     Args:
         what: `run:ID`, an MLflow run; `EXPERIMENT/MODEL/DATASET`, the finished cell of the lowest seed, or with
             `/SEED` that one, of the tracking store that `MLFLOW_TRACKING_URI` or this folder names; or a folder: a
-            journal's (`.mobilebench/cells/...`) or one with a run's artifacts. A folder that exists goes before a cell
-            of the same spelling.
+            journal's (`.mobilebench/cells/...`), one with a run's artifacts, or what `mobilebench export` wrote as
+            safetensors (a folder, or one file). A folder that exists goes before a cell of the same spelling.
 
     The network takes a float tensor [N, 3, R, R] in [0, 1], or PIL images of any size, and normalises them itself. It
     has `classes` (names in the order of the logits), `resolution` (R, pixels), `metric` (an id) and `run_id`.
@@ -56,9 +75,25 @@ def load_model(what: str | Path) -> TrainedModel:
     """
     from mobilebench.execution.classifier import trained_model
 
+    with trained_files(what) as found:
+        return trained_model(found.made, found.weights, found.run_id)
+
+
+@contextmanager
+def trained_files(what: str | Path) -> Iterator[TrainedFiles]:
+    """Yield a finished run's network as files, by any name that `load_model` takes; raises as it does.
+
+    Files of a store on another machine are there until the block ends.
+    """
+    if Path(what).suffix == ".safetensors" or is_exported(Path(what)):
+        if not Path(what).exists():
+            raise UserError(f"there is no file {what}; {_FORMS}")
+        said = read_exported(Path(what))
+        yield TrainedFiles(said.made, weights_of(Path(what)), said.record, said.record.run_id if said.record else None)
+        return
     if (folder := _folder(what)) is not None:
-        made, run_id = _of_folder(folder)
-        return trained_model(made, _artifacts(folder) / WEIGHTS, run_id)
+        yield _of_folder(folder)
+        return
     tracker = Tracker()
     record = _record(str(what), tracker)
     with TemporaryDirectory() as temporary:
@@ -74,7 +109,7 @@ def load_model(what: str | Path) -> TrainedModel:
         else:
             trained = _Trained(record.cell, record.data_digest, record.network)
             made = _reconstructed(trained, _artifact(tracker, record, SUITE, Path(temporary)))
-        return trained_model(made, weights, record.run_id)
+        yield TrainedFiles(made, weights, record, record.run_id)
 
 
 def load_predictions(what: str | Path, split: Literal["test", "val"] = "test") -> Predictions:
@@ -135,12 +170,15 @@ def _artifacts(folder: Path) -> Path:
     return journal.artifacts if (journal := Journal(folder)).path.exists() else folder
 
 
-def _of_folder(folder: Path) -> tuple[ModelFile, str | None]:
+def _of_folder(folder: Path) -> TrainedFiles:
     journal = Journal(folder) if (folder / "journal.jsonl").exists() else Journal(folder.parent)
-    start, artifacts = journal.start, _artifacts(folder)
-    run_id = journal.delivery.run_id if journal.last(Finish) is not None else None
+    start, finish, artifacts = journal.start, journal.last(Finish), _artifacts(folder)
+    weights, run_id, record = artifacts / WEIGHTS, None, None
+    if start is not None and finish is not None:
+        run_id = journal.delivery.run_id
+        record = record_from(run_id or "", "FINISHED", finish.time, start.tags | finish.tags, finish.metrics)
     if (artifacts / MODEL).exists():
-        return read_model_file(artifacts / MODEL), run_id
+        return TrainedFiles(read_model_file(artifacts / MODEL), weights, record, run_id)
     if start is None:
         raise UserError(
             f"{folder} has {WEIGHTS} and no {MODEL}, which an earlier version did not keep; load the run instead, as "
@@ -150,7 +188,7 @@ def _of_folder(folder: Path) -> tuple[ModelFile, str | None]:
     cell = Cell(tags["model"], tags["dataset"], int(tags["seed"]))
     suite = artifacts / SUITE
     trained = _Trained(cell, tags["data_digest"], tags.get("network", ""))
-    return _reconstructed(trained, suite if suite.exists() else None), run_id
+    return TrainedFiles(_reconstructed(trained, suite if suite.exists() else None), weights, record, run_id)
 
 
 def _reconstructed(run: _Trained, suite: Path | None) -> ModelFile:

@@ -41,6 +41,7 @@ COMMANDS = {
     "compare": _Entry("mobilebench.cli.runs:compare", "Compare models, experiments, runs or git revisions."),
     "reproduce": _Entry("mobilebench.cli.runs:reproduce", "Print how to make a run's number again."),
     "register": _Entry("mobilebench.cli.runs:register", "Make finished cells versions of registered models."),
+    "export": _Entry("mobilebench.cli.export:export", "Write a run's network as ONNX or safetensors."),
     "clean": _Entry("mobilebench.cli.clean:clean", "Remove what this folder no longer needs."),
     "inputs": _Entry("mobilebench.cli.pipeline:inputs", "Write what the stages of dvc.yaml depend on."),
     "server": _Entry("mobilebench.cli.runs:server", "Run a tracking server for many workers."),

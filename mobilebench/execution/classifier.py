@@ -15,6 +15,7 @@ from mobilebench import models
 from mobilebench.config.pixels import UNITS, sides
 from mobilebench.datasets.packing.decode import stored_image
 from mobilebench.errors import UserError
+from mobilebench.execution.exported import read_safetensors
 from mobilebench.execution.network import as_trained
 from mobilebench.models.channels import RGB, with_channels
 from mobilebench.models.fingerprint import fingerprint
@@ -143,7 +144,8 @@ def _drawn(made: ModelFile) -> nn.Module:
 
 
 def _with_weights(network: nn.Module, made: ModelFile, weights: Path) -> nn.Module:
-    state = checkpoint.load(weights)
+    is_file_of_run = weights.suffix != ".safetensors"
+    state = checkpoint.load(weights) if is_file_of_run else read_safetensors(weights)
     if state is None:
         raise UserError(f"there are no weights at {weights}")
     size = made.size

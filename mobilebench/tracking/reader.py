@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Run
 
+    from mobilebench.runs.records import Status
+
 
 @dataclass(frozen=True)
 class Details:
@@ -34,22 +36,28 @@ def details_of(run: Run) -> Details:
 
 def record_of(run: Run) -> Record:
     """Return a run of a cell as a record; values that its run lacks are None, unreadable tags raise TrackingError."""
-    tags, metrics = run.data.tags, run.data.metrics
-    finished = run.info.status == "FINISHED"
+    return record_from(run.info.run_id, run.info.status, run.info.end_time, run.data.tags, run.data.metrics)
+
+
+def record_from(
+    run_id: str, status: Status, end_time: int | None, tags: Mapping[str, str], metrics: Mapping[str, float]
+) -> Record:
+    """Return a run's tags and last metrics as a record; raises TrackingError as `record_of`."""
+    finished = status == "FINISHED"
 
     def whole(key: str) -> int | None:
         return int(metrics[key]) if key in metrics else None
 
     try:
         return Record(
-            run_id=run.info.run_id,
+            run_id=run_id,
             model=tags["model"],
             dataset=_id(tags["dataset"]),
             seed=int(tags["seed"]),
             protocol_hash=tags["protocol_hash"],
             data_digest=tags["data_digest"],
             code_version=int(tags["code_version"]),
-            status=run.info.status,
+            status=status,
             metrics=_final(metrics, "test") if finished else {},
             n_test=whole("n_test"),
             params=whole("params"),
@@ -63,7 +71,7 @@ def record_of(run: Run) -> Record:
             images_from=tags.get("images_from", ""),
             chosen_on=tags.get("chosen_on", ""),
             selection_metric=tags.get("selection_metric", ""),
-            end_time=run.info.end_time,
+            end_time=end_time,
             metric=tags.get("metric", "top1"),
             val_metrics=_final(metrics, "val") if finished else {},
             predictions={
@@ -74,7 +82,7 @@ def record_of(run: Run) -> Record:
         )
     except (KeyError, ValueError) as error:
         raise TrackingError(
-            f"run {run.info.run_id} is tagged kind=cell but its tag {error} is missing or unreadable; delete the run"
+            f"run {run_id} is tagged kind=cell but its tag {error} is missing or unreadable; delete the run"
         ) from None
 
 
