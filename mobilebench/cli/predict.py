@@ -80,6 +80,10 @@ def predict(what: str | None, images: tuple[str, ...], top: int, picture: Path |
 
 
 def _network(what: str) -> Network:
+    if what.endswith(_ONNX):
+        from mobilebench.export.onnx_network import OnnxNetwork
+
+        return OnnxNetwork(Path(what))
     from mobilebench.analysis.answers import TorchNetwork
     from mobilebench.analysis.trained import load_model
 
