@@ -71,9 +71,10 @@ def _words(inputs: ReportInputs, figures: DeviceFigures) -> tuple[str, ...]:
     other = dict.fromkeys(each.setting.precision for each in figures.measurements)
     other.pop(TRAINED_IN, None)
     if other:
+        measured = " `mobilebench export RUN --int8` measures that of int8." if "int8" in other else ""
         said.append(
             f"Accuracies are of the networks as they were trained, in fp32. What {' and '.join(other)} costs of them "
-            "is not in this section."
+            f"is not in this section.{measured}"
         )
     return *said, *figures.left_out
 

@@ -116,7 +116,7 @@ def test_models_without_figures_and_figures_without_models_are_named(inputs: Rep
     rows += [replace(ROW, precision="int8", model="delta_net")]
     words, pictures, _ = device_findings(with_devices(inputs, tmp_path, rows))
     assert "No figure on Pixel 8, litert, fp32, 4 threads: gamma_net, delta_net." in words
-    assert "What int8 costs of them is not in this section." in " ".join(words)
+    assert "What int8 costs of them is not in this section. `mobilebench export RUN --int8`" in " ".join(words)
     assert (
         f"{tmp_path}/device_results.csv also has figures of models that are not among these results: other_net."
         in words
