@@ -85,11 +85,12 @@ def trained_files(what: str | Path) -> Iterator[TrainedFiles]:
 
     Files of a store on another machine are there until the block ends.
     """
-    if Path(what).suffix == ".safetensors" or is_exported(Path(what)):
-        if not Path(what).exists():
-            raise UserError(f"there is no file {what}; {_FORMS}")
-        said = read_exported(Path(what))
-        yield TrainedFiles(said.made, weights_of(Path(what)), said.record, said.record.run_id if said.record else None)
+    path = Path(what)
+    if path.suffix == ".safetensors" and not path.exists():
+        raise UserError(f"there is no file {path}; {_FORMS}")
+    if is_exported(path):
+        said = read_exported(path)
+        yield TrainedFiles(said.made, weights_of(path), said.record, said.record.run_id if said.record else None)
         return
     if (folder := _folder(what)) is not None:
         yield _of_folder(folder)

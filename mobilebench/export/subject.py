@@ -14,7 +14,7 @@ from mobilebench.analysis.trained import load_predictions, trained_files
 from mobilebench.config.pixels import shown
 from mobilebench.errors import UserError
 from mobilebench.execution.classifier import trained_model
-from mobilebench.execution.exported import OURS, Exported
+from mobilebench.execution.exported import OURS, Exported, is_exported
 from mobilebench.execution.model_file import WEIGHTS
 from mobilebench.execution.suites import open_suite
 from mobilebench.export.onnx_file import OPSET
@@ -52,6 +52,8 @@ class Subject:
 
     def predictions(self) -> Predictions | None:
         """Return what it said of the test images when its run ended; None where that was not kept or is not here."""
+        if is_exported(Path(self.source)):
+            return None
         try:
             return load_predictions(self.source)
         except UserError:
