@@ -56,7 +56,7 @@ def main() -> None:
         theirs = layer(channels, *kernel)
         ours = deepcopy(theirs)
         fold_batch_norms(ours)
-        use_fast_gradients(ours)
+        use_fast_gradients(ours, torch.float32)
         slope = torch.randn_like(theirs(batch))
         turns = [(seconds(theirs, batch, slope), seconds(ours, batch, slope)) for _ in range(settings.rounds + 1)][1:]
         a, b = (1000 * median(times) for times in zip(*turns, strict=True))

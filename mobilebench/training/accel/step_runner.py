@@ -148,7 +148,7 @@ class StepRunner:
 
     def _use_fast_depthwise(self) -> None:
         try:
-            layers = use_fast_gradients(self._model)
+            layers = use_fast_gradients(self._model, self._plan.dtype)
         except NoCompilerError as error:
             self._give_up(f"depthwise gradients: PyTorch's, {error}")
         else:
