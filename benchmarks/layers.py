@@ -15,7 +15,7 @@ from torch import nn
 
 from benchmarks.results import arguments, publish
 from mobilebench.training.accel import allocator as memory
-from mobilebench.training.accel.batchnorm import fold_batch_norms
+from mobilebench.training.accel.norm import fuse_norms
 from mobilebench.training.accel.depthwise import use_fast_gradients
 
 # (channels, side, kernel, stride) of layers of the eleven networks at 224 px; no kernel: batch normalisation.
@@ -55,7 +55,7 @@ def main() -> None:
         batch = torch.randn(settings.batch, channels, side, side).contiguous(memory_format=torch.channels_last)
         theirs = layer(channels, *kernel)
         ours = deepcopy(theirs)
-        fold_batch_norms(ours)
+        fuse_norms(ours)
         use_fast_gradients(ours, torch.float32)
         slope = torch.randn_like(theirs(batch))
         turns = [(seconds(theirs, batch, slope), seconds(ours, batch, slope)) for _ in range(settings.rounds + 1)][1:]

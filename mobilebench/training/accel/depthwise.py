@@ -3,8 +3,7 @@
 In fp32 those of the weights of kernels of 5 pixels and more. In bf16, which PyTorch computes here without code of its
 own for it, those of all weights and, at stride 2, of the images.
 
-The code is `depthwise.cpp` beside this file, compiled by the machine's own compiler in a few seconds when a trainer
-asks for it. It runs on PyTorch's own OpenMP threads; any others would have to fight for the cores with these.
+The code is `depthwise.cpp` beside this file.
 
 Gain: see benchmarks/RESULTS.md. It can go when `python -m benchmarks.layers` shows PyTorch's own as fast.
 """
@@ -12,23 +11,17 @@ Gain: see benchmarks/RESULTS.md. It can go when `python -m benchmarks.layers` sh
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from functools import cache
-from pathlib import Path
-from shutil import which
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mobilebench.training.accel.native import library
+
 _KERNELS, _STRIDES = (3, 5, 7, 9), (1, 2)  # what the code is written for
 _LEAST_SIDE = {torch.float32: 5, torch.bfloat16: 3}  # of kernels that PyTorch is slow at
 _LEAST = 2_000_000  # multiply-adds of a gradient below which handing it to threads costs more than it saves
-
-
-class NoCompilerError(Exception):
-    """The code could not be compiled here; the message says why."""
 
 
 def use_fast_gradients(model: nn.Module, dtype: torch.dtype) -> int:
@@ -135,8 +128,8 @@ def depthwise_weight_grad(images: Tensor, grad: Tensor, side: int, stride: int) 
     shape = (*images.shape[:2], *((length - 1) // stride + 1 for length in images.shape[2:]))
     if grad.shape != shape or images.dtype != grad.dtype or images.dtype not in _LEAST_SIDE:
         raise ValueError(
-            f"gradients are {tuple(grad.shape)}, {grad.dtype}, of images of {images.dtype}; expected {shape}, both fp32 "
-            "or both bf16"
+            f"gradients are {tuple(grad.shape)}, {grad.dtype}, images {images.dtype}; expected {shape}, both fp32 or "
+            "both bf16"
         )
     images, grad = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (images, grad))
     threads, channels = min(torch.get_num_threads(), len(images)), images.shape[1]
@@ -179,39 +172,11 @@ def _(grad: Tensor, weight: Tensor, height: int, width: int) -> Tensor:  # noqa:
     )
 
 
-def _native() -> Any:
-    """The compiled library. Raises NoCompilerError."""
-    found = _compiled_once()
-    if isinstance(found, NoCompilerError):
-        raise found
-    return found
-
-
 @cache
-def _compiled_once() -> Any:
-    compiler = which("g++")
-    if compiler is None:
-        return NoCompilerError("there is no g++")
-    try:
-        with TemporaryDirectory(prefix="mobilebench", ignore_cleanup_errors=True) as folder:
-            library = ctypes.CDLL(_compile(compiler, Path(folder)))
-    except subprocess.CalledProcessError as error:
-        return NoCompilerError(f"{compiler} says {(error.stderr.strip().splitlines() or ['nothing'])[0]}")
-    except (subprocess.TimeoutExpired, OSError) as error:
-        return NoCompilerError(str(error))
-    for function, sizes in ((library.depthwise_weight_grad, 10), (library.depthwise_input_grad, 7)):
+def _native() -> ctypes.CDLL:
+    """The functions of depthwise.cpp. Raises NoCompilerError."""
+    code = library("depthwise")
+    for function, sizes in ((code.depthwise_weight_grad, 10), (code.depthwise_input_grad, 7)):
         function.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * sizes
         function.restype = ctypes.c_int
-    return library
-
-
-def _compile(compiler: str, folder: Path) -> str:
-    """The library's path. Linked without an OpenMP of its own, it finds PyTorch's, which is loaded for all to see."""
-    parts, library = str(folder / "depthwise.o"), str(folder / "depthwise.so")
-    source = str(Path(__file__).with_suffix(".cpp"))
-    for how in (
-        ["-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-c", source, "-o", parts],
-        ["-shared", parts, "-o", library],
-    ):
-        subprocess.run([compiler, *how], check=True, capture_output=True, text=True, timeout=60)  # noqa: S603 - our file
-    return library
+    return code

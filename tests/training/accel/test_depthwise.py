@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mobilebench.training.accel import depthwise
-from mobilebench.training.accel.depthwise import NoCompilerError, use_fast_gradients
+from mobilebench.training.accel.depthwise import use_fast_gradients
+from mobilebench.training.accel.native import NoCompilerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
