@@ -1,7 +1,7 @@
 """The layers that are ours on a CPU, there and back, against PyTorch's: batch normalisation and depthwise convolution.
 
-`python -m benchmarks.layers [--threads N] [--rounds N] [--write FILE]`; see `training/batchnorm.py` and
-`training/depthwise.py`.
+`python -m benchmarks.layers [--threads N] [--rounds N] [--write FILE]`; see `training/accel/norm.py` and
+`training/accel/depthwise.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import nn
 
 from benchmarks.results import arguments, publish
 from mobilebench.training.accel import allocator as memory
-from mobilebench.training.accel.norm import fuse_norms
 from mobilebench.training.accel.depthwise import use_fast_gradients
+from mobilebench.training.accel.norm import fuse_norms
 
 # (channels, side, kernel, stride) of layers of the eleven networks at 224 px; no kernel: batch normalisation.
 LAYERS = (
