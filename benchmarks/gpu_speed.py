@@ -89,11 +89,11 @@ def speed(report: Report, works: Sequence[Work], device: torch.device, wanted: S
 def _plan(
     groups: Sequence[tuple[Sequence[str], Sequence[Work]]], wanted: Sequence[str]
 ) -> Iterator[tuple[str, tuple[Work, list[str]]]]:
-    """What is measured together: of each group the wanted contenders, with the reference where others are wanted."""
+    """What is measured together: of each group the contenders that are wanted."""
     for number, (group, works) in enumerate(groups):
         names = [name for name in group if name in wanted]
-        if number and set(names) <= {REFERENCE}:
-            continue  # the reference alone was measured in the first group
+        if not names or (number and names == [REFERENCE]):
+            continue  # the reference was measured in the first group
         for work in works:
             yield f"{work.model}: {', '.join(names)}", (work, names)
 

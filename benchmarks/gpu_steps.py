@@ -65,9 +65,18 @@ class Work:
     rounds: int = 2
 
     def recipe(self, precision: Precision = "fp32") -> Recipe:
-        """The paper's recipe at this size, of more epochs than are trained: the last one would be read on test."""
+        """The paper's recipe at this size, so slow to learn that no network diverges on random images.
+
+        Of more epochs than are trained: the last one would be read on test.
+        """
         return Recipe(
-            epochs=self.turns + 2, warmup_epochs=1, batch_size=self.batch, resolution=self.size, precision=precision
+            epochs=self.turns + 2,
+            warmup_epochs=1,
+            batch_size=self.batch,
+            resolution=self.size,
+            lr=1e-5,
+            min_lr=1e-6,
+            precision=precision,
         )
 
     def data(self) -> TrainData:

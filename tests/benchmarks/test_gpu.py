@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 import shlex
 import subprocess
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,6 @@ from benchmarks.gpu_steps import Running, Work, measure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 CPU = torch.device("cpu")
 SMALL = shlex.split("--device cpu --size 32 --stored 32 --batch 4 --images 8 --turns 2 --models shufflenet")
@@ -243,6 +244,25 @@ def test_what_train_calls_exists() -> None:
         said = CliRunner().invoke(mobilebench, [*words, "--help"])
         assert said.exit_code == 0
         assert words != ["run"] or all(option in said.output for option in ("--offline", "--until", "--json"))
+
+
+PAGE = (Path(__file__).parents[2] / "docs/scale-out.md").read_text(encoding="utf-8")
+CALLS = re.findall(r"^python -m benchmarks\.gpu ([^#\n]+)", PAGE, re.MULTILINE)
+
+
+def test_the_page_names_every_part_once_and_its_half_hour_is_one() -> None:
+    assert sorted(words.split()[0] for words in CALLS) == sorted(main.commands)
+    assert sum(float(re.findall(r"--minutes (\S+)", words)[0]) for words in CALLS) == 30
+
+
+@pytest.mark.parametrize("words", CALLS)
+def test_what_the_page_says_is_understood(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "HAM10000").mkdir()
+    part, *rest = shlex.split(words)
+    options = main.commands[part].make_context(part, rest).params
+    assert options["device"] == "cuda"
+    assert options["out"].name == "gpu.jsonl"
 
 
 def test_names_that_are_unknown_are_refused_with_those_that_are_known() -> None:
