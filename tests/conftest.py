@@ -43,6 +43,7 @@ SLOW = (
     "analysis/test_leftovers.py",
     "analysis/test_reproduce.py",
     "analysis/test_trained.py",
+    "benchmarks",
     "cli/test_claims.py",
     "cli/test_grid.py",
     "cli/test_json.py",

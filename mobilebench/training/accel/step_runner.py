@@ -80,6 +80,11 @@ class StepRunner:
             torch.compiler.reset()
         self._use(compiled=True, graphed=plan.graph)
 
+    @property
+    def captured(self) -> list[int]:
+        """The batch sizes whose step a CUDA graph replays; none yet before the fifth step."""
+        return [] if self._graphed is None else self._graphed.sizes
+
     def step(self, step: Step, batch: Batch) -> Tensor:
         """Learns from one batch; its loss, still on the device, to be read before the next call.
 
