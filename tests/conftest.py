@@ -54,6 +54,7 @@ SLOW = (
     "datasets/packing/test_derive.py",
     "datasets/packing/test_packed.py",
     "datasets/test_contract.py",
+    "datasets/test_fuzz.py",
     "datasets/test_less_data.py",
     "evaluation/test_log_loss.py",
     "execution",
