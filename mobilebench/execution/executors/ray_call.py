@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _TICK = 0.5  # seconds
 _ASK = 2.0  # seconds between questions whether the head is there
 _GRACE = 60.0  # seconds that stopped attempts have to end their write
+LOOK = 5.0  # seconds between looks at which nodes there are
 _NO_NODE = 600.0  # seconds without a node that has room, after which the call ends
 _HEAD = 15.0  # seconds that the head may be silent
 
@@ -44,7 +45,7 @@ class Terms:
     """The copy of cells' folders, as this machine has it."""
     note: Callable[[str], None]
     """Passes on what a person should know."""
-    look: float
+    look: float = LOOK
     """Seconds between looks at which nodes there are, and that Ray has to say how work on a dead one ended."""
 
 

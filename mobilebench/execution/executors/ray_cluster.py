@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from mobilebench.errors import UserError
 from mobilebench.execution.executors.ray_attempt import RemoteJob, Where
-from mobilebench.execution.executors.ray_call import Call, Head, Terms
+from mobilebench.execution.executors.ray_call import LOOK, Call, Head, Terms
 from mobilebench.execution.executors.ray_nodes import (
     Greeting,
     Needs,
@@ -72,7 +72,7 @@ class RayExecutor:
     """Epochs after which a cell is put there."""
     node_data: Path | None = None
     """The folder of a node's own disk that packed datasets are copied to; None to read those of the project folder."""
-    look: float = 5.0
+    look: float = LOOK
     """Seconds between looks at which nodes there are, and that Ray has to say how work on a dead one ended."""
     greetings: list[Greeting] = field(default_factory=list, init=False)
     """What each node said of itself."""
