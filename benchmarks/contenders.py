@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mobilebench.config.recipe import Recipe
 
 # What a technique of ours is worth: without it, in fp32 and, with "_bf16" after it, in bf16.
-WITHOUT: dict[str, dict[str, bool]] = {
+WITHOUT: dict[str, dict[str, Any]] = {
     "ours_without_norm": {"fuse_norms": False},
     "ours_without_depthwise": {"own_depthwise": False},
     "ours_without_allocator": {"keep_freed_memory": False},
@@ -101,12 +101,12 @@ def paper_transform(resolution: int) -> Callable[[Image.Image], Any]:
 
 
 def _ours(
-    model: nn.Module, images: Any, labels: Any, recipe: Recipe, runtime: Runtime, without: dict[str, bool]
+    model: nn.Module, images: Any, labels: Any, recipe: Recipe, runtime: Runtime, without: dict[str, Any]
 ) -> Iterator[None]:
     rows = np.arange(len(images))
     split = Split(images, labels, rows)
     # A contender has a process of its own, so the plan may be another for all of it.
-    loop.make_plan = lambda *about: replace(make_plan(*about), **without)
+    vars(loop)["make_plan"] = lambda *about: replace(make_plan(*about), **without)
     trainer = Trainer(model, TrainData(split, None, split, *IMAGENET, CLASSES), recipe, 0, runtime)
     while True:
         for _ in trainer.steps():

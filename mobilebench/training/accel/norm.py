@@ -44,7 +44,8 @@ def fuse_norms(model: nn.Module) -> int:
         if isinstance(module, nn.Sequential) and any(
             _pair(*two) for two in zip(module, list(module)[1:], strict=False)
         ):
-            module.__class__ = _in_pairs(type(module))
+            kind: Any = type(module)
+            module.__class__ = _in_pairs(kind)
     return len(norms)
 
 
@@ -54,7 +55,7 @@ def _pair(norm: nn.Module, activation: nn.Module) -> bool:
 
 
 @cache
-def _in_pairs(kind: type[nn.Sequential]) -> type[nn.Sequential]:
+def _in_pairs(kind: Any) -> Any:
     """The kind of sequence with another forward pass; itself where it has one of its own."""
     if kind.forward is not nn.Sequential.forward:
         return kind
