@@ -386,7 +386,7 @@ class _Grid:
             return
         try:
             if isinstance(outcome.error, WorkerDiedError):
-                run.journal.append(Fail(tags=reason_tags(str(outcome.error))))
+                _note_death(run.journal, outcome.error)
                 run.deliver()
                 raise CellFailedError(f"{run.cell.name} failed: {outcome.error}")
             if outcome.error is not None:
@@ -399,7 +399,7 @@ class _Grid:
         run = tuned.run
         tuned.under_way.remove(number)
         if isinstance(error, WorkerDiedError):
-            run.journal.trial(number).append(Fail(tags=reason_tags(str(error))))
+            _note_death(run.journal.trial(number), error)
             error = CellFailedError(f"{run.cell.name} trial {number} failed: {error}")
         elif error is not None and not isinstance(error, UserError):
             raise error
@@ -430,3 +430,9 @@ class _Grid:
         _log.info("%s failed: %s", run.cell.name, error)  # the listener shows it to a person
         run.note(str(error))
         self._failed.append((run.cell, error))
+
+
+def _note_death(journal: Journal, error: WorkerDiedError) -> None:
+    """Have a run end as failed whose worker died; one that had not begun is no run yet."""
+    if journal.events():
+        journal.append(Fail(tags=reason_tags(str(error))))

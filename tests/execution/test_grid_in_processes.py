@@ -19,7 +19,7 @@ from mobilebench.config.suite import Cell
 from mobilebench.errors import UserError
 from mobilebench.execution import grid
 from mobilebench.execution.context import open_context
-from mobilebench.execution.executors.base import Outcome
+from mobilebench.execution.executors.base import Outcome, WorkerDiedError
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.progress import NullListener
 from mobilebench.execution.suites import open_suite
@@ -30,11 +30,13 @@ from mobilebench.tracking import Tracker
 from mobilebench.training.device import devices_of, take_share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import Any
 
     from mobilebench.config.suite import Suite
     from mobilebench.execution.context import RunContext
+    from mobilebench.execution.executors.base import Job
     from mobilebench.execution.grid import CellJob
     from mobilebench.training import EpochResult
 
@@ -94,6 +96,25 @@ def test_a_dying_worker_fails_its_cell_and_no_other_and_the_next_call_goes_on(co
     }
     assert run_cells(context, context.suite.cells()) == []
     assert len(context.tracker.records("tiny")) == 2
+
+
+class StillBorn:
+    """An executor whose workers die before they have begun a run."""
+
+    remote = False
+
+    def run(self, jobs: Iterable[Job[Any]], on_message: object) -> Iterator[Outcome[Any]]:
+        for job in jobs:
+            yield Outcome(job, error=WorkerDiedError(f"{job.name} was ended by SIGKILL"))
+
+
+def test_a_worker_that_dies_before_its_run_began_leaves_a_cell_that_can_begin(context: RunContext) -> None:
+    cells = list(context.suite.cells())
+    failed = run_cells(context, cells, StillBorn())
+    assert {str(error) for _, error in failed} == {f"{c.name} failed: {c.name} was ended by SIGKILL" for c in cells}
+    assert not any(context.journal(cell).events() for cell in cells)
+    assert run_cells(context, cells) == []
+    assert {record.status for record in context.tracker.records("tiny")} == {"FINISHED"}
 
 
 def test_a_cell_left_alone_keeps_its_share_of_the_threads(context: RunContext) -> None:
