@@ -28,7 +28,7 @@ def offered(line: str) -> list[str]:
     [
         ("mobilebench le", ["leaderboard"]),
         ("mobilebench pre", ["predict"]),  # hidden
-        ("mobilebench init pa", ["paper_v1"]),
+        ("mobilebench init pa", ["paper_v1", "paper_v1_bf16"]),
         ("mobilebench init demo --model mobilev", ["mobilevit", "mobilevit_canonical"]),
         ("mobilebench train d", ["digits"]),
         ("mobilebench train digits --model s", ["shufflenet", "starnet"]),
