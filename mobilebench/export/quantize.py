@@ -7,7 +7,7 @@ import math
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mobilebench.export.images import Images
 
 WORDS = "int8 (QDQ): activations uint8 per tensor, weights int8 per channel, ranges by min and max"
 CALIBRATION = 128  # images
 _CLIPPING = ("Relu", "Clip")
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+class Calibration(Protocol):
+    """Images that ranges are measured on, such as `images.Images`."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, size: int) -> Iterator[NDArray[Any]]:
+        """Return them, `size` at once, as the file takes them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class LayerNoise:
 class Quantizer:
     """Quantises one ONNX file. Ranges are measured once, whatever is quantised afterwards."""
 
-    def __init__(self, source: Path, images: Images, folder: Path) -> None:
+    def __init__(self, source: Path, images: Calibration, folder: Path) -> None:
         """images: to calibrate on, which are not the test images; folder: for files between."""
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -100,12 +109,13 @@ class Quantizer:
             for name in node.input:
                 readers.setdefault(name, []).append(node)
         found = []
+        prefix = "network." if graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8 else ""
         for node in graph.node:
             if node.op_type not in _WEIGHTED or not weights.intersection(node.input[1:2]):
                 continue
             after = readers.get(node.output[0], [])
             nodes = [node.name, *(one.name for one in after if len(after) == 1 and one.op_type in _CLIPPING)]
-            weight = node.input[1].removeprefix("network." if self._images.form.from_bytes else "")
+            weight = node.input[1].removeprefix(prefix)
             layer = weight.removesuffix(".weight") if weight.endswith(".weight") else node.name
             found.append((nodes, layer, node.op_type))
         return found
@@ -129,7 +139,7 @@ def snr_db(whole: NDArray[np.floating], changed: NDArray[np.floating]) -> float:
     return 10 * math.log10(power / noise) if power and math.isfinite(noise) else -math.inf
 
 
-def _reader(images: Images) -> Any:
+def _reader(images: Calibration) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
