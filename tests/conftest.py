@@ -57,6 +57,7 @@ SLOW = (
     "datasets/test_less_data.py",
     "evaluation/test_log_loss.py",
     "execution",
+    "export",
     "faults",
     "models",
     "notebooks",
