@@ -9,8 +9,8 @@ The processes are forked from one that has imported everything: that saves the t
 nothing that is under test.
 
 With --on ray the grid has six cells and is trained by `mobilebench run --on ray:HOST:PORT`, in a process of its own, on
-a cluster of this machine (`benchmarks/chaos_ray.py`). What is killed is a cell's worker, a node, or the call. The grid
-nobody disturbed is trained without Ray.
+a cluster of this machine (`benchmarks/chaos_ray.py`). What is killed is a cell's worker, a node, or the call; a node
+may also freeze, and wake up after it was taken for dead. The grid nobody disturbed is trained without Ray.
 
     python -m benchmarks.chaos --kills 100
     python -m benchmarks.chaos --kills 50 --on ray
@@ -287,12 +287,12 @@ def on_ray(settings: argparse.Namespace, fresh: Iterator[Path], reference: dict[
         total, rounds = measure(settings, fresh, reference, rig.disturb)
         seconds = time.monotonic() - began
         total["lived on"] = len(rig.left_over())
-    kills = ", ".join(f"{rig.killed[kind]} of a {kind} ({rig.hit[kind]} hit cells)" for kind in KINDS)
+    kills = ", ".join(f"{rig.killed[kind]} x {kind} ({rig.hit[kind]} hit cells)" for kind in KINDS)
     print_outcome(
         total | {"grids": rounds, "hit": rig.hit.total(), "attempts": rig.attempts, "given up": rig.given_up},
-        f"{total['kills']} kills -9: {kills}; {rounds} grids of {len(reference['cells'])} cells x {settings.epochs} "
-        f"epochs in {seconds:.0f} s ({duration:.1f} s each undisturbed), {rig.attempts} attempts, {rig.given_up} calls "
-        f"gave a cell up and were given again, {total['lived on']} workers lived on",
+        f"{total['kills']} kills -9 and freezes: {kills}; {rounds} grids of {len(reference['cells'])} cells x "
+        f"{settings.epochs} epochs in {seconds:.0f} s ({duration:.1f} s each undisturbed), {rig.attempts} attempts, "
+        f"{rig.given_up} calls gave a cell up and were given again, {total['lived on']} workers lived on",
     )
 
 

@@ -1,5 +1,8 @@
 """What `chaos --on ray` kills: the worker of a running cell, a node, or the call itself, on a cluster of this machine.
 
+A node may also freeze: its raylet and the workers of its cells get SIGSTOP, are taken for dead by Ray's head and then
+by the call, and get SIGCONT after their cells were begun again elsewhere: what they still write would be doubled.
+
 The head has no CPU, two nodes have one each. Every choice is drawn by one seeded generator; what is under way at that
 moment is not, so that two runs of one seed kill alike and hit otherwise.
 """
@@ -28,7 +31,12 @@ _SILENT = 300.0  # seconds without a change in a project after which its call ha
 _MOST = 10.0  # seconds of work before a kill
 _EARLY = 0.2  # share of kills that do not wait for a cell to be under way
 _AT_A_WRITE = 0.5  # share of kills that wait for the next change of a cell's files
-KINDS = ("worker", "node", "driver")
+_FROZEN = (
+    25.0,
+    40.0,
+)  # seconds that a node is frozen: it is dead after some 12, its cells are begun again after some 20
+_AWAKE = 5.0  # seconds that a node which wakes up has before it is taken away
+KINDS = ("worker", "node", "driver", "freeze")
 
 
 @dataclass
@@ -76,7 +84,7 @@ class Rig:
         try:
             while True:
                 if done < kills and time.monotonic() < self.until and self._comes_to_a_kill(call, project):
-                    kind = self._kill(call)
+                    kind = self._kill(call, project)
                     done += 1
                     if kind == "driver":
                         call = self._give(project)
@@ -124,19 +132,23 @@ class Rig:
                 time.sleep(0.005)
         return not over()
 
-    def _kill(self, call: subprocess.Popen[bytes]) -> str:
-        """Kill one thing and return its kind; the place of a node is taken by a new one."""
+    def _kill(self, call: subprocess.Popen[bytes], project: Path) -> str:
+        """Kill or freeze one thing and return its kind; the place of a node is taken by a new one."""
         workers = self._workers()
-        kind = self.draw.choice(KINDS if workers else KINDS[1:])
+        kind = self.draw.choice(KINDS if workers else ("node", "driver"))
         number = self.draw.randrange(1 << 30)
         if kind == "worker":
             hit = _kill([*workers][number % len(workers)])
         elif kind == "node":
-            node = self._cluster.worker_nodes and sorted(self._cluster.worker_nodes, key=_raylet)[number % 2]
+            node = self._node(number)
             hit = _raylet(node) in workers.values()
             _kill(_raylet(node))
             self._cluster.remove_node(node, allow_graceful=False)
             self._add_node()
+        elif kind == "freeze":
+            node = self._node(number)
+            hit = _raylet(node) in workers.values()
+            self._freeze(node, [pid for pid, raylet in workers.items() if raylet == _raylet(node)], call, project)
         else:
             hit = bool(workers)
             call.kill()
@@ -145,6 +157,21 @@ class Rig:
         self.hit[kind] += hit
         print(f"kill {self.killed.total()}: a {kind}{', hit' if hit else ''}", file=sys.stderr)
         return kind
+
+    def _freeze(self, node: Any, workers: list[int], call: subprocess.Popen[bytes], project: Path) -> None:
+        """Stop a node and the workers of its cells until they are taken for dead, and let them go on for a while."""
+        stopped = [pid for pid in (*workers, _raylet(node)) if _signal(pid, signal.SIGSTOP)]
+        self._add_node()
+        until = time.monotonic() + self.draw.uniform(*_FROZEN)
+        self._await(lambda: call.poll() is not None or time.monotonic() > until, project)
+        for pid in stopped:
+            _signal(pid, signal.SIGCONT)
+        time.sleep(_AWAKE)
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def _node(self, number: int) -> Any:
+        nodes = sorted(self._cluster.worker_nodes, key=_raylet)
+        return nodes[number % len(nodes)]
 
     def _add_node(self) -> None:
         self._cluster.add_node(num_cpus=1, object_store_memory=STORE)
@@ -212,8 +239,13 @@ def _children(pid: int) -> list[psutil.Process]:
 
 def _kill(pid: int) -> bool:
     """Kill a process and return whether it was there."""
+    return _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: signal.Signals) -> bool:
+    """Send a signal to a process and return whether it was there."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return False
     return True

@@ -8,6 +8,7 @@ augmentation (crop, flip, colour jitter, CutMix), loss and optimiser.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from torchvision import transforms
 
 from mobilebench.config.pixels import sides
 from mobilebench.config.runtime import Runtime
-from mobilebench.training import Split, TrainData, Trainer
+from mobilebench.training import Split, TrainData, Trainer, loop
+from mobilebench.training.accel.plan import make_plan
 from mobilebench.training.data import IMAGENET
 
 if TYPE_CHECKING:
@@ -28,7 +30,17 @@ if TYPE_CHECKING:
 
     from mobilebench.config.recipe import Recipe
 
-CONTENDERS = ("paper", "timm", "timm_bf16", "ours", "ours_bf16", "ours_compiled")
+# What a technique of ours is worth: without it, in fp32 and, with "_bf16" after it, in bf16.
+WITHOUT: dict[str, dict[str, bool]] = {
+    "ours_without_norm": {"fuse_norms": False},
+    "ours_without_depthwise": {"own_depthwise": False},
+    "ours_without_allocator": {"keep_freed_memory": False},
+    "ours_without_activation": {"disable_inplace": False},
+}
+CONTENDERS = (
+    "paper", "timm", "timm_bf16", "ours", "ours_bf16", "ours_compiled", "ours_bf16_compiled", *WITHOUT,
+    *(f"{name}_bf16" for name in WITHOUT),
+)  # fmt: skip
 CLASSES = 10
 
 
@@ -40,11 +52,12 @@ def stored_images(n: int, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.
 def steps_of(contender: str, model: nn.Module, stored: int, recipe: Recipe, threads: int) -> Iterator[None]:
     """Endless training steps of `contender` on images stored at `stored` pixels; each item is one finished step."""
     torch.set_num_threads(threads)
-    images = stored_images(8 * recipe.batch_size, stored)
+    # On a GPU eight batches are augmented at once, and what is done once an epoch must not fall into every eighth step.
+    images = stored_images((256 if torch.cuda.is_available() else 8) * recipe.batch_size, stored)
     labels = np.arange(len(images)) % CLASSES
     if contender.startswith("ours"):
-        runtime = Runtime(acceleration="on" if contender == "ours_compiled" else "auto")
-        return _ours(model, images, labels, recipe, runtime)
+        runtime = Runtime(acceleration="on" if contender.endswith("compiled") else "auto")
+        return _ours(model, images, labels, recipe, runtime, WITHOUT.get(contender.removesuffix("_bf16"), {}))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if contender == "paper":
         return _paper(
@@ -87,21 +100,18 @@ def paper_transform(resolution: int) -> Callable[[Image.Image], Any]:
     return chain
 
 
-def _ours(model: nn.Module, images: Any, labels: Any, recipe: Recipe, runtime: Runtime) -> Iterator[None]:
+def _ours(
+    model: nn.Module, images: Any, labels: Any, recipe: Recipe, runtime: Runtime, without: dict[str, bool]
+) -> Iterator[None]:
     rows = np.arange(len(images))
     split = Split(images, labels, rows)
+    # A contender has a process of its own, so the plan may be another for all of it.
+    loop.make_plan = lambda *about: replace(make_plan(*about), **without)
     trainer = Trainer(model, TrainData(split, None, split, *IMAGENET, CLASSES), recipe, 0, runtime)
     while True:
         for _ in trainer.steps():
-            _sync()
             yield
         trainer.epoch += 1
-
-
-def _sync() -> None:
-    """Waits for the device, so that a step's time is its own; on a CPU there is nothing to wait for."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def _paper(model: nn.Module, data: Pictures, recipe: Recipe, device: torch.device) -> Iterator[None]:
@@ -168,6 +178,8 @@ class _mixed:  # noqa: N801 - a private wrapper
 def _timm(model: nn.Module, loader: Any, recipe: Recipe, device: torch.device, *, bf16: bool) -> Iterator[None]:
     timm_loss: Any = import_module("timm.loss")  # only partly typed
     timm_optim: Any = import_module("timm.optim")
+    torch.backends.cudnn.benchmark = True  # as timm's train.py has it
+    torch.backends.cuda.matmul.allow_tf32 = True
     model = model.to(memory_format=torch.channels_last)
     optimizer = timm_optim.create_optimizer_v2(model, opt="adam", lr=recipe.lr, weight_decay=0.0, fused=True)
     criterion = timm_loss.SoftTargetCrossEntropy()
@@ -180,5 +192,4 @@ def _timm(model: nn.Module, loader: Any, recipe: Recipe, device: torch.device, *
             torch.autograd.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
-            _sync()
             yield

@@ -2,9 +2,9 @@
 
 `python -m benchmarks.throughput end_to_end|augmentation|all [--models ..] [--rounds N] [--threads N] [--write FILE]`
 
-Each contender of a network is a process of its own (an allocator setting of one must not help another); only one works
-at a time, in turns, so that the ratios compare what was measured side by side. Ratios are medians over rounds. All
-contenders' memory has to fit at once: mobilevit's takes 10 GB each at 224 px, so take its contenders two at a time.
+Every turn is a process of its own, the only one alive: no contender takes memory or processor time from another, and
+each has the allocator as it would have it alone. They take turns, in one order and then in the other, and ratios are
+medians over rounds: a machine whose speed drifts slows neighbours alike.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import json
 import multiprocessing
 import os
 import resource
-import signal
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import geometric_mean, median
@@ -31,7 +31,6 @@ from mobilebench.system.cpu import cores
 
 if TYPE_CHECKING:
     import argparse
-    from multiprocessing.connection import Connection
 
 GRID_IMAGES = 100 * (50_000 + 9_469 + 50_000 + 7_009 + 12_000 + 100_000 + 5_360)
 # per network: 100 epochs over the seven train splits
@@ -53,38 +52,30 @@ class Measured:
         return median(a / b for a, b in zip(self.rates[mine], self.rates[other], strict=True))
 
 
-def work(pipe: Connection, contender: str, model_id: str, settings: argparse.Namespace) -> None:
-    """A contender's process: after a first step, n steps for each number n received; answers seconds and memory."""
+def turn(contender: str, model_id: str, settings: argparse.Namespace) -> tuple[float, float, float]:
+    """A contender's turn, in a process of its own: seconds to the first step, images/s after warm-up, peak MB."""
     torch.manual_seed(0)
-    precision: Literal["fp32", "bf16"] = "bf16" if contender.endswith("bf16") else "fp32"
+    precision: Literal["fp32", "bf16"] = "bf16" if "bf16" in contender else "fp32"
     recipe = Recipe(batch_size=settings.batch, resolution=settings.resolution, precision=precision)
     start = time.perf_counter()
     steps = steps_of(contender, create(model_id, CLASSES), settings.stored, recipe, settings.threads)
     next(steps)
-    pipe.send(time.perf_counter() - start)
-    loaders(signal.SIGSTOP)
-    try:
-        while count := pipe.recv():
-            loaders(signal.SIGCONT)
-            start = time.perf_counter()
-            for _ in range(count):
-                next(steps)
-            seconds = time.perf_counter() - start
-            loaders(signal.SIGSTOP)
-            pipe.send((seconds, peak_mb()))
-    except (EOFError, BrokenPipeError):  # the parent was killed
-        pass
-    finally:
-        loaders(signal.SIGCONT)
+    finish()
+    first = time.perf_counter() - start
+    for _ in range(settings.warm_up):
+        next(steps)
+    finish()
+    start = time.perf_counter()
+    for _ in range(settings.steps):
+        next(steps)
+    finish()
+    return first, settings.steps * settings.batch / (time.perf_counter() - start), peak_mb()
 
 
-def loaders(number: signal.Signals) -> None:
-    """Stops the contender's loading processes after its turn and lets them go on before the next.
-
-    Or they would fill their queue while others are measured: slow them, and have their own work uncounted.
-    """
-    for process in multiprocessing.active_children():
-        os.kill(process.pid or 0, number)
+def finish() -> None:
+    """Waits for the device: a GPU's steps are only asked for when the call that asks returns."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def peak_mb() -> float:
@@ -111,28 +102,16 @@ def kept(model_id: str, settings: argparse.Namespace) -> Measured:
 
 
 def measure(model_id: str, settings: argparse.Namespace) -> Measured:
-    """Runs every contender on one network, in turns."""
+    """Runs every contender on one network, in turns, one process alive at a time."""
+    measured = Measured({name: [] for name in settings.contenders})
     context = multiprocessing.get_context("spawn")
-    measured = Measured()
-    workers: dict[str, tuple[Any, Connection]] = {}
-    try:
-        for contender in settings.contenders:
-            mine, theirs = context.Pipe()
-            process = context.Process(target=work, args=(theirs, contender, model_id, settings))
-            process.start()
-            theirs.close()
-            workers[contender] = (process, mine)
-            measured.first_step[contender] = mine.recv()
-            measured.rates[contender] = []
-        for _ in range(settings.rounds):
-            for contender, (_, pipe) in workers.items():
-                pipe.send(settings.steps)
-                seconds, measured.peak_mb[contender] = pipe.recv()
-                measured.rates[contender].append(settings.steps * settings.batch / seconds)
-    finally:
-        for process, pipe in workers.values():
-            pipe.send(0)
-            process.join()
+    for number in range(settings.rounds):
+        for contender in settings.contenders[:: -1 if number % 2 else 1]:
+            with ProcessPoolExecutor(1, context) as alone:
+                first, rate, peak = alone.submit(turn, contender, model_id, settings).result()
+            measured.rates[contender].append(rate)
+            measured.first_step.setdefault(contender, first)
+            measured.peak_mb[contender] = peak
     return measured
 
 
@@ -174,7 +153,8 @@ def end_to_end(settings: argparse.Namespace) -> list[str]:
     means = [f"{geometric_mean([r.ratio(a, b) for r in results.values()]):.2f}" for a, b in pairs]
     rows.append(f"| geometric mean | {' | '.join(['', *([''] * (len(names) - 1)), *means])} | | | |")
     notes = [
-        f"n = {settings.rounds} rounds of {settings.steps} step(s); ratios are medians of same-round ratios.",
+        f"n = {settings.rounds} rounds of {settings.steps} steps, the first {settings.warm_up + 1} not counted.",
+        "Ratios are medians of same-round ratios.",
         f"Batch {settings.batch}, {settings.resolution} px from {settings.stored} px stored.",
         f"Load of the machine at the end, all processes: {os.getloadavg()[0]:.1f} on {cores()} cores.",
         f"Measured peaks: {peak.macs_per_second / 1e9:.0f} GMAC/s fp32, {peak.bytes_per_second / 1e9:.1f} GB/s.",
@@ -199,7 +179,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(PAPER_MODELS))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=["paper", "timm", "ours", "ours_bf16"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1)
+    cuda = torch.cuda.is_available()  # steps are captured after the first few, and are short: more of both
+    parser.add_argument("--warm-up", type=int, default=16 if cuda else 1, help="steps after the first, uncounted")
+    parser.add_argument("--steps", type=int, default=64 if cuda else 4)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--resolution", type=int, default=224)
     parser.add_argument("--stored", type=int, default=256)

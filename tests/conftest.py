@@ -43,6 +43,7 @@ SLOW = (
     "analysis/test_leftovers.py",
     "analysis/test_reproduce.py",
     "analysis/test_trained.py",
+    "benchmarks",
     "cli/test_claims.py",
     "cli/test_grid.py",
     "cli/test_json.py",
@@ -54,6 +55,7 @@ SLOW = (
     "datasets/packing/test_derive.py",
     "datasets/packing/test_packed.py",
     "datasets/test_contract.py",
+    "datasets/test_fuzz.py",
     "datasets/test_less_data.py",
     "evaluation/test_log_loss.py",
     "execution",
@@ -94,8 +96,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the slow folders and modules; the longest one begins first, not last on one core alone."""
-    items.sort(key=lambda item: item.path.name != "test_usage.py")
+    """Mark the tests of the slow folders and modules; the longest ones begin first, not last on one core alone.
+
+    Those of Ray stand together there, so that one process has them all, and one cluster.
+    """
+    items.sort(key=lambda item: (item.path.name != "test_usage.py", item.get_closest_marker("ray") is None))
     for item in items:
         if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)

@@ -34,6 +34,7 @@ COMMANDS = {
     "leaderboard": _Entry("mobilebench.cli.score:leaderboard", "Print the leaderboard of the last score again."),
     "report": _Entry("mobilebench.cli.score:report", "Write the report from the score's results."),
     "site": _Entry("mobilebench.cli.site:site", "Write a static site of leaderboards."),
+    "publish": _Entry("mobilebench.cli.publish:publish", "Write a score as data that others can check."),
     "sensitivity": _Entry("mobilebench.cli.sensitivity:sensitivity", "Probe how much the protocol decides."),
     "inspect": _Entry("mobilebench.cli.inspect:inspect", "Show what one cell got right and wrong."),
     "trials": _Entry("mobilebench.cli.tuned:trials", "Show what a tuned cell tried."),

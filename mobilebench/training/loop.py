@@ -133,6 +133,11 @@ class Trainer:
         """What was decided for this machine so far, in words."""
         return self._notes + self._runner.decisions + self._eval_batch.decisions
 
+    @property
+    def captured(self) -> list[int]:
+        """The batch sizes whose step a CUDA graph replays by now; none on another device."""
+        return self._runner.captured
+
     def _place(self, data: TrainData) -> dict[str, Store]:
         """The splits, on the device as far as they fit beside those of the other processes that share it."""
         room, stores = 0, {}

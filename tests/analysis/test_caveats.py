@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from mobilebench.analysis.caveats import caveats
@@ -18,8 +19,6 @@ from mobilebench.scoring import Matrix
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def record(dataset: str, **more: str) -> Record:
@@ -42,6 +41,7 @@ def test_both_kinds_are_said() -> None:
     assert [line.split()[0] for line in caveats([known])] == ["CHOSEN", "starnet:"]
 
 
+@pytest.mark.slow  # it trains
 def test_every_command_that_reads_such_results_says_so(trained: Path) -> None:
     def said(*arguments: str) -> str:
         done = CliRunner().invoke(main, list(arguments))

@@ -63,6 +63,7 @@ def test_a_network_on_all_seven_datasets(project: Path) -> None:
     assert (folder / "placement.pdf").read_bytes() == again
 
 
+@pytest.mark.slow
 def test_a_network_on_the_proxys_datasets_says_what_is_missing(project: Path) -> None:
     results(published.PAPER_FOUR)
     said = call()
@@ -75,6 +76,7 @@ def test_a_network_on_the_proxys_datasets_says_what_is_missing(project: Path) ->
     assert (row["how"], row["missing"]) == ("predicted", "cifar10 miniplaces indoor67")
 
 
+@pytest.mark.slow
 def test_other_settings_than_the_papers_are_said(project: Path) -> None:
     results(tuple(VALUES), recipe="of a short trial")
     said = call()

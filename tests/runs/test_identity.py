@@ -284,6 +284,7 @@ PINNED = {
     "demo": ("58d476e1142e", "fb8b21d00436"),
     "demo_transfer": ("0f78727c67be", "ae900ef790d4"),
     "paper_v1": ("c521ef2e9db4", "b06ba31d7730"),
+    "paper_v1_bf16": ("054996ae08dd", "dd9a6b6e3988"),
     "pocket_v1": ("b3351404f4fe", "2fa6b8ded64e"),
     "proxy_4": ("c521ef2e9db4", "ffda3a007750"),
     "real_world_augmentation": ("55077458f72b", "a9a2ecad0be7"),

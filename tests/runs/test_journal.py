@@ -76,6 +76,7 @@ def _hold(folder: Path, ready: multiprocessing.synchronize.Event, done: multipro
         done.wait(30)
 
 
+@pytest.mark.slow
 def test_the_second_worker_on_a_cell_is_told_who_has_it(journal: Journal) -> None:
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()

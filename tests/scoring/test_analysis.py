@@ -46,6 +46,7 @@ def test_the_fit_equals_scipys_and_its_residuals_a_fit_without_the_point() -> No
         assert line.residuals[k] == pytest.approx(error / (noise * spread))
 
 
+@pytest.mark.slow
 def test_the_fisher_interval_covers_the_true_correlation() -> None:
     rng = np.random.default_rng(5)
     pairs = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size=(2000, 11))

@@ -58,6 +58,7 @@ def test_models_that_all_differ_are_in_no_group() -> None:
     assert rank_test(np.tile(np.array([0.9, 0.5, 0.1])[:, None], (1, 40))).groups() == ()
 
 
+@pytest.mark.slow
 def test_equal_models_differ_in_a_twentieth_of_grids() -> None:
     rng, grids = np.random.default_rng(5), 600
     some = sum(bool(np.ptp((found := rank_test(rng.random((6, 15)))).ranks) > found.difference) for _ in range(grids))

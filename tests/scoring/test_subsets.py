@@ -99,6 +99,7 @@ def test_on_pure_noise_the_honest_number_is_about_zero_and_the_chosen_best_is_no
     assert abs(nested.mean()) < 0.1  # three standard errors
 
 
+@pytest.mark.slow
 def test_noise_passes_for_better_than_noise_in_at_most_one_of_twenty_grids(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subsets, "DRAWS", 100)
     noise = np.random.default_rng(7).uniform(0.3, 0.9, (60, 8, 4))

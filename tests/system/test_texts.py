@@ -89,6 +89,7 @@ def test_a_journal_that_is_a_folder_or_no_text_is_refused_by_name(tmp_path: Path
         journal.events()
 
 
+@pytest.mark.slow
 def test_a_params_yaml_that_is_a_folder_ends_every_command_with_a_sentence(project: Path) -> None:
     (project / "params.yaml").mkdir()
     for command in (["status"], ["leaderboard"], ["score"], ["models", "list"], ["init", "demo"], ["inputs"]):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mobilebench.training.accel import depthwise
+from mobilebench.training.accel import depthwise, native, norm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 def hidden_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A machine without programs, so without a compiler; the folder where one would be looked for."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    depthwise._compiled_once.cache_clear()
+    caches = (native._compiled_once, depthwise._native, norm._native)
+    for made in caches:
+        made.cache_clear()
     yield tmp_path
-    depthwise._compiled_once.cache_clear()
+    for made in caches:
+        made.cache_clear()

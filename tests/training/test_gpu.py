@@ -67,17 +67,12 @@ def train(
     return trainer, curve(list(trainer.epochs()))
 
 
-def captured(trainer: Trainer) -> list[int]:
-    graphed = trainer._runner._graphed
-    return [] if graphed is None else graphed.sizes
-
-
 def test_a_gpu_has_the_cpus_curve(data: TrainData) -> None:
     _, cpu = train(data, CPU, net=make_net(dropout=0.0))
     trainer, card = train(data, net=make_net(dropout=0.0))
     assert card == pytest.approx(cpu, rel=0.01)
     assert trainer._stores["train"].resident
-    assert captured(trainer) == [REST, FULL]
+    assert trainer.captured == [REST, FULL]
 
 
 @pytest.mark.parametrize("optimizer", RATES)
@@ -88,8 +83,8 @@ def test_replayed_steps_are_eager_ones_with_dropout_and_a_rest(data: TrainData, 
     recipe = replace(RECIPE, optimizer=optimizer, lr=RATES[optimizer], precision=precision)
     graphed, one = train(data, recipe=recipe)
     eager, two = train(data, EAGER, recipe)
-    assert captured(graphed) == [REST, FULL]
-    assert captured(eager) == []
+    assert graphed.captured == [REST, FULL]
+    assert eager.captured == []
     assert one == pytest.approx(two, rel=1e-3 if precision == "fp32" else 2e-2)
 
 
@@ -105,7 +100,7 @@ def test_masks_differ_between_epochs_and_are_those_of_the_seed(data: TrainData, 
         for _ in range(2)
     ]
     (trainer, first), (_, again) = (train(data, recipe=still, net=net) for net in nets)
-    assert captured(trainer) == [REST, FULL]
+    assert trainer.captured == [REST, FULL]
     losses = first[::2]
     assert (max(losses) - min(losses) > 1e-4) == (dropout > 0)
     assert first == pytest.approx(again, rel=1e-6)
@@ -114,7 +109,7 @@ def test_masks_differ_between_epochs_and_are_those_of_the_seed(data: TrainData, 
 def test_a_compiled_network_is_captured_and_learns_the_same(data: TrainData) -> None:
     trainer, compiled = train(data, replace(CARD, acceleration="on"), replace(RECIPE, epochs=2))
     _, eager = train(data, EAGER, replace(RECIPE, epochs=2))
-    assert captured(trainer) == [REST, FULL]
+    assert trainer.captured == [REST, FULL]
     assert compiled == pytest.approx(eager, rel=1e-2)
     assert not any("failed" in decision for decision in trainer.decisions)
 
@@ -143,7 +138,7 @@ def test_a_checkpoint_of_either_device_goes_on_captured(
     assert curve(list(trainer.epochs())) == pytest.approx(whole[2:], rel=1e-3 if began == goes_on else 2e-2)
     group = trainer.optimizer.param_groups[0]
     if goes_on == "cuda":
-        assert captured(trainer) == [REST, FULL]
+        assert trainer.captured == [REST, FULL]
         assert isinstance(group["lr"], Tensor)
         assert group["lr"].is_cuda
         assert group.get("capturable", True)
@@ -159,7 +154,7 @@ def test_the_second_card_trains_as_the_first(data: TrainData) -> None:
     try:
         assert torch.cuda.current_device() == 1
         assert {parameter.device.index for parameter in trainer.model.parameters()} == {1}
-        assert captured(trainer) == [REST, FULL]
+        assert trainer.captured == [REST, FULL]
         assert second == pytest.approx(first, rel=1e-2)
     finally:
         torch.cuda.set_device(0)
@@ -183,7 +178,7 @@ def test_after_a_failed_capture_dropout_goes_on_with_the_seeds_masks(data: Train
     _, two = train(data, EAGER, net=Asks())
     assert one == pytest.approx(two, rel=1e-3)
     after, three = train(data)  # in the same process
-    assert captured(after) == [REST, FULL]
+    assert after.captured == [REST, FULL]
     assert three == pytest.approx(train(data, EAGER)[1], rel=1e-3)
 
 
@@ -214,7 +209,7 @@ def test_on_a_full_card_the_epoch_starts_again_with_all_its_memory(
     monkeypatch.setattr(trainer, "_step", large)
     found = curve(list(trainer.epochs()))
     assert [d for d in trainer.decisions if "full" in d] == ["images: moved to the host, cuda:0 was full"]
-    assert captured(trainer) == [REST, FULL]
+    assert trainer.captured == [REST, FULL]
     assert found == pytest.approx(train(data, EAGER)[1], rel=1e-3)
 
 
@@ -255,7 +250,7 @@ def test_images_read_from_the_host_beside_a_capture_train_the_same(data: TrainDa
     for store in trainer._stores.values():
         store.evict()
     found = curve(list(trainer.epochs()))
-    assert captured(trainer) == [REST, FULL]
+    assert trainer.captured == [REST, FULL]
     assert found == pytest.approx(train(data)[1], rel=1e-3)
 
 
@@ -304,5 +299,5 @@ def test_no_warning_of_steps_before_a_capture_or_of_an_empty_graph(data: TrainDa
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         trainer, _ = train(data)
-    assert captured(trainer) == [REST, FULL]
+    assert trainer.captured == [REST, FULL]
     assert not [str(warning.message) for warning in said if "graph" in str(warning.message).lower()]

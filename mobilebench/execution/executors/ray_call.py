@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _TICK = 0.5  # seconds
 _ASK = 2.0  # seconds between questions whether the head is there
-_LOOK = 5.0  # seconds between looks at which nodes there are
 _GRACE = 60.0  # seconds that stopped attempts have to end their write
+LOOK = 5.0  # seconds between looks at which nodes there are
 _NO_NODE = 600.0  # seconds without a node that has room, after which the call ends
 _HEAD = 15.0  # seconds that the head may be silent
 
@@ -45,6 +45,8 @@ class Terms:
     """The copy of cells' folders, as this machine has it."""
     note: Callable[[str], None]
     """Passes on what a person should know."""
+    look: float = LOOK
+    """Seconds between looks at which nodes there are, and that Ray has to say how work on a dead one ended."""
 
 
 @dataclass
@@ -135,7 +137,9 @@ class Call(Generic[Result]):
 
     def _look(self) -> None:
         """See which nodes there are, now and then."""
-        if time.monotonic() - self._looked < _LOOK or not self._head.answers():  # else Ray would wait, and end this
+        if (
+            time.monotonic() - self._looked < self._terms.look or not self._head.answers()
+        ):  # else Ray would wait, and end this
             return
         self._looked = time.monotonic()
         needs, nodes = self._terms.needs, alive(self._ray)
@@ -169,7 +173,7 @@ class Call(Generic[Result]):
         return {
             ref: (None, WorkerDiedError("its node does not answer any more"))
             for ref, since in self._dead_since.items()
-            if now - since > _LOOK  # Ray has had the time to say it
+            if now - since > self._terms.look  # Ray has had the time to say it
         }
 
     def _begin(self, job: RemoteJob[Result], *, fruitless: int, before: str) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from mobilebench.errors import UserError
 from mobilebench.execution.executors.ray_attempt import RemoteJob, Where
-from mobilebench.execution.executors.ray_call import Call, Head, Terms
+from mobilebench.execution.executors.ray_call import LOOK, Call, Head, Terms
 from mobilebench.execution.executors.ray_nodes import (
     Greeting,
     Needs,
@@ -72,6 +72,8 @@ class RayExecutor:
     """Epochs after which a cell is put there."""
     node_data: Path | None = None
     """The folder of a node's own disk that packed datasets are copied to; None to read those of the project folder."""
+    look: float = LOOK
+    """Seconds between looks at which nodes there are, and that Ray has to say how work on a dead one ended."""
     greetings: list[Greeting] = field(default_factory=list, init=False)
     """What each node said of itself."""
     remote: ClassVar[bool] = True
@@ -136,7 +138,7 @@ class RayExecutor:
         waiting = cast("Iterator[RemoteJob[Result]]", iter(jobs))
         mirror = self.mirror.url if self.mirror is not None else None
         where = Where(self.root, mirror, self.mirror_every, self.node_data, installation())
-        terms = Terms(self.needs, self.attempts, self.fresh, where, self.mirror, self.note)
+        terms = Terms(self.needs, self.attempts, self.fresh, where, self.mirror, self.note, self.look)
         yield from Call(self.ray, self.head, mailbox, terms, waiting, on_message).outcomes()
 
 

@@ -7,8 +7,8 @@ The loop knows two names: `plan.make_plan` decides which technique pays for a re
 |---|---|---|---|
 | torch.compile of network and colour jitter | `step_runner` | in long runs | CPU, CUDA |
 | the step as a CUDA graph for each batch size | `cuda_graph` | always | CUDA |
-| own gradient of large depthwise kernels | `depthwise` | in long runs, fp32 | CPU |
-| batch normalisation of few channels | `batchnorm` | unless the network is compiled | CPU |
+| own gradients of depthwise kernels | `depthwise` | in long runs, in bf16 in most | CPU |
+| batch normalisation and activation in one | `norm` | in longer runs, unless the network is compiled | CPU |
 | activations that don't overwrite their input | `activation` | always | everywhere |
 | freed memory kept between steps | `allocator` | always | CPU, glibc |
 

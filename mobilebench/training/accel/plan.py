@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from shutil import which
 from typing import TYPE_CHECKING
 
+import torch
+
 from mobilebench.config.pixels import sides
 
 if TYPE_CHECKING:
-    import torch
-
     from mobilebench.config.recipe import Recipe
     from mobilebench.config.runtime import Runtime
 
@@ -23,8 +23,10 @@ _NETWORK_STEPS = 20_000
 _NETWORK_PIXELS = 8e9
 # The colour jitter takes about 20 s and saves about 30 ns per pixel.
 _COLOUR_PIXELS = 4e9
-# The gradient of large depthwise kernels takes 2 s and saves, where a network has any, 10 to 150 ns per pixel.
-_DEPTHWISE_PIXELS = 1e9
+# Gradients of depthwise kernels take 5 s and save, where a network has any, 10 to 150 ns per pixel, in bf16 over 200.
+_DEPTHWISE_PIXELS, _DEPTHWISE_PIXELS_BF16 = 1e9, 1e8
+# Batch normalisation takes 5 s and saves, in the mean, 50 ns per pixel.
+_NORM_PIXELS = 3e8
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,11 @@ class AccelerationPlan:
     compile_colour: bool = False
     """Whether torch.compile makes the colour jitter and the normalisation."""
     own_depthwise: bool = False
-    """Whether large depthwise kernels learn from the gradient in `depthwise`."""
-    fold_batch_norms: bool = False
-    """Whether batch normalisations of few channels are computed as in `batchnorm`, in a network that isn't compiled."""
+    """Whether depthwise kernels learn from the gradients in `depthwise`."""
+    dtype: torch.dtype = torch.float32
+    """That of images between layers."""
+    fuse_norms: bool = False
+    """Whether batch normalisations are computed as in `norm`, in a network that isn't compiled."""
     disable_inplace: bool = False
     """Whether activations leave their input alone, as in `activation`."""
     keep_freed_memory: bool = False
@@ -59,13 +63,15 @@ def make_plan(recipe: Recipe, runtime: Runtime, device: torch.device, steps: int
     network, why_network = _network(runtime, device, steps, pixels)
     colour, why_colour = _colour(recipe, runtime, device, pixels)
     on_cpu = device.type == "cpu"
-    large = runtime.acceleration == "on" or pixels >= _DEPTHWISE_PIXELS
+    low = recipe.precision == "bf16"
+    large = runtime.acceleration == "on" or pixels >= (_DEPTHWISE_PIXELS_BF16 if low else _DEPTHWISE_PIXELS)
     return AccelerationPlan(
         reasons=(why_network, why_colour),
         compile_network=network,
         compile_colour=colour,
-        own_depthwise=large and on_cpu and recipe.precision != "bf16",
-        fold_batch_norms=on_cpu,
+        own_depthwise=large and on_cpu,
+        dtype=torch.bfloat16 if low else torch.float32,
+        fuse_norms=on_cpu and (runtime.acceleration == "on" or pixels >= _NORM_PIXELS),
         disable_inplace=True,
         keep_freed_memory=on_cpu,
         graph=device.type == "cuda",

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from mobilebench.training.accel import allocator
 from mobilebench.training.accel.activation import disable_inplace
-from mobilebench.training.accel.batchnorm import fold_batch_norms
 from mobilebench.training.accel.cuda_graph import CaptureError, GraphedStep, on_stream
-from mobilebench.training.accel.depthwise import NoCompilerError, use_fast_gradients
+from mobilebench.training.accel.depthwise import use_fast_gradients
+from mobilebench.training.accel.native import NoCompilerError
+from mobilebench.training.accel.norm import fuse_norms
 from mobilebench.training.errors import DivergedError, TrainingError
 from mobilebench.training.memory import free_unused, is_out_of_memory
 
@@ -68,7 +69,7 @@ class StepRunner:
         if plan.disable_inplace:
             disable_inplace(model)
         if plan.own_depthwise:
-            self._use_fast_depthwise()
+            self._use_native("depthwise gradients", lambda: use_fast_gradients(model, plan.dtype))
         if plan.keep_freed_memory and allocator.keep_freed_memory():
             self.decisions.append("allocator: freed memory is kept between steps")
         for decision in self.decisions:
@@ -78,6 +79,11 @@ class StepRunner:
             # other shapes runs eagerly without a word, and one of another batch size is compiled for any size.
             torch.compiler.reset()
         self._use(compiled=True, graphed=plan.graph)
+
+    @property
+    def captured(self) -> list[int]:
+        """The batch sizes whose step a CUDA graph replays; none yet before the fifth step."""
+        return [] if self._graphed is None else self._graphed.sizes
 
     def step(self, step: Step, batch: Batch) -> Tensor:
         """Learns from one batch; its loss, still on the device, to be read before the next call.
@@ -138,22 +144,22 @@ class StepRunner:
         """Chooses how the network and the step run from the next step on."""
         self._compiled = compiled and (self._plan.compile_network or self._plan.compile_colour)
         network, colour = self._compiled and self._plan.compile_network, self._compiled and self._plan.compile_colour
-        if not network and self._plan.fold_batch_norms:
-            fold_batch_norms(self._model)  # a compiled network has its own way
+        if not network and self._plan.fuse_norms:  # a compiled network has its own way
+            self._use_native("batch normalisation", lambda: fuse_norms(self._model))
         self._forward: Forward = (
             torch.compile(self._model, options={"fallback_random": True}) if network else self._model  # eager's dropout
         )
         self._batches.compile_colour(colour)
         self._graph(wanted=graphed)
 
-    def _use_fast_depthwise(self) -> None:
+    def _use_native(self, what: str, use: Callable[[], int]) -> None:
         try:
-            layers = use_fast_gradients(self._model)
+            layers = use()
         except NoCompilerError as error:
-            self._give_up(f"depthwise gradients: PyTorch's, {error}")
+            self._give_up(f"{what}: PyTorch's, {error}")
         else:
             if layers:
-                self.decisions.append(f"depthwise gradients: our own in {layers} layer{'s' if layers > 1 else ''}")
+                self.decisions.append(f"{what}: our own in {layers} layer{'s' if layers > 1 else ''}")
 
     def _fall_back(self, error: Exception) -> None:
         """Gives up what `error` shows not to work here; raises when nothing is left to give up."""

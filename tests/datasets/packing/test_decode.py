@@ -209,6 +209,7 @@ def test_every_fit_has_a_side_of_its_own_and_meta_says_how(
     assert len({plain.identity, packed.meta.identity}) == len({plain.digest, packed.meta.digest}) == 2
 
 
+@pytest.mark.slow
 def test_several_processes_write_what_one_writes(
     image_folder: Path, packed_at: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

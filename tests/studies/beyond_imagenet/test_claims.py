@@ -132,6 +132,7 @@ def subset_verdicts(grids: np.ndarray) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_on_equal_models_and_on_noise_the_claims_on_the_four_are_neither_supported_nor_contradicted() -> None:
     """80 grids of equal models and 80 without structure; at a rate of 0.05 more than 9 of 80 come in 1 of 100 cases."""
     rng = np.random.default_rng(4)

@@ -17,6 +17,7 @@ def test_correlations_are_scipys() -> None:
     assert found.rho == pytest.approx(np.mean(each))
 
 
+@pytest.mark.slow
 def test_the_interval_and_p_of_one_dataset_are_about_scipys() -> None:
     rng = np.random.default_rng(1)
     x = rng.random(11)
