@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Session = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Images as an ONNX file takes them -> logits [N, classes]."""
 
-OPSET = 18  # what PyTorch's exporter writes without converting; ONNX Runtime reads it since 1.14 (2023)
+OPSET = 18  # what PyTorch's exporter writes without converting
 INPUT, OUTPUT, BATCH = "images", "logits", "N"
 _ANY_NUMBER = ({0: torch.export.Dim(BATCH)},)
 _TRACES = ("pkg.torch", "namespace")  # how a node came to be: paths of this machine and lines of code

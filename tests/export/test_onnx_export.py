@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from bright import Bright
@@ -91,6 +92,9 @@ def test_with_preprocessing_the_file_takes_the_bytes(subject: Make) -> None:
 def test_int8_stands_beside_float32_with_an_interval(subject: Make) -> None:
     found = export_run(subject(Bright()), OnnxPlan(OUT, int8=True, layers=True, calibration=12))
     assert [file.path.name for file in found.files] == ["bright.blobs.0.onnx", "bright.blobs.0.int8.onnx"]
+    quantised = onnx.load(found.files[1].path)
+    assert [(entry.domain, entry.version) for entry in quantised.opset_import] == [("", 18)]
+    assert "QuantizeLinear" in {node.op_type for node in quantised.graph.node}
     drop = found.drop
     assert drop.float32 == found.agreement.file
     assert drop.low < drop.difference < drop.high
