@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -12,9 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mobilebench import load_matrix, score
+from mobilebench.analysis.scored_folder import read_scored
 from mobilebench.cli import main
+from mobilebench.config.suite import parse_suite
 
 OUT = Path("results/published/tiny")
+OURS = sorted((Path(__file__).parents[2] / "results/published").iterdir())
 
 
 def call(*words: str, fails: bool = False) -> Result:
@@ -88,3 +92,23 @@ def test_a_score_that_is_not_there_or_not_of_this_suite_is_refused(trained: Path
     params.write_text(params.read_text().replace("experiment: tiny", "experiment: other"))
     assert "score of 'tiny', params.yaml is the suite of 'other'" in call("publish", fails=True).output
     assert not OUT.exists()
+
+
+@pytest.mark.parametrize("folder", OURS, ids=lambda folder: folder.name)
+def test_the_scores_of_what_is_published_here_follow_from_its_records_and_these_from_its_answers(folder: Path) -> None:
+    files, origin, _ = read_scored(folder)  # which refuses tables that do not follow from each other
+    suite = parse_suite((folder / "params.yaml").read_text(), "params.yaml")
+    assert (suite.suite, suite.experiment) == (folder.name, origin.experiment)
+    assert {record.cell for record in files.records} == set(suite.cells())
+    said = {}
+    for dataset in suite.datasets:
+        with np.load(folder / f"answers/{dataset}.npz", allow_pickle=False) as answers:
+            right = (answers["said"] == answers["truth"]).mean(axis=1)
+            said |= dict(zip(answers["run_ids"].tolist(), right.tolist(), strict=True))
+    assert said == pytest.approx({record.run_id: record.metrics["top1"] for record in files.records}, abs=1e-12)
+    wanted = {(c.model, c.dataset): suite.protocol.recipe_hash_for(c.model, c.dataset) for c in suite.cells()}
+    assert all(record.recipe_hash == wanted[record.model, record.dataset] for record in files.records)
+    sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    assert set(found) - {"SHA256SUMS"} == set(sums)
+    assert {name: hashlib.sha256(found[name].read_bytes()).hexdigest() for name in sums} == sums

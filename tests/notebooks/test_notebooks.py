@@ -86,13 +86,14 @@ def run_notebook(path: Path, folder: Path, kernel: str) -> str:
     return "\n".join(texts)
 
 
-def test_there_are_five_and_they_hold_no_outputs() -> None:
+def test_there_are_six_and_they_hold_no_outputs() -> None:
     assert [path.name for path in NOTEBOOKS] == [
         "01_explore_runs.ipynb",
         "02_score_a_new_model.ipynb",
         "03_what_the_paper_claims.ipynb",
         "04_which_backbone.ipynb",
         "05_does_imagenet_predict.ipynb",
+        "06_a_published_grid.ipynb",
     ]
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
@@ -137,3 +138,12 @@ def test_the_three_studies_are_asked_one_question(tmp_path: Path, kernel: str) -
     assert "does not predict" in shown
     assert "beyond_imagenet" in shown
     assert "<svg" in shown
+
+
+def test_the_published_grid_is_read_and_counted_again(tmp_path: Path, kernel: str) -> None:
+    name = "results/published/pocket_v1"
+    shutil.copytree(FOLDER.parent / name, tmp_path / name)
+    shown = run_notebook(NOTEBOOKS[5], tmp_path, kernel)
+    assert "every accuracy follows from the answers" in shown
+    assert "n = 11 networks" in shown
+    assert shown.count("<svg") >= 2
