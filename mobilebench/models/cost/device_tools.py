@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from mobilebench.models.cost.device_file import ComputeUnit, DeviceError
-from mobilebench.models.cost.timing import timing_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -107,6 +106,8 @@ def _executorch(text: str) -> Measured:
     threads = int(pool[1]) if pool else None
     calls = [float(ms) / 1000 for _, _, ms in _CALL.findall(text)]
     if len(calls) > 1:
+        from mobilebench.models.cost.timing import timing_of  # with NumPy, which the command line's help needs not
+
         timing = timing_of(calls[1:])
         said = "the first call, which warms up, is left out."
         return Measured(timing.median_ms, timing.p90_ms, timing.mean_ms, timing.n, threads, None, (said,))
