@@ -162,5 +162,5 @@ def test_what_is_kept_of_the_network_is_read_back(subject: Make) -> None:
     made = subject(network_of(TINY), model=TINY, resolution=(32, 48), stored=(20, 30), mean=(0.1,) * 3)
     write_folder(made, HUB, force=False)
     loaded = mb.load_model(HUB)
-    assert isinstance(loaded._made, ModelFile)
-    assert loaded._made == made.made
+    assert isinstance(loaded.made, ModelFile)
+    assert loaded.made == made.made
