@@ -8,6 +8,7 @@ names stand in for those of the demo. Words in capitals (DATASET, RUN_ID) stand 
 from __future__ import annotations
 
 import re
+import shutil
 import shlex
 import sys
 import tomllib
@@ -180,6 +181,7 @@ def scored(_scored: Path, project: Path, new_process: Callable[[], None]) -> Pat
 @pytest.mark.parametrize("words", _readers(), ids=" ".join)
 def test_commands_that_read_results_are_carried_out(words: tuple[str, ...], scored: Path) -> None:
     (record, *_) = read_results(scored / "results")
+    shutil.copytree(ROOT / "results/published", scored / "results/published")
     known = HERE | SHOWN | {"RUN_ID": record.run_id, "RUN": record.run_id, "DATASET": "blobs", "MODEL": "starnet"}
     known |= {
         "MODEL_A": "starnet",
