@@ -8,8 +8,8 @@ names stand in for those of the demo. Words in capitals (DATASET, RUN_ID) stand 
 from __future__ import annotations
 
 import re
-import shutil
 import shlex
+import shutil
 import sys
 import tomllib
 from dataclasses import fields
