@@ -20,8 +20,8 @@ from benchmarks.results import arguments, publish
 from mobilebench import models
 from mobilebench.export.images import torch_said
 from mobilebench.export.onnx_file import export_onnx, onnx_session
+from mobilebench.export.onnx_latency import RUNS, time_onnx
 from mobilebench.export.quantize import Quantizer, snr_db
-from mobilebench.export.speed import RUNS, latency
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,8 +77,8 @@ def row(name: str, side: int, runs: int) -> str:
             np.concatenate([said(batch) for batch in noise.batches(16)])
             for said in (torch_said(network), onnx_session(file), onnx_session(small))
         )
-        one = noise.images[:1]
-        ms = [f"{latency(path, one, threads=n, runs=runs).ms:.2f}" for path in (file, small) for n in (1, 2)]
+        times = [time_onnx(path, batch=1, threads=n, runs=runs) for path in (file, small) for n in (1, 2)]
+        ms = [f"{timing.median_ms:.2f}" for timing in times]
         sizes = [f"{path.stat().st_size / 1e6:.2f}" for path in (file, small)]
     far = np.abs(of_torch - of_file).max() / np.abs(of_torch).max()
     same = float((of_torch.argmax(axis=1) == of_file.argmax(axis=1)).mean())

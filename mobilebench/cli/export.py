@@ -58,12 +58,13 @@ def export(
     written. docs/export.md has the rest.
     """
     from mobilebench.cli.console import console
-    from mobilebench.export.subject import open_subject
 
     form = form or ("onnx" if hf is None else None)
     _raise_for_options(form, int8=int8, layers=layers, with_preprocessing=with_preprocessing, hf=hf, push=push)
     if form == "onnx":
         _require_onnx()
+    from mobilebench.export.subject import open_subject  # after it: imports more than a light install has
+
     subject = open_subject(what, dataset, seed)
     answer(run_id=subject.record and subject.record.run_id, model=subject.made.model, dataset=subject.made.dataset,
            seed=subject.made.seed)  # fmt: skip
@@ -123,14 +124,13 @@ def _show(found: OnnxExport) -> None:
     table = plain_table("file", "MB", f"{metric.id}", "ms")
     for file, value in zip(found.files, values, strict=False):
         shown = "n/a" if value is None else metric.show(value)
-        table.add_row(file.path.name, f"{file.bytes / 1e6:.2f}", shown, f"{file.latency.ms:.2f}")
+        table.add_row(file.path.name, f"{file.bytes / 1e6:.2f}", shown, f"{file.latency.median_ms:.2f}")
     console.print(table)
-    speed = found.files[0].latency
     of_torch = "n/a" if same.torch is None else metric.show(same.torch)
     console.print(
         f"On {same.images} test images: {metric.id} of PyTorch {of_torch}, the same label on {same.same_label:.2%}, "
         f"logits differ by {same.largest_difference:.2g} at most (the largest is {same.largest_logit:.3g}). "
-        f"ms: one image, ONNX Runtime, CPU, {speed.threads} thread, median of {speed.runs}.",
+        f"ms: one image, ONNX Runtime, CPU, 1 thread, median of {found.files[0].latency.n}.",
         soft_wrap=True,
     )
     if found.drop is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mobilebench.cli import completion
+from mobilebench.cli.asked_models import asked_models, asked_resolution, asked_subjects, built_network
 from mobilebench.cli.json_answer import answer, json_option
 from mobilebench.cli.latency import measure_latencies
 from mobilebench.cli.number_lists import Counts
@@ -20,13 +21,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mobilebench.config.pixels import Resolution
-    from mobilebench.config.recipe import Scalar
-    from mobilebench.export.device_latency import Runtime, Subject
+    from mobilebench.export.device_latency import Runtime
     from mobilebench.models.model_table import Line
     from mobilebench.models.profile import ProfileRow
     from mobilebench.models.weights.files import WeightsFile
 
-_ONNX = ".onnx"
 CLASSES = click.option("--classes", default=10, show_default=True, type=click.IntRange(1), help="Number of classes.")
 
 
@@ -74,7 +73,7 @@ def list_(classes: int, resolution: Resolution | None, *, markdown: bool) -> Non
     if markdown:
         click.echo(docs_table.docs_table())
         return
-    size = _resolution(resolution)
+    size = asked_resolution(resolution)
     with console.status("building the networks ..."):
         fitting = [model_id for model_id, spec in MODELS.items() if spec.takes(size)]
         lines = table.lines([*fitting, *entry_points()], classes, size, printed_costs())
@@ -117,7 +116,7 @@ def check(model: str, classes: int, resolution: Resolution | None, channels: int
     from mobilebench.models.cost.counts import static_cost
     from mobilebench.models.meta import size_problem
 
-    size, (model_id, options) = _resolution(resolution), _network(model)
+    size, (model_id, options) = asked_resolution(resolution), built_network(model)
     network = create(model_id, classes, **options)
     if problem := size_problem(model_id, options, size, pretrained=bool(split(model_id).weights), name=model):
         raise ModelError(problem)
@@ -177,7 +176,7 @@ def profile(
         from mobilebench.export.device_latency import Asked
 
         asked = Asked(runtimes, threads, batch or 1, runs, device)
-        measure_latencies(_subjects(names, classes, resolution), asked, append)
+        measure_latencies(asked_subjects(names, classes, resolution), asked, append)
         return
 
     from mobilebench.cli.console import console
@@ -185,7 +184,7 @@ def profile(
     from mobilebench.studies.beyond_imagenet.published import printed_costs
 
     printed = printed_costs()
-    ids, size = _names(names), _resolution(resolution)
+    ids, size = asked_models(names), asked_resolution(resolution)
     known = profiling.read_rows(output)  # refuse a foreign file before the work, not after it
     rows = []
     for name, model_id in track(ids.items(), "profiling", console=console, disable=not console.is_terminal):
@@ -275,76 +274,6 @@ def _fetched(model: str) -> WeightsFile:
 
         fetch_run(model)
     return fetch(model)
-
-
-def _names(names: str | None) -> dict[str, str]:
-    """Return the models asked for, else those of params.yaml, else the paper's, with the ids of their networks.
-
-    Raises ModelError for a name that is not known.
-    """
-    from mobilebench import models as registry
-
-    known = _model_ids()
-    if names is None:
-        found = tuple(known) or registry.PAPER_MODELS
-    else:
-        found = tuple(name.strip() for name in names.split(",") if name.strip())
-    if not found:
-        raise registry.ModelError(f"--models {names!r} names no model; separate names by commas")
-    ids = {name: known.get(name, name) for name in found}
-    for model_id in ids.values():
-        registry.get(model_id)
-    return ids
-
-
-def _subjects(names: str | None, classes: int, resolution: Resolution | None) -> list[Subject]:
-    """Return the models asked for as params.yaml has them built, and the .onnx files among the names."""
-    from mobilebench.export.device_latency import Subject
-
-    given = [] if names is None else [name.strip() for name in names.split(",") if name.strip()]
-    files = [Subject(name, file=Path(name)) for name in given if name.endswith(_ONNX)]
-    rest = ",".join(name for name in given if not name.endswith(_ONNX))
-    found = [] if files and not rest else _names(rest if files else names)
-    return [Subject(name, *_network(name), classes, resolution or _own_resolution(name)) for name in found] + files
-
-
-def _own_resolution(model: str) -> Resolution:
-    """Return the input size that params.yaml has for a model, else the paper's 224 px."""
-    from mobilebench.config.suite import PARAMS
-    from mobilebench.execution.suites import open_suite
-
-    if not PARAMS.exists():
-        return 224
-    return open_suite(networks=False).protocol.recipe_for(model, "").resolution
-
-
-def _model_ids() -> dict[str, str]:
-    """Return the models of params.yaml with the ids of their networks; nothing where there is no such file."""
-    from mobilebench.config.suite import PARAMS
-    from mobilebench.execution.suites import network_ids, open_suite
-
-    return dict(network_ids(open_suite(networks=False))) if PARAMS.exists() else {}
-
-
-def _resolution(resolution: Resolution | None) -> Resolution:
-    """Return the input size asked for, else that of params.yaml, else the paper's 224 px."""
-    from mobilebench.config.suite import PARAMS
-    from mobilebench.execution.suites import open_suite
-
-    if resolution is not None:
-        return resolution
-    return open_suite(networks=False).protocol.resolution if PARAMS.exists() else 224
-
-
-def _network(model: str) -> tuple[str, dict[str, Scalar]]:
-    """Return the id of a model's network and the options that it is built with, as params.yaml has them."""
-    from mobilebench.config.suite import PARAMS
-    from mobilebench.execution.suites import open_suite
-
-    if not PARAMS.exists():
-        return model, {}
-    recipe = open_suite(networks=False).protocol.recipe_for(model, "")
-    return recipe.network_of(model), recipe.model_options
 
 
 def _table(title: str, names: Sequence[str], numbers: Sequence[str] = ()) -> Table:

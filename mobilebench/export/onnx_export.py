@@ -17,8 +17,8 @@ from mobilebench.export.check import MAX_DROP, Agreement, Drop, agreement, drop,
 from mobilebench.export.forms import ImageForm
 from mobilebench.export.images import open_data, split_images, torch_said
 from mobilebench.export.onnx_file import ExportError, onnx_session, write_module
+from mobilebench.export.onnx_latency import RUNS, time_onnx
 from mobilebench.export.quantize import CALIBRATION, LayerNoise, Quantizer
-from mobilebench.export.speed import Latency, latency
 from mobilebench.system.cpu import cores
 from mobilebench.system.disk import disk_errors
 from mobilebench.system.files import write_bytes
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mobilebench.evaluation.predictions import Predictions
     from mobilebench.export.images import Images
     from mobilebench.export.subject import Subject
+    from mobilebench.models.cost.timing import Timing
 
 LAYER_IMAGES = 16  # of those to calibrate on, that layers are compared on
 
@@ -68,8 +69,8 @@ class OnnxFile:
 
     path: Path
     bytes: int
-    latency: Latency
-    """Of one image in ONNX Runtime on this machine's CPU."""
+    latency: Timing
+    """Of one image in ONNX Runtime on one thread of this machine's CPU."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,7 @@ def export_run(subject: Subject, plan: OnnxPlan) -> OnnxExport:
         found = agreement(of_torch, of_file, metric)
         raise_unless_equal(found, subject.name)
         int8 = _quantised(made, test, of_file, plan, metric) if plan.int8 else _Quantised(None, (), "")
-        one = next(test.batches(1))
-        speeds = [latency(path, one) for path in made]
+        speeds = [time_onnx(path, batch=1, threads=1, runs=RUNS) for path in made]
         with disk_errors(plan.out):
             for path, source in zip(paths, made, strict=True):
                 write_bytes(path, source.read_bytes(), durable=True)

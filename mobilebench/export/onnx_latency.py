@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mobilebench.config.pixels import Resolution
     from mobilebench.models.cost.timing import Timing
 
+RUNS = 30  # calls of which a median is steady enough to be shown beside a result
 _QUANTISED = {"DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger", "QLinearMatMul"}
 
 

@@ -164,20 +164,20 @@ def test_check_says_nothing_of_the_budget_in_a_suite_that_fine_tunes(call: Call)
 
 def test_the_suite_in_params_yaml_gives_resolution_and_models(call: Call, tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["init", "demo"]).exit_code == 0
-    from mobilebench.cli.models import _names, _resolution
+    from mobilebench.cli.asked_models import asked_models, asked_resolution
     from mobilebench.execution.suites import open_suite
 
     suite = open_suite()
-    assert _resolution(None) == suite.protocol.resolution == 32
-    assert _names(None) == {name: name for name in suite.models}
-    assert _resolution(64) == 64
+    assert asked_resolution(None) == suite.protocol.resolution == 32
+    assert asked_models(None) == {name: name for name in suite.models}
+    assert asked_resolution(64) == 64
 
 
 def test_without_params_yaml_the_papers_models_at_224(call: Call) -> None:
-    from mobilebench.cli.models import _names, _resolution
+    from mobilebench.cli.asked_models import asked_models, asked_resolution
 
-    assert _names(None) == {name: name for name in PAPER_MODELS}
-    assert _resolution(None) == 224
+    assert asked_models(None) == {name: name for name in PAPER_MODELS}
+    assert asked_resolution(None) == 224
 
 
 def test_the_table_in_the_docs_is_the_one_printed(call: Call, built_once: None) -> None:

@@ -27,6 +27,8 @@ _GRACE = 60.0  # seconds that stopped attempts have to end their write
 LOOK = 5.0  # seconds between looks at which nodes there are
 _NO_NODE = 600.0  # seconds without a node that has room, after which the call ends
 _HEAD = 15.0  # seconds that the head may be silent
+# Seconds that attempts have once it is gone: a minute after it Ray ends this process, which has to say so before.
+_GRACE_WITHOUT_HEAD = 20.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Head:
     address: str
     patience: float = _HEAD
     """Seconds that it may be silent."""
+    gone: bool = field(default=False, init=False)
+    """Whether it was silent for longer."""
     _heard: float = field(default_factory=time.monotonic)
     _asked: float = 0.0
 
@@ -80,6 +84,7 @@ class Head:
         except OSError:
             if self._asked - self._heard < self.patience:
                 return False
+            self.gone = True
             raise UserError(
                 f"the head of the Ray cluster at {self.address} does not answer any more, and its nodes end with it. "
                 "Start the cluster and give the same command again: finished cells are kept, the others go on after "
@@ -137,9 +142,9 @@ class Call(Generic[Result]):
 
     def _look(self) -> None:
         """See which nodes there are, now and then."""
-        if (
-            time.monotonic() - self._looked < self._terms.look or not self._head.answers()
-        ):  # else Ray would wait, and end this
+        if time.monotonic() - self._looked < self._terms.look:
+            return
+        if not self._head.answers():  # Ray would wait, and end this
             return
         self._looked = time.monotonic()
         needs, nodes = self._terms.needs, alive(self._ray)
@@ -242,7 +247,8 @@ class Call(Generic[Result]):
                 with suppress(Exception):
                     self._ray.cancel(ref, force=False)
             with suppress(Exception):
-                self._ray.wait(list(self._running), num_returns=len(self._running), timeout=_GRACE)
+                grace = _GRACE_WITHOUT_HEAD if self._head.gone else _GRACE
+                self._ray.wait(list(self._running), num_returns=len(self._running), timeout=grace)
                 self._hear()
         with suppress(Exception):
             self._mailbox.shutdown()

@@ -39,13 +39,15 @@ if TYPE_CHECKING:
     from mobilebench.runs.mirror import Mirror
 
 # Set before Ray is imported, and for its workers: no telemetry, no environment of `uv run` made anew on every node, one
-# way of being out of memory, and compilers that an attempt started end with it.
+# way of being out of memory, and compilers that an attempt started end with it. No reports of tasks to the head: where
+# it is gone, leaving the cluster waits for the last one, until Ray ends this process before it has said what happened.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_task_oom_retries": "0",
     "RAY_kill_child_processes_on_worker_exit": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_task_events_report_interval_ms": "0",
 }
 _log = logging.getLogger(__name__)
 _LOCAL_STORE = 80 << 20  # bytes of Ray's object store, of which next to nothing is used

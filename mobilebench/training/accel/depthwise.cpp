@@ -4,53 +4,7 @@
 // are fp32. One row of gradients meets one row of the image at a time, so that both stay in the first cache; eight
 // channels of fp32, or sixteen of bf16, make a vector, and sums stay in registers while columns are gone over.
 
-#include <cstdint>
-#include <cstring>
-
-struct bf16 { uint16_t bits; };  // the upper half of an fp32
-
-template <int V> struct Vector { typedef float type __attribute__((vector_size(4 * V))); };
-template <> struct Vector<1> { typedef float type; };
-template <int V> struct Bits {
-    typedef uint16_t half __attribute__((vector_size(2 * V)));
-    typedef uint32_t whole __attribute__((vector_size(4 * V)));
-};
-
-template <int V> static inline typename Vector<V>::type load(const float* from) {
-    typename Vector<V>::type value;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-}
-
-template <int V> static inline typename Vector<V>::type load(const bf16* from) {
-    typename Vector<V>::type value;
-    if constexpr (V == 1) {
-        const uint32_t whole = uint32_t(from->bits) << 16;
-        std::memcpy(&value, &whole, sizeof value);
-    } else {
-        typename Bits<V>::half half;
-        std::memcpy(&half, from, sizeof half);
-        const typename Bits<V>::whole whole = __builtin_convertvector(half, typename Bits<V>::whole) << 16;
-        std::memcpy(&value, &whole, sizeof value);
-    }
-    return value;
-}
-
-// Rounds to the nearest bf16, of two equally near ones to the even one; NaN stays NaN.
-template <int V> static inline void store(bf16* to, typename Vector<V>::type value) {
-    if constexpr (V == 1) {
-        uint32_t whole;
-        std::memcpy(&whole, &value, sizeof whole);
-        to->bits = value != value ? 0x7fc0 : uint16_t((whole + 0x7fff + ((whole >> 16) & 1)) >> 16);
-    } else {
-        typename Bits<V>::whole whole;
-        std::memcpy(&whole, &value, sizeof whole);
-        const typename Bits<V>::whole rounded = (whole + 0x7fff + ((whole >> 16) & 1)) >> 16;
-        const typename Bits<V>::whole nan = (typename Bits<V>::whole)(value != value);
-        const auto half = __builtin_convertvector((rounded & ~nan) | (0x7fc0 & nan), typename Bits<V>::half);
-        std::memcpy(to, &half, sizeof half);
-    }
-}
+#include "vectors.h"
 
 // Adds to `sums` (K rows of c) what V channels of one row of gradients and one row of the image contribute.
 template <int K, int S, int V, typename T>

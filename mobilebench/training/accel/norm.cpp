@@ -4,58 +4,21 @@
 // a multiple of the vector's length for any c. What belongs to a channel is tiled to L by the caller. Values are fp32 or
 // bf16, everything between is fp32; the last pixels, too few for a row, are gone over one value at a time.
 
-#include <cstdint>
-#include <cstring>
+#include "vectors.h"
 
-struct bf16 { uint16_t bits; };  // the upper half of an fp32
-
-template <int V> struct Vector {
-    typedef float type __attribute__((vector_size(4 * V)));
-    typedef int32_t signs __attribute__((vector_size(4 * V)));
-    typedef uint32_t whole __attribute__((vector_size(4 * V)));
-    typedef uint16_t half __attribute__((vector_size(2 * V)));
-};
 constexpr int V = 16;
 typedef Vector<V>::type F;
 typedef Vector<V>::signs I;
-typedef Vector<V>::whole U;
-typedef Vector<V>::half H;
-
-static inline F load(const float* from) {
-    F value;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-}
-
-static inline F load(const bf16* from) {
-    H half;
-    std::memcpy(&half, from, sizeof half);
-    const U whole = __builtin_convertvector(half, U) << 16;
-    F value;
-    std::memcpy(&value, &whole, sizeof value);
-    return value;
-}
-
-static inline void store(float* to, F value) { std::memcpy(to, &value, sizeof value); }
-
-// Rounds to the nearest bf16, of two equally near ones to the even one; NaN stays NaN.
-static inline void store(bf16* to, F value) {
-    U whole;
-    std::memcpy(&whole, &value, sizeof whole);
-    const U rounded = (whole + 0x7fff + ((whole >> 16) & 1)) >> 16, nan = (U)(value != value);
-    const H half = __builtin_convertvector((rounded & ~nan) | (0x7fc0 & nan), H);
-    std::memcpy(to, &half, sizeof half);
-}
 
 // One value at the front of a vector of zeros, for the last pixels: the same code then does for both.
 template <typename T> static inline F load_one(const T* from) {
     T values[V]{};
     values[0] = *from;
-    return load(values);
+    return load<V>(values);
 }
 template <typename T> static inline void store_one(T* to, F value) {
     T values[V];
-    store(values, value);
+    store<V>(values, value);
     *to = values[0];
 }
 
@@ -129,14 +92,14 @@ static void sum_rows(const T* images, const T* grads, const float* about, const 
         for (int64_t y = from; y < to; y += 4) {
             const int rows = to - y < 4 ? int(to - y) : 4;
             for (int64_t k = 0; k < L; k += V) {
-                F a = load(own + k), b = load(own + L + k);
-                const F centre = load(about + k);
+                F a = load<V>(own + k), b = load<V>(own + L + k);
+                const F centre = load<V>(about + k);
                 for (int u = 0; u < rows; u++) {
-                    const F value = load(images + (y + u) * L + k), apart = value - centre;
+                    const F value = load<V>(images + (y + u) * L + k), apart = value - centre;
                     if constexpr (BACK) {
-                        const F z = value * load(scale + k) + load(shift + k);
-                        const F slope = sloped<A>(z, load(grads + (y + u) * L + k));
-                        if constexpr (KEPT<A>) store(kept + (y + u) * L + k, slope);
+                        const F z = value * load<V>(scale + k) + load<V>(shift + k);
+                        const F slope = sloped<A>(z, load<V>(grads + (y + u) * L + k));
+                        if constexpr (KEPT<A>) store<V>(kept + (y + u) * L + k, slope);
                         a += slope;
                         b += slope * apart;
                     } else {
@@ -144,8 +107,8 @@ static void sum_rows(const T* images, const T* grads, const float* about, const 
                         b += apart * apart;
                     }
                 }
-                store(own + k, a);
-                store(own + L + k, b);
+                store<V>(own + k, a);
+                store<V>(own + L + k, b);
             }
         }
         for (int64_t k = 0; k < 2 * L; k++) sums[k] += own[k];
@@ -159,16 +122,16 @@ static void write_rows(const T* images, const T* grads, const float* scale, cons
                        const float* offset, T* found, int64_t first, int64_t end, int64_t L) {
     for (int64_t y = first; y < end; y++)
         for (int64_t k = 0; k < L; k += V) {
-            const F value = load(images + y * L + k), factor = load(scale + k), z = value * factor + load(shift + k);
+            const F value = load<V>(images + y * L + k), factor = load<V>(scale + k), z = value * factor + load<V>(shift + k);
             if constexpr (BACK) {
                 F grad;
                 if constexpr (KEPT<A>)
-                    grad = load(found + y * L + k);
+                    grad = load<V>(found + y * L + k);
                 else
-                    grad = sloped<A>(z, load(grads + y * L + k));
-                store(found + y * L + k, grad * factor + (value * load(slope + k) + load(offset + k)));
+                    grad = sloped<A>(z, load<V>(grads + y * L + k));
+                store<V>(found + y * L + k, grad * factor + (value * load<V>(slope + k) + load<V>(offset + k)));
             } else
-                store(found + y * L + k, activated<A>(z));
+                store<V>(found + y * L + k, activated<A>(z));
         }
 }
 

@@ -65,15 +65,15 @@ class StepRunner:
         self._model, self._batches, self._stores, self._plan = model, batches, stores, plan
         self._stream = _stream(batches.device) if plan.graph else None
         self._graphed: GraphedStep | None = None
-        self.decisions: list[str] = list(plan.reasons)
+        self.decisions: list[str] = []
+        for reason in plan.reasons:
+            self._decide(reason)
         if plan.disable_inplace:
             disable_inplace(model)
         if plan.own_depthwise:
             self._use_native("depthwise gradients", lambda: use_fast_gradients(model, plan.dtype))
         if plan.keep_freed_memory and allocator.keep_freed_memory():
-            self.decisions.append("allocator: freed memory is kept between steps")
-        for decision in self.decisions:
-            _log.info(decision)
+            self._decide("allocator: freed memory is kept between steps")
         if plan.compile_network or plan.compile_colour:
             # As in a new process. Else the code of a network's class keeps what was compiled for others: the ninth of
             # other shapes runs eagerly without a word, and one of another batch size is compiled for any size.
@@ -159,7 +159,7 @@ class StepRunner:
             self._give_up(f"{what}: PyTorch's, {error}")
         else:
             if layers:
-                self.decisions.append(f"{what}: our own in {layers} layer{'s' if layers > 1 else ''}")
+                self._decide(f"{what}: our own in {layers} layer{'s' if layers > 1 else ''}")
 
     def _fall_back(self, error: Exception) -> None:
         """Gives up what `error` shows not to work here; raises when nothing is left to give up."""
@@ -191,6 +191,10 @@ class StepRunner:
                 f"out of memory on {device} with images on the host ({cause}). Use a smaller batch_size or "
                 "resolution, or let fewer cells share the device (runtime.cells_per_device)"
             ) from error
+
+    def _decide(self, decision: str) -> None:
+        self.decisions.append(decision)
+        _log.info(decision)
 
     def _give_up(self, decision: str) -> None:
         self.decisions.append(decision)
