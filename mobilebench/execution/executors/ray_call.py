@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _TICK = 0.5  # seconds
 _ASK = 2.0  # seconds between questions whether the head is there
 _GRACE = 60.0  # seconds that stopped attempts have to end their write
+_AGAIN = 5.0  # seconds after which those that train on are interrupted again
 LOOK = 5.0  # seconds between looks at which nodes there are
 _NO_NODE = 600.0  # seconds without a node that has room, after which the call ends
 _HEAD = 15.0  # seconds that the head may be silent
@@ -242,16 +243,28 @@ class Call(Generic[Result]):
 
     def _stop(self) -> None:
         """Stop what is under way as Ctrl-C would, and wait for it to end its writes."""
-        if self._running:
-            for ref in self._running:
-                with suppress(Exception):
-                    self._ray.cancel(ref, force=False)
-            with suppress(Exception):
-                grace = _GRACE_WITHOUT_HEAD if self._head.gone else _GRACE
-                self._ray.wait(list(self._running), num_returns=len(self._running), timeout=grace)
-                self._hear()
+        with suppress(Exception):
+            self._interrupt(_GRACE_WITHOUT_HEAD if self._head.gone else _GRACE)
+            self._hear()
         with suppress(Exception):
             self._mailbox.shutdown()
+
+    def _interrupt(self, grace: float) -> None:
+        """Interrupt every attempt, and wait until all have ended; once more one that trains on.
+
+        An interrupt that falls into Ray's own code in a worker is lost. One that ends its writes gets no second one.
+        """
+        left: dict[Any, float] = dict.fromkeys(self._running, -math.inf)  # the epochs it had when it was looked at
+        end = time.monotonic() + grace
+        while left and (remaining := end - time.monotonic()) > 0:
+            for ref, before in left.items():
+                left[ref] = self._running[ref].job.progress()
+                if left[ref] > before + 1:
+                    with suppress(Exception):
+                        self._ray.cancel(ref, force=False)
+            done, _ = self._ray.wait(list(left), num_returns=len(left), timeout=min(_AGAIN, remaining))
+            for ref in done:
+                del left[ref]
 
 
 def _cause(error: Exception) -> str:
