@@ -40,7 +40,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import grids  # type: ignore[import-not-found]  # beside the tests that use it
 import timm  # noqa: F401 - imported here, like all that follows, so that the forked processes have it
-import torch
 from mlflow.store.tracking import sqlalchemy_store  # noqa: F401
 from mlflow.tracking import MlflowClient
 from torch.utils import flop_counter  # noqa: F401
@@ -153,11 +152,13 @@ def _look(answer: Path) -> None:
 def _digest(client: MlflowClient, run_id: str) -> str:
     import hashlib
 
+    from safetensors.torch import load_file
+
     try:
-        path = client.download_artifacts(run_id, "model.pt")
+        path = client.download_artifacts(run_id, "model.safetensors")
     except OSError:
         return "none"
-    state = torch.load(path, weights_only=True)
+    state = load_file(path)
     content = hashlib.sha256()
     for key in sorted(state):
         content.update(key.encode() + state[key].numpy().tobytes())

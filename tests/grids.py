@@ -79,7 +79,7 @@ def copy(made: Path, project: Path) -> None:
     """Copy a trained project into a folder. Weights are linked instead: they are most of it, and none is rewritten."""
 
     def link(source: str, target: str) -> object:
-        return os.link(source, target) if source.endswith("model.pt") else shutil.copy2(source, target)
+        return os.link(source, target) if source.endswith("model.safetensors") else shutil.copy2(source, target)
 
     shutil.copytree(made, project, dirs_exist_ok=True, copy_function=link)
 

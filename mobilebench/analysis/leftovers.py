@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mobilebench.analysis.identities import identities_here
 from mobilebench.errors import TrackingError, UserError
-from mobilebench.execution.model_file import WEIGHTS
+from mobilebench.execution.model_file import weights_in
 from mobilebench.runs import trials
 from mobilebench.runs.events import Finish
 from mobilebench.runs.identity import from_tags
@@ -129,7 +129,8 @@ def _is_in(tracker: Tracker, journal: Journal) -> bool:
     place = tracker.whereabouts(run)
     if place is None or (place.experiment, place.status, place.restore) != (start.experiment, "FINISHED", ""):
         return False
-    return not (journal.artifacts / WEIGHTS).exists() or tracker.has_artifact(run, WEIGHTS)
+    weights = weights_in(journal.artifacts)
+    return weights is None or tracker.has_artifact(run, weights.name)
 
 
 def _weights(suite: Suite, tracker: Tracker, wanted_digests: set[str]) -> list[Leftover]:
@@ -142,6 +143,7 @@ def _weights(suite: Suite, tracker: Tracker, wanted_digests: set[str]) -> list[L
     for run in runs:
         place = tracker.artifact_folder(run.artifact_uri)
         is_superseded = run.record.cell in settled and run.record.identity.digest not in wanted_digests
-        if is_superseded and place is not None and (place / WEIGHTS).is_file():
-            found.append(Leftover("superseded weights", place / WEIGHTS, f"of run {run.record.run_id}"))
+        weights = weights_in(place) if is_superseded and place is not None else None
+        if weights is not None:
+            found.append(Leftover("superseded weights", weights, f"of run {run.record.run_id}"))
     return found

@@ -14,7 +14,7 @@ from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.errors import UserError
 from mobilebench.evaluation.predictions import load_predictions as read_predictions
 from mobilebench.execution.exported import is_exported, read_exported, weights_of
-from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, read_model_file
+from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, read_model_file, stored_weights, weights_in
 from mobilebench.models.names import split
 from mobilebench.models.weights.files import fetched_path
 from mobilebench.runs.events import Finish
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 _RUN = "run:"
 _FORMS = (
-    "expected run:ID, EXPERIMENT/MODEL/DATASET, EXPERIMENT/MODEL/DATASET/SEED, a folder with model.pt, or what "
-    "`mobilebench export` wrote as safetensors"
+    "expected run:ID, EXPERIMENT/MODEL/DATASET, EXPERIMENT/MODEL/DATASET/SEED, a folder with the artifacts of a run or "
+    "its model.safetensors, or what `mobilebench export` wrote as safetensors"
 )
 
 
@@ -67,7 +67,8 @@ def load_model(what: str | Path) -> TrainedModel:
         what: `run:ID`, an MLflow run; `EXPERIMENT/MODEL/DATASET`, the finished cell of the lowest seed, or with
             `/SEED` that one, of the tracking store that `MLFLOW_TRACKING_URI` or this folder names; or a folder: a
             journal's (`.mobilebench/cells/...`), one with a run's artifacts, or what `mobilebench export` wrote as
-            safetensors (a folder, or one file). A folder that exists goes before a cell of the same spelling.
+            safetensors (a folder, or one file; a run's `model.safetensors` is one such file). A folder that exists goes
+            before a cell of the same spelling.
 
     The network takes a float tensor [N, 3, R, R] in [0, 1], or PIL images of any size, and normalises them itself. It
     has `classes` (names in the order of the logits), `resolution` (R, pixels), `metric` (an id) and `run_id`.
@@ -98,7 +99,7 @@ def trained_files(what: str | Path) -> Iterator[TrainedFiles]:
     tracker = Tracker()
     record = _record(str(what), tracker)
     with TemporaryDirectory() as temporary:
-        weights = _artifact(tracker, record, WEIGHTS, Path(temporary))
+        weights = _weights(tracker, record, Path(temporary))
         if weights is None:
             raise UserError(
                 f"run {record.run_id} has no artifact {WEIGHTS} at {tracker.run(record.run_id).artifact_uri}, and this "
@@ -148,12 +149,13 @@ def fetch_run(model_id: str) -> Path:
     tracker = Tracker()
     record = _record(split(model_id).weights, tracker)
     with TemporaryDirectory() as temporary:
-        weights, made = (_artifact(tracker, record, name, Path(temporary)) for name in (WEIGHTS, MODEL))
+        weights = _weights(tracker, record, Path(temporary))
+        made = _artifact(tracker, record, MODEL, Path(temporary))
         if weights is None:
             raise UserError(f"run {record.run_id} has no artifact {WEIGHTS}, and this folder has no journal of it")
         if made is not None:
             write_bytes(final.with_suffix(".json"), made.read_bytes())
-        return write_bytes(final, weights.read_bytes(), durable=True)
+        return write_bytes(final.with_suffix(weights.suffix), weights.read_bytes(), durable=True)
 
 
 def _folder(what: str | Path) -> Path | None:
@@ -161,7 +163,7 @@ def _folder(what: str | Path) -> Path | None:
     path = Path(what)
     if not isinstance(what, Path) and (what.startswith(_RUN) or not path.is_dir()):
         return None
-    if not (_artifacts(path) / WEIGHTS).is_file():
+    if weights_in(_artifacts(path)) is None:
         state = "its training has not ended" if (path / "journal.jsonl").exists() else "it is of no finished run"
         raise UserError(f"{path} has no {WEIGHTS}: {state}; {_FORMS}")
     return path
@@ -174,7 +176,7 @@ def _artifacts(folder: Path) -> Path:
 def _of_folder(folder: Path) -> TrainedFiles:
     journal = Journal(folder) if (folder / "journal.jsonl").exists() else Journal(folder.parent)
     start, finish, artifacts = journal.start, journal.last(Finish), _artifacts(folder)
-    weights, run_id, record = artifacts / WEIGHTS, None, None
+    weights, run_id, record = weights_in(artifacts) or artifacts / WEIGHTS, None, None
     if start is not None and finish is not None:
         run_id = journal.delivery.run_id
         record = record_from(run_id or "", "FINISHED", finish.time, start.tags | finish.tags, finish.metrics)
@@ -182,8 +184,8 @@ def _of_folder(folder: Path) -> TrainedFiles:
         return TrainedFiles(read_model_file(artifacts / MODEL), weights, record, run_id)
     if start is None:
         raise UserError(
-            f"{folder} has {WEIGHTS} and no {MODEL}, which an earlier version did not keep; load the run instead, as "
-            "run:ID, where its dataset is packed"
+            f"{folder} has {weights.name} and no {MODEL}, which an earlier version did not keep; load the run instead, "
+            "as run:ID, where its dataset is packed"
         )
     tags = start.tags
     cell = Cell(tags["model"], tags["dataset"], int(tags["seed"]))
@@ -210,6 +212,11 @@ def _artifact(tracker: Tracker, record: Record, name: str, folder: Path) -> Path
     """Return an artifact of a run from the store, else from its journal in this folder, else None."""
     here = Journal(STATE / record.identity.name).artifacts / name
     return tracker.artifact(record.run_id, name, folder) or (here if here.is_file() else None)
+
+
+def _weights(tracker: Tracker, record: Record, folder: Path) -> Path | None:
+    """Return the weights of a run likewise."""
+    return stored_weights(tracker, record.run_id, folder) or weights_in(Journal(STATE / record.identity.name).artifacts)
 
 
 def _record(what: str, tracker: Tracker) -> Record:

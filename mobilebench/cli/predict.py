@@ -45,9 +45,9 @@ def _without_options_of_place(command: Callable[..., None]) -> Callable[..., Non
 def predict(what: str | None, images: tuple[str, ...], top: int, picture: Path | None) -> None:
     """Say what a trained network sees in images: classes and probabilities.
 
-    RUN is a finished run as `run:ID`, EXPERIMENT/MODEL/DATASET[/SEED], or a folder with its model.pt; FILE.onnx an
-    exported network. IMAGE is a file, a folder, or a pattern like 'photos/**/*.jpg'. Images go the way of the test
-    images. One that cannot be read is named, the others are answered all the same, and the exit code is 1.
+    RUN is a finished run as `run:ID`, EXPERIMENT/MODEL/DATASET[/SEED], or a folder with its model.safetensors;
+    FILE.onnx an exported network. IMAGE is a file, a folder, or a pattern like 'photos/**/*.jpg'. Images go the way of
+    the test images. One that cannot be read is named, the others are answered all the same, and the exit code is 1.
     """
     from mobilebench.analysis.answers import answer_files
     from mobilebench.cli.console import console

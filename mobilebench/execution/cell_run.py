@@ -19,6 +19,7 @@ from mobilebench.datasets.packing.prepare import find
 from mobilebench.errors import TrackingError, UserError
 from mobilebench.evaluation.metrics import MetricError, metric_of, raise_if_undefined, readings
 from mobilebench.execution.describe import start_event
+from mobilebench.execution.exported import Exported, write_safetensors
 from mobilebench.execution.kept import keep_predictions, place_name
 from mobilebench.execution.model_file import MODEL, WEIGHTS, describe, with_wanted
 from mobilebench.execution.network import as_trained, build
@@ -293,8 +294,9 @@ class CellRun(TrainingRun):
         metrics, tags = self._final(trainer)
         with disk_errors(self.journal.artifacts):
             self.journal.artifacts.mkdir(exist_ok=True)
-            checkpoint.save(self.journal.artifacts / WEIGHTS, trainer.model.state_dict())
             made = describe(self.cell, self.final_recipe, self.context.packed.meta, self.identity.network)
+            said = Exported(made, None).to_metadata()
+            write_safetensors(self.journal.artifacts / WEIGHTS, trainer.model.state_dict(), said)
             write_text(self.journal.artifacts / MODEL, made.to_json())
         metrics |= self._cost | self._optimism(epochs, metrics) | spent(epochs)
         if trainer.recipe.best_val is not None:

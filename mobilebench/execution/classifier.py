@@ -144,8 +144,8 @@ def _drawn(made: ModelFile) -> nn.Module:
 
 
 def _with_weights(network: nn.Module, made: ModelFile, weights: Path) -> nn.Module:
-    is_file_of_run = weights.suffix != ".safetensors"
-    state = checkpoint.load(weights) if is_file_of_run else read_safetensors(weights)
+    is_of_torch = weights.suffix != ".safetensors"  # the file of a run that a version before this one trained
+    state = checkpoint.load(weights) if is_of_torch else read_safetensors(weights)
     if state is None:
         raise UserError(f"there are no weights at {weights}")
     size = made.size

@@ -33,6 +33,10 @@ class Exported(NamedTuple):
         """Return what is said of the weights, as JSON values."""
         return {"model": asdict(self.made), "record": self.record and asdict(self.record)}
 
+    def to_metadata(self) -> dict[str, str]:
+        """Return the metadata of a safetensors file that `load_model` reads without another file."""
+        return {"format": "pt", OURS: json.dumps(self.to_values(), ensure_ascii=False)}
+
 
 def write_safetensors(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
     """Write tensors and texts as one safetensors file, replaced in one step; tensors that share memory are copied."""

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from mobilebench.config.recipe import Recipe
     from mobilebench.datasets.packing.packed import Meta
+    from mobilebench.tracking.offline import CellTracker
     from mobilebench.training.data import TrainData
 
-WEIGHTS, MODEL = "model.pt", "model.json"
+WEIGHTS, MODEL = "model.safetensors", "model.json"
+ALL_WEIGHTS = (WEIGHTS, "model.pt")  # the second is what versions before this one wrote, with torch.save
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,17 @@ def describe(cell: Cell, recipe: Recipe, meta: Meta, network: str) -> ModelFile:
         mean, std, meta.target, metric_of(meta.metric, meta.target).id, recipe.network or "",
         recipe.knn, meta.dtype,
     )  # fmt: skip
+
+
+def weights_in(folder: Path) -> Path | None:
+    """Return the weights among the artifacts of a run, whichever version wrote them; None where there are none."""
+    return next((path for name in ALL_WEIGHTS if (path := folder / name).is_file()), None)
+
+
+def stored_weights(tracker: CellTracker, run_id: str, folder: Path) -> Path | None:
+    """Fetch the weights of a run into a folder and return their path, None where the store has none of it."""
+    found = (tracker.artifact(run_id, name, folder) for name in ALL_WEIGHTS)
+    return next((path for path in found if path is not None), None)
 
 
 def _resolution(size: tuple[int, int]) -> Resolution:

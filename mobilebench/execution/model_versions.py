@@ -16,7 +16,7 @@ from mobilebench.config.suite import parse_suite, preset_text
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import METRICS
 from mobilebench.execution.classifier import classifier
-from mobilebench.execution.model_file import WEIGHTS, describe
+from mobilebench.execution.model_file import WEIGHTS, describe, stored_weights, weights_in
 from mobilebench.runs.journal import Journal
 from mobilebench.system.layout import STATE
 from mobilebench.system.provenance import PACKAGES, packages
@@ -106,11 +106,11 @@ def _add(tracker: Tracker, suite: Suite, packed: Packed, record: Record) -> Vers
 
 def _classifier(tracker: Tracker, packed: Packed, record: Record, recipe: Recipe) -> Classifier:
     with tempfile.TemporaryDirectory() as folder:
-        path = tracker.artifact(record.run_id, WEIGHTS, Path(folder))
+        path = stored_weights(tracker, record.run_id, Path(folder))
         kept = Journal(STATE / record.identity.name).artifacts
-        if path is None and (kept / WEIGHTS).is_file():  # the store lost them, this folder did not
+        if path is None and weights_in(kept):  # the store lost them, this folder did not
             tracker.add_artifacts(record.run_id, kept)
-            path = tracker.artifact(record.run_id, WEIGHTS, Path(folder))
+            path = stored_weights(tracker, record.run_id, Path(folder))
         if path is None:
             raise RegistryError(
                 f"run {record.run_id} has no artifact {WEIGHTS} at {tracker.run(record.run_id).artifact_uri}, and this "

@@ -1,7 +1,8 @@
 """One training that survives anything: the per-epoch loop of cells and of trials.
 
 Every step is safe to be killed after. An epoch goes into the checkpoint together with its readings, then into the
-journal, then to whoever listens. A training that is called again goes on after its last epoch, in the same journal.
+journal, then to whoever listens. A training that is called again goes on after its last epoch, in the same journal; on
+a GPU after the last that has a checkpoint, and the journal keeps what it has of those trained again.
 
 Where an epoch is chosen on validation images, the choice is a function of the journal's readings alone. The chosen
 weights lie in a file of their own, written before the epoch is kept and removed after a better one is.
@@ -10,6 +11,7 @@ weights lie in a file of their own, written before the epoch is kept and removed
 from __future__ import annotations
 
 import math
+import time
 import traceback
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -33,12 +35,17 @@ if TYPE_CHECKING:
 
 Readings = dict[str, float]
 
+# Seconds between two checkpoints, 0 where none is said. On a GPU an epoch may take less than a second, and a tenth of
+# it would go into writing; what is lost with a process is trained again in as many seconds.
+_CHECKPOINTS_EVERY = {"cuda": 10.0}
+
 
 class TrainingRun(ABC):
     """A training with its journal and checkpoint. Subclasses say what is trained and what is kept of it."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
+        self._saved: tuple[int, float] | None = None  # phase and time (monotonic) of the newest checkpoint
 
     @property
     def checkpoint(self) -> Path:
@@ -106,8 +113,7 @@ class TrainingRun(ABC):
     def _choice(self, trainer: Trainer, newest: Mapping[int, Readings] | None = None) -> Choice:
         """Return which epoch of the journal, and of `newest` where it lacks that, is to be kept, if one is chosen.
 
-        Where none is, training ends with the last epoch of this trainer, which may be behind the journal after the
-        newest checkpoint was damaged.
+        Where none is, training ends with the last epoch of this trainer, which may be behind the journal.
         """
         epochs = {**(newest or {}), **self._epochs()}
         return self._standing(trainer, epochs if trainer.recipe.best_val else self._trained(trainer))
@@ -191,22 +197,34 @@ class TrainingRun(ABC):
         self._append(trainer.epoch, readings)
 
     def _keep(self, trainer: Trainer, result: EpochResult, joules: float | None) -> None:
-        """Keep one epoch. Its readings are in the checkpoint too: the two cannot come apart."""
+        """Keep one epoch. Its readings are in its checkpoint too: the two cannot come apart."""
         readings = result.readings() | ({} if joules is None else {"energy_joules": joules})
         with disk_errors(self.journal.folder), deferred_signals():
             self.journal.raise_if_superseded()
             keep = self._choice(trainer, {result.epoch: readings}).keep
-            # An epoch that the journal has is trained again after the newest checkpoint was damaged: where that is not
-            # bit for bit the same, the first time counts.
+            # An epoch that the journal has is trained again where it has no checkpoint, or a damaged one: where that is
+            # not bit for bit the same, the first time counts.
             if keep == result.epoch and not self._has(result.epoch):
                 checkpoint.save(self._weights(keep), trainer.model.state_dict())
-            checkpoint.save(self.checkpoint, trainer.state_dict() | {"result": readings})
+            if self._is_due(trainer):
+                checkpoint.save(self.checkpoint, trainer.state_dict() | {"result": readings})
+                self._saved = trainer.phase, time.monotonic()
             self._append(result.epoch, readings)
             if keep is not None:
                 self._forget_weights(keep)
 
+    def _is_due(self, trainer: Trainer) -> bool:
+        """Return whether the present epoch gets a checkpoint.
+
+        The last one always does, for its reading may take long. The first one of a phase too: the weights that the
+        phase began with go when it has better ones.
+        """
+        if self._saved is None or self._saved[0] != trainer.phase or trainer.epoch == trainer.recipe.total_epochs:
+            return True
+        return time.monotonic() >= self._saved[1] + _CHECKPOINTS_EVERY.get(trainer.device.type, 0.0)
+
     def _append(self, epoch: int, readings: Readings) -> None:
-        if not self._has(epoch):  # else written before the newest checkpoint was damaged
+        if not self._has(epoch):  # else trained again
             self.journal.append(Epoch(step=epoch, metrics={k: v for k, v in readings.items() if k != "epoch"}))
 
     def _has(self, epoch: int) -> bool:

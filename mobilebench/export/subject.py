@@ -14,8 +14,8 @@ from mobilebench.analysis.trained import load_predictions, trained_files
 from mobilebench.config.pixels import shown
 from mobilebench.errors import UserError
 from mobilebench.execution.classifier import trained_model
-from mobilebench.execution.exported import OURS, Exported, is_exported
-from mobilebench.execution.model_file import WEIGHTS
+from mobilebench.execution.exported import Exported, is_exported
+from mobilebench.execution.model_file import weights_in
 from mobilebench.execution.suites import open_suite
 from mobilebench.export.onnx_file import OPSET
 from mobilebench.runs.journal import Journal
@@ -94,8 +94,7 @@ class Subject:
 
     def safetensors_metadata(self, packed: Packed | None) -> dict[str, str]:
         """Return what a safetensors file says of the network, all that `load_model` needs included."""
-        ours = json.dumps(self.exported.to_values(), ensure_ascii=False)
-        return self.metadata(packed) | {"format": "pt", OURS: ours}
+        return self.metadata(packed) | self.exported.to_metadata()
 
 
 def licence_of(packed: Packed) -> str:
@@ -138,4 +137,4 @@ def _of_cell(cell: Cell) -> str | Path:
             f"{cell.name} has no result here; run `mobilebench train {cell.dataset} --model {cell.model}` first"
         )
     journal = Journal(STATE / record.identity.name)
-    return journal.folder if (journal.artifacts / WEIGHTS).is_file() else f"run:{record.run_id}"
+    return journal.folder if weights_in(journal.artifacts) else f"run:{record.run_id}"

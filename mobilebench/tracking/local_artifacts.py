@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-WHOLE = (".pt", ".npz")  # files that this program never changes in place, but replaces by others
+WHOLE = (".safetensors", ".pt", ".npz")  # files that this program never changes in place, but replaces by others
 
 
 def local_place(artifact_uri: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
     from mobilebench.config.recipe import Recipe
     from mobilebench.training.augment import Augmenter
+    from mobilebench.training.augment.pipeline import Draws
     from mobilebench.training.image_store import Store
 
+# Devices that would wait while an epoch is drawn: a thread draws the next one while they work. A CPU is what draws.
+_DRAWN_AHEAD = {"cuda"}
 # Batches augmented together. A GPU is idle most of the time on one batch of 32; a CPU's caches want small blocks.
 _BLOCK = {"cuda": 8}
 
@@ -63,6 +67,9 @@ class Batches:
         self.sizes = batch_sizes(len(store), recipe)
         self.batch_size = recipe.batch_size
         self.block_images = self._block * recipe.batch_size
+        self._epochs = recipe.total_epochs
+        self._ahead: dict[int, Future[tuple[Tensor, Draws]]] = {}  # the next epoch, which a thread draws
+        self._thread = ThreadPoolExecutor(max_workers=1) if device.type in _DRAWN_AHEAD else None
 
     def compile_colour(self, wanted: bool) -> None:  # noqa: FBT001 - a switch
         """Whether full blocks have their colours changed by a compiled function."""
@@ -70,9 +77,8 @@ class Batches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of epoch `epoch` (0-based)."""
-        shuffled = generator(self._seed, epoch, "order").permutation(len(self._store))
-        order = torch.from_numpy(shuffled).to(self._store.home)
-        draws = self._augmenter.draw(self._seed, epoch, self.sizes).to(self.device)
+        order, draws = self._drawn(epoch)
+        order, draws = order.to(self._store.home), draws.to(self.device)
         blocks = [self.sizes[i : i + self._block] for i in range(0, len(self.sizes), self._block)]
         ends = list(accumulate(map(sum, blocks)))
         spans = [slice(end - sum(block), end) for block, end in zip(blocks, ends, strict=True)]
@@ -82,6 +88,19 @@ class Batches:
             images = self._augmenter.images(stored, mine)
             whole = Batch(images, labels, labels[mine.partners], mine.kept)
             yield from _split(whole, block)
+
+    def _drawn(self, epoch: int) -> tuple[Tensor, Draws]:
+        """The order of an epoch and its draws, on the host; the next epoch's are begun."""
+        ahead = self._ahead.pop(epoch, None)
+        drawn = self._draw(epoch) if ahead is None else ahead.result()
+        self._ahead.clear()
+        if self._thread is not None and epoch + 1 < self._epochs:
+            self._ahead[epoch + 1] = self._thread.submit(self._draw, epoch + 1)
+        return drawn
+
+    def _draw(self, epoch: int) -> tuple[Tensor, Draws]:
+        shuffled = generator(self._seed, epoch, "order").permutation(len(self._store))
+        return torch.from_numpy(shuffled), self._augmenter.draw(self._seed, epoch, self.sizes)
 
 
 def _split(block: Batch, sizes: list[int]) -> Iterator[Batch]:

@@ -58,22 +58,24 @@ def test_a_finished_grid_keeps_what_can_be_delivered_again(trained: Path) -> Non
 
 
 def test_superseded_journals_go_where_the_store_has_their_runs(edited: Path) -> None:
-    for path in STATE.glob("*/artifacts/model.pt"):  # as they are made; the copy of the project has them twice
-        (stored,) = Path("mlartifacts").glob(f"**/{Journal(path.parents[1]).delivery.run_id}/artifacts/model.pt")
+    for path in STATE.glob("*/artifacts/model.safetensors"):  # as they are made; the project's copy has them twice
+        (stored,) = Path("mlartifacts").glob(
+            f"**/{Journal(path.parents[1]).delivery.run_id}/artifacts/model.safetensors"
+        )
         path.unlink()
         path.hardlink_to(stored)
     found = clean()
     assert kinds(found) == ["superseded journal"] * 2
-    assert 0 < found["bytes"] < min(path.stat().st_size for path in Path("mlartifacts").rglob("model.pt"))
+    assert 0 < found["bytes"] < min(path.stat().st_size for path in Path("mlartifacts").rglob("model.safetensors"))
     assert not any(STATE.glob("*/journal.jsonl"))
-    assert len(list(Path("mlartifacts").rglob("model.pt"))) == 2
+    assert len(list(Path("mlartifacts").rglob("model.safetensors"))) == 2
     assert all(record.value is not None for record in read_results(RESULTS))
 
 
 def test_the_only_copy_of_a_finished_result_stays(edited: Path, empty_store: Path) -> None:
     starnet, shufflenet = journal_of("starnet"), journal_of("shufflenet")
     Journal(starnet).forget_delivery()  # trained offline
-    (lost,) = Path("mlartifacts").glob(f"**/{Journal(shufflenet).delivery.run_id}/artifacts/model.pt")
+    (lost,) = Path("mlartifacts").glob(f"**/{Journal(shufflenet).delivery.run_id}/artifacts/model.safetensors")
     lost.unlink()
     assert clean()["leftovers"] == []
     shutil.copy(empty_store, edited / "mlflow.db")  # a store that lost everything
@@ -106,5 +108,6 @@ def test_superseded_weights_go_only_when_asked_for_and_settled(edited: Path) -> 
     found = clean("--superseded-weights")
     assert kinds(found).count("superseded weights") == 1
     assert kinds(found).count("superseded journal") == 2
-    assert len(list(Path("mlartifacts").rglob("model.pt"))) == 2  # the new starnet's, and shufflenet's only ones
+    kept = list(Path("mlartifacts").rglob("model.safetensors"))
+    assert len(kept) == 2  # the new starnet's, and shufflenet's only ones
     assert CliRunner().invoke(main, ["inspect", "starnet", "blobs"]).exit_code == 0

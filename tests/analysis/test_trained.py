@@ -9,11 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import load_file
 
 import mobilebench as mb
+from mobilebench.analysis.trained import fetch_run
+from mobilebench.cli import main
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.evaluation.metrics import get_metric
+from mobilebench.models.weights.files import find_weights
+from mobilebench.models.weights.tensors import read_tensors
 from mobilebench.runs.records import Record, read_results
 from mobilebench.system.layout import PACKED, RESULTS, STATE
 
@@ -81,7 +87,7 @@ def test_pil_images_of_any_size_and_mode_go_the_way_of_the_test_images() -> None
 def test_a_network_is_loaded_without_the_project(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Its weights and model.json are all that is needed: no packed data, no store, no params.yaml."""
     alone = tmp_path_factory.mktemp("alone")
-    for file in ("model.pt", "model.json"):
+    for file in ("model.safetensors", "model.json"):
         shutil.copy(journal() / "artifacts" / file, alone)
     images, _ = packed_test()
     model = mb.load_model(NAME)
@@ -90,6 +96,28 @@ def test_a_network_is_loaded_without_the_project(tmp_path_factory: pytest.TempPa
     assert other.run_id is None
     with torch.no_grad():
         assert torch.equal(other(images), model(images))
+
+
+def test_the_weights_of_a_run_alone_say_how_its_network_is_built(tmp_path: Path) -> None:
+    one = shutil.copy(journal() / "artifacts/model.safetensors", tmp_path / "renamed.safetensors")
+    with torch.no_grad():
+        assert torch.equal(mb.load_model(one)(packed_test()[0]), mb.load_model(NAME)(packed_test()[0]))
+
+
+def test_weights_that_an_earlier_version_wrote_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch.save has them, in the store and in the journal."""
+    monkeypatch.setenv("MOBILEBENCH_WEIGHTS", "fetched")
+    with torch.no_grad():
+        before = mb.load_model(NAME)(packed_test()[0])
+        for file in Path().rglob("model.safetensors"):
+            torch.save(load_file(file), file.with_suffix(".pt"))
+            file.unlink()
+        for what in (NAME, journal(), journal() / "artifacts"):
+            assert torch.equal(mb.load_model(what)(packed_test()[0]), before)
+    fetched = fetch_run(f"starnet@run:{record().run_id}")
+    assert find_weights(f"starnet@run:{record().run_id}").path == fetched
+    assert read_tensors(fetched).keys() == mb.load_model(NAME).network.state_dict().keys()
+    assert CliRunner().invoke(main, ["register", "blobs"]).exit_code == 0
 
 
 def test_a_run_that_kept_no_model_json_is_loaded_where_its_data_is_packed() -> None:
@@ -108,11 +136,11 @@ def test_a_run_that_kept_no_model_json_is_loaded_where_its_data_is_packed() -> N
 
 
 def test_weights_that_the_store_lost_are_read_from_the_journal() -> None:
-    (lost,) = Path("mlartifacts").glob(f"**/{record().run_id}/artifacts/model.pt")
+    (lost,) = Path("mlartifacts").glob(f"**/{record().run_id}/artifacts/model.safetensors")
     lost.unlink()
     assert mb.load_model(NAME).run_id == record().run_id
-    (journal() / "artifacts/model.pt").unlink()
-    with pytest.raises(mb.UserError, match=r"no artifact model\.pt"):
+    (journal() / "artifacts/model.safetensors").unlink()
+    with pytest.raises(mb.UserError, match=r"no artifact model\.safetensors"):
         mb.load_model(NAME)
 
 
@@ -125,7 +153,7 @@ def test_weights_that_the_store_lost_are_read_from_the_journal() -> None:
         (f"{NAME}/4", r"it has seeds 0"),
         ("another/starnet/blobs", r"no experiment 'another'; it has: tiny"),
         ("run:0123", "0123"),
-        (".", r"no model\.pt: it is of no finished run"),
+        (".", r"no model\.safetensors: it is of no finished run"),
     ],
 )
 def test_what_is_not_there_is_said_with_what_is(what: str, message: str) -> None:

@@ -77,7 +77,7 @@ def finished(half_trained: Path) -> RunContext:
 
 def weights(project: Path) -> dict[str, torch.Tensor]:
     """The final weights of the only run that has any, as its MLflow artifact."""
-    (file,) = (project / "mlartifacts").glob("**/model.pt")
+    (file,) = (project / "mlartifacts").glob("**/model.safetensors")
     state = checkpoint.load(file)
     assert state is not None
     return state
@@ -134,7 +134,7 @@ def test_interrupted_and_resumed_gives_the_same_weights_in_the_same_run(context:
     interrupted = weights(project)
 
     CellRun(context, SHUFFLENET).reset()
-    for file in (project / "mlartifacts").glob("**/model.pt"):
+    for file in (project / "mlartifacts").glob("**/model.safetensors"):
         file.unlink()
     CellRun(context, SHUFFLENET).complete()
     whole = weights(project)
@@ -295,7 +295,7 @@ def test_another_experiments_name_is_told_of_the_cell_without_training(finished:
     (new,) = finished.tracker.records("renamed")
     assert (new.status, new.value, new.params) == ("FINISHED", old.value, old.params)
     assert new.run_id != old.run_id
-    assert finished.tracker.artifact(new.run_id, "model.pt", finished.root) is not None
+    assert finished.tracker.artifact(new.run_id, "model.safetensors", finished.root) is not None
     assert finished.tracker.records("tiny") == [old]
     assert renamed.is_finished(SHUFFLENET)
 

@@ -22,10 +22,10 @@ from mobilebench.datasets.packing.prepare import prepare
 from mobilebench.errors import UserError
 from mobilebench.execution.cell_run import CellRun
 from mobilebench.execution.context import open_context
+from mobilebench.execution.exported import read_safetensors
 from mobilebench.runs.status import grid_states
 from mobilebench.system.layout import PACKED
 from mobilebench.tracking import OfflineTracker
-from mobilebench.training import checkpoint
 from mobilebench.training.augment.crop import resize_centre
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_pretrained_weights_of_rgb_start_a_network_of_five_channels(suite: Suite
     context = open_context(suite, "deep", OfflineTracker())
     (cell,) = suite.cells()
     CellRun(context, cell).complete()
-    kept = checkpoint.load(context.journal(cell).artifacts / "model.pt")
+    kept = read_safetensors(context.journal(cell).artifacts / "model.safetensors")
     assert kept is not None
     changed = {name for name, value in kept.items() if value.shape != weights[name].shape}
     (first,) = changed - {"fc.weight", "fc.bias"}

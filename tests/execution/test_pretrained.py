@@ -23,8 +23,10 @@ from mobilebench.config.recipe import OnVal, Recipe
 from mobilebench.config.tuning import Tuning
 from mobilebench.errors import UserError
 from mobilebench.evaluation.selection import BestVal
+from mobilebench.execution import training_run
 from mobilebench.execution.cell_run import CellFailedError, CellRun
 from mobilebench.execution.context import open_context
+from mobilebench.execution.exported import read_safetensors
 from mobilebench.execution.network import build
 from mobilebench.execution.progress import NullListener
 from mobilebench.execution.stage_inputs import write_inputs
@@ -35,7 +37,7 @@ from mobilebench.runs.records import Record, read_results, write_result
 from mobilebench.runs.status import grid_states
 from mobilebench.system.layout import RESULTS, STATE
 from mobilebench.tracking import OfflineTracker, Tracker
-from mobilebench.training import Trainer, checkpoint
+from mobilebench.training import Trainer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,7 +92,7 @@ def opened(suite: Suite) -> RunContext:
 
 
 def kept(context: RunContext, cell: Cell) -> dict[str, Tensor]:
-    state = checkpoint.load(context.journal(cell).artifacts / "model.pt")
+    state = read_safetensors(context.journal(cell).artifacts / "model.safetensors")
     assert state is not None
     return state
 
@@ -146,14 +148,21 @@ def test_killed_and_resumed_it_chooses_the_same_epoch_with_the_same_weights(
 DUAL = (Phase(6, 0.1, patience=1), Phase(3, 0.001, "sgd", patience=2, start="best"))
 
 
-def test_two_phases_killed_anywhere_choose_the_same_epoch_with_the_same_weights(suite: Suite) -> None:
-    """Also between the phases, where the second starts from the best weights of the first."""
+def test_two_phases_killed_anywhere_choose_the_same_epoch_with_the_same_weights(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also between the phases, where the second starts from the best weights of the first.
+
+    With a checkpoint every epoch, and with an hour between two.
+    """
     flat = {f.name: f.default for f in fields(Recipe) if f.name in FLAT}
     suite = pretrained(suite, selection=OnVal(BestVal("nll")), phases=DUAL, **flat)
     (cell,) = suite.cells()
     found: list[tuple[float, list[float], dict[str, Tensor]]] = []
     phases: list[float] = []
-    for kill in ("never", "in the first", "between the phases", "in the second"):
+    kills = {"never": 0, "in the first": 0, "between the phases": 3600, "in the second": 3600}
+    for kill, every in kills.items():
+        monkeypatch.setitem(training_run._CHECKPOINTS_EVERY, "cpu", every)
         context, ended = opened(suite), phases.count(1)
         if kill != "never":
             after = {"in the first": ended - 1, "between the phases": ended, "in the second": ended + 1}[kill]

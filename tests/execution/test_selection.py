@@ -15,8 +15,10 @@ from mobilebench.datasets.packing.packed import read_meta
 from mobilebench.evaluation.metrics import METRICS
 from mobilebench.evaluation.predictions import Predictions, load_predictions
 from mobilebench.evaluation.selection import BestVal, judge
+from mobilebench.execution import training_run
 from mobilebench.execution.cell_run import CellFailedError, CellRun
 from mobilebench.execution.context import open_context
+from mobilebench.execution.exported import read_safetensors
 from mobilebench.execution.kept import keep_finished
 from mobilebench.execution.progress import NullListener
 from mobilebench.runs.events import Epoch, Finish, Start
@@ -92,7 +94,7 @@ def test_the_best_epoch_on_val_is_read_on_test_once(project: Path, monkeypatch: 
     assert curve(context, "test_loss") == {}
     finish = ending(context)
     assert (finish.step, finish.metrics["kept_epoch"]) == (EPOCHS, 3)
-    kept = checkpoint.load(context.journal(CELL).artifacts / "model.pt")
+    kept = read_safetensors(context.journal(CELL).artifacts / "model.safetensors")
     assert kept is not None
     assert all(torch.equal(kept[key], weights[3][key]) for key in kept)
     assert not list(context.journal(CELL).folder.glob("chosen-*"))
@@ -145,15 +147,22 @@ def test_the_test_curve_chooses_nothing_and_shows_what_choosing_on_it_would_have
     assert finish.metrics["kept_epoch"] == judge(list(val.values()), BestVal("nll")).keep
 
 
-@pytest.mark.parametrize("values", [[0.9, 0.2, 0.4, 0.3, 0.5], [0.1, 0.5, 0.5, 0.6, 0.2]])
+@pytest.mark.parametrize(
+    ("values", "every"),
+    [([0.9, 0.2, 0.4, 0.3, 0.5], 0), ([0.1, 0.5, 0.5, 0.6, 0.2], 0), ([0.1, 0.5, 0.5, 0.6, 0.2], 3600)],
+)
 def test_killed_before_any_write_it_chooses_and_ends_as_unbroken(
-    project: Path, monkeypatch: pytest.MonkeyPatch, values: list[float]
+    project: Path, monkeypatch: pytest.MonkeyPatch, values: list[float], every: float
 ) -> None:
-    """Killed before its 1st, 2nd, ... durable write in turn, each life a little longer, until one gets to the end."""
+    """Killed before its 1st, 2nd, ... durable write in turn, each life a little longer, until one gets to the end.
+
+    every: seconds between checkpoints, as on a device that has some.
+    """
+    monkeypatch.setitem(training_run._CHECKPOINTS_EVERY, "cpu", every)
     context = offline(project, "{best_val: {metric: top1}}")
     val_of_epoch(monkeypatch, values)
     CellRun(context, CELL).train_locked()
-    whole, weights = ending(context).metrics, checkpoint.load(context.journal(CELL).artifacts / "model.pt")
+    whole, weights = ending(context).metrics, read_safetensors(context.journal(CELL).artifacts / "model.safetensors")
     context.journal(CELL).clear()
     left = 0
     real_save, real_append = checkpoint.save, type(context.journal(CELL)).append
@@ -181,9 +190,39 @@ def test_killed_before_any_write_it_chooses_and_ends_as_unbroken(
     again = ending(context).metrics
     seconds = {"train_seconds"}
     assert {k: v for k, v in again.items() if k not in seconds} == {k: v for k, v in whole.items() if k not in seconds}
-    final = checkpoint.load(context.journal(CELL).artifacts / "model.pt")
+    final = read_safetensors(context.journal(CELL).artifacts / "model.safetensors")
     assert weights is not None
     assert final is not None
+    assert all(torch.equal(weights[key], final[key]) for key in weights)
+
+
+def test_with_seconds_between_checkpoints_epochs_are_trained_again_and_counted_once(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell that is stopped after its third epoch goes on after the first, the one that has a checkpoint."""
+    context = offline(project, "last_epoch")
+    CellRun(context, CELL).train_locked()
+    whole, weights = ending(context), read_safetensors(context.journal(CELL).artifacts / "model.safetensors")
+    context.journal(CELL).clear()
+    monkeypatch.setitem(training_run._CHECKPOINTS_EVERY, "cpu", 3600)
+    trained: list[int] = []
+    real = Trainer._run_epoch
+
+    def run_epoch(self: Trainer) -> EpochResult:
+        if trained == [0, 1, 2]:
+            trained.append(-1)
+            raise KeyboardInterrupt
+        trained.append(self.epoch)
+        return real(self)
+
+    monkeypatch.setattr(Trainer, "_run_epoch", run_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        CellRun(context, CELL).train_locked()
+    CellRun(context, CELL).train_locked()
+    assert trained == [0, 1, 2, -1, 1, 2, 3, 4]
+    assert list(curve(context, "train_loss")) == [1, 2, 3, 4, 5]
+    assert ending(context).metrics["final_test_top1"] == whole.metrics["final_test_top1"]
+    final = read_safetensors(context.journal(CELL).artifacts / "model.safetensors")
     assert all(torch.equal(weights[key], final[key]) for key in weights)
 
 

@@ -72,10 +72,10 @@ def test_a_journal_that_was_never_delivered_has_its_record() -> None:
 
 def test_a_run_without_weights_is_refused() -> None:
     alone = Path(shutil.copytree(journal() / "artifacts", "alone"))
-    (alone / "model.pt").unlink()
+    (alone / "model.safetensors").unlink()
     refused = export(str(alone), "--hf", "hub")
     assert refused.exit_code == 2
-    assert "has no model.pt" in refused.output
+    assert "has no model.safetensors" in refused.output
     assert not Path("hub").exists()
     assert not Path("results/export").exists()
 

@@ -20,6 +20,7 @@ from mobilebench.config.suite import Cell
 from mobilebench.datasets.spec import DataError
 from mobilebench.execution.cell_run import CellRun
 from mobilebench.execution.context import open_context
+from mobilebench.execution.exported import read_safetensors
 from mobilebench.execution.grid import run_cells
 from mobilebench.execution.progress import NullListener
 from mobilebench.execution.suites import open_suite
@@ -45,7 +46,7 @@ def newest(context: RunContext) -> Path:
 
 
 def weights(context: RunContext) -> dict[str, torch.Tensor]:
-    state = checkpoint.load(context.journal(SHUFFLENET).artifacts / "model.pt")
+    state = read_safetensors(context.journal(SHUFFLENET).artifacts / "model.safetensors")
     assert state is not None
     return state
 

@@ -309,7 +309,7 @@ def test_weights_that_the_store_lost_are_kept_again_by_register() -> None:
     from mobilebench.execution.suites import open_suite
 
     run_id = run_of("starnet").info.run_id
-    (lost,) = Path("mlartifacts").glob(f"**/{run_id}/artifacts/model.pt")
+    (lost,) = Path("mlartifacts").glob(f"**/{run_id}/artifacts/model.safetensors")
     lost.unlink()
     tracker, suite = Tracker(), open_suite()
     context = open_context(suite, "blobs", tracker)

@@ -203,7 +203,7 @@ def test_links_in_a_foreign_folder_neither_read_nor_write_this_machines_files(pr
     secret.write_text("key")
     reads = journal(project / "in/reads")
     reads.artifacts.mkdir()
-    (reads.artifacts / "model.pt").symlink_to(secret)
+    (reads.artifacts / "model.safetensors").symlink_to(secret)
     writes = journal(project / "in/writes", journal="1" * 32)
     (writes.folder / "holder.txt").symlink_to(secret)
     done = sync_journals(project / "in", RESULTS, Tracker())

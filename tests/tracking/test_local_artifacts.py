@@ -19,7 +19,7 @@ from mobilebench.tracking.local_artifacts import lay, local_place
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "from"
     (made / "predictions").mkdir(parents=True)
-    (made / "model.pt").write_bytes(b"weights")
+    (made / "model.safetensors").write_bytes(b"weights")
     (made / "predictions/test.npz").write_bytes(b"logits")
     (made / "suite.json").write_text("{}")
     return made
@@ -34,18 +34,18 @@ def test_weights_and_predictions_are_one_file_and_texts_are_copies(folder: Path,
         lay(folder, tmp_path / "to")
         assert files(tmp_path / "to") == files(folder)
         shared = {name for name in files(folder) if (folder / name).samefile(tmp_path / "to" / name)}
-        assert shared == {"model.pt", "predictions/test.npz"}
+        assert shared == {"model.safetensors", "predictions/test.npz"}
     shutil.rmtree(folder)
-    assert (tmp_path / "to/model.pt").read_bytes() == b"weights"
+    assert (tmp_path / "to/model.safetensors").read_bytes() == b"weights"
 
 
 def test_a_file_of_another_run_is_replaced_and_not_written_into(folder: Path, tmp_path: Path) -> None:
     lay(folder, tmp_path / "to")
     other = shutil.copytree(folder, tmp_path / "other")
-    (other / "model.pt").write_bytes(b"others")
+    (other / "model.safetensors").write_bytes(b"others")
     lay(other, tmp_path / "to")
-    assert (tmp_path / "to/model.pt").read_bytes() == b"others"
-    assert (folder / "model.pt").read_bytes() == b"weights"
+    assert (tmp_path / "to/model.safetensors").read_bytes() == b"others"
+    assert (folder / "model.safetensors").read_bytes() == b"weights"
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK])
@@ -58,7 +58,7 @@ def test_without_hard_links_everything_is_copied(
     monkeypatch.setattr(os, "link", refused)
     lay(folder, tmp_path / "to")
     assert files(tmp_path / "to") == files(folder)
-    assert not (folder / "model.pt").samefile(tmp_path / "to/model.pt")
+    assert not (folder / "model.safetensors").samefile(tmp_path / "to/model.safetensors")
 
 
 def test_only_paths_of_this_machine_are_local() -> None:
@@ -75,5 +75,5 @@ def test_a_store_that_was_lost_gets_everything_again_from_the_journals(trained: 
     assert sync_journals(STATE, RESULTS, Tracker()).delivered == 2
     after = files(trained / "mlartifacts")
     assert sorted(after.values()) == sorted(before.values())
-    (weights, *_) = (trained / "mlartifacts").glob("**/model.pt")
+    (weights, *_) = (trained / "mlartifacts").glob("**/model.safetensors")
     assert weights.stat().st_nlink == 2

@@ -114,7 +114,7 @@ def journal(folder: Path, experiment: str) -> Journal:
     for step in (1, 2):
         made.append(Epoch(step=step, metrics={"train_loss": 1 / step}))
     made.artifacts.mkdir()
-    (made.artifacts / "model.pt").write_bytes(b"weights")
+    (made.artifacts / "model.safetensors").write_bytes(b"weights")
     made.append(Finish(step=2, metrics={"final_test_top1": 0.5, "n_test": 4.0}))
     return made
 
@@ -163,5 +163,5 @@ def test_a_fault_of_the_network_leaves_one_run(
     points = direct.get_metric_history(run.info.run_id, "train_loss")
     assert [(point.step, point.value) for point in points] == [(1, 1.0), (2, 0.5)]
     assert run.data.params == {"lr": "1"}
-    assert [item.path for item in direct.list_artifacts(run.info.run_id)] == ["model.pt"]
+    assert [item.path for item in direct.list_artifacts(run.info.run_id)] == ["model.safetensors"]
     assert len(run.inputs.dataset_inputs) == 1

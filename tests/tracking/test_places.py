@@ -35,7 +35,7 @@ def weights(tracker: Tracker, folder: Path) -> list[bytes]:
     found = []
     for record in tracker.records("tiny"):
         folder.mkdir(exist_ok=True)
-        path = tracker.artifact(record.run_id, "model.pt", folder)
+        path = tracker.artifact(record.run_id, "model.safetensors", folder)
         assert path is not None
         found.append(path.read_bytes())
     return found
@@ -46,7 +46,7 @@ def test_a_moved_project_keeps_its_artifacts(
     project: Path, tmp_path_factory: pytest.TempPathFactory, new_process: Callable[[], None]
 ) -> None:
     """The trained project of these tests was made in one folder and copied to another; here it is moved once more."""
-    kept = sorted(path.read_bytes() for path in project.glob("mlartifacts/**/model.pt"))
+    kept = sorted(path.read_bytes() for path in project.glob("mlartifacts/**/model.safetensors"))
     assert len(kept) == 2
     home = tmp_path_factory.mktemp("new") / "a#b%20c ü @d?e"
     shutil.move(project, home)
@@ -150,7 +150,7 @@ def test_no_password_is_left_in_what_a_library_says(text: str, address: str) -> 
 @pytest.mark.usefixtures("trained")
 def test_a_full_artifact_store_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.pt")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.safetensors")
 
     tracker = Tracker()
     (run, *_) = tracker.records("tiny")
@@ -248,8 +248,8 @@ def test_the_ui_ends_with_its_command_and_shows_moved_artifacts(number: signal.S
             running = running if len(running) > 1 else []
         started = psutil.Process(ui.pid).children(recursive=True)
         if not quick:
-            (path, *_) = project.glob("mlartifacts/tiny/*/artifacts/model.pt")
-            url = f"http://127.0.0.1:{port}/get-artifact?path=model.pt&run_uuid={path.parents[1].name}"
+            (path, *_) = project.glob("mlartifacts/tiny/*/artifacts/model.safetensors")
+            url = f"http://127.0.0.1:{port}/get-artifact?path=model.safetensors&run_uuid={path.parents[1].name}"
             with urllib.request.urlopen(url, timeout=20) as answer:
                 assert answer.read() == path.read_bytes()
             assert ui.stdout is not None

@@ -99,7 +99,7 @@ def journal(folder: Path, number: int, *, epochs: int = EPOCHS, artifacts: bool 
         made.append(Epoch(step=step, metrics={"train_loss": 1 / step, "lr": 0.1}))
     if artifacts:
         made.artifacts.mkdir()
-        (made.artifacts / "model.pt").write_bytes(b"weights")
+        (made.artifacts / "model.safetensors").write_bytes(b"weights")
     made.append(Finish(step=epochs, metrics={"final_test_top1": 0.5, "n_test": 10.0}))
     return made
 
@@ -164,7 +164,7 @@ def test_workers_that_write_at_once_lose_and_double_nothing(hosted: Hosted, tmp_
     with account("admin", hosted.secret.admin):
         assert_each_once(hosted.address, "through", 6)
         assert_each_once(hosted.address, "direct", 6)
-    assert len(list((hosted.server.folder / "artifacts").glob("**/model.pt"))) == 6
+    assert len(list((hosted.server.folder / "artifacts").glob("**/model.safetensors"))) == 6
     for experiment in ("direct", "new"):  # through the database no artifact would reach the others
         with pytest.raises(TrackingError, match="is a database, which keeps runs but no artifacts"):
             Tracker(database).prepare(experiment)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mobilebench.analysis.named_runs import CODE
+from mobilebench.models.zoo.mobilevit import SelfAttention
 from mobilebench.system.provenance import device_tags
 from mobilebench.training import TrainingError
 from mobilebench.training.device import pick_device, set_precision
@@ -74,3 +75,25 @@ def test_precision_on_a_card_is_the_protocols_and_a_tag_of_the_run(
     assert (tags["device"], tags["gpu"]) == ("cuda:1", "Some Card")
     assert not set(names) & device_tags(torch.device("cpu")).keys()
     assert set(names) <= set(CODE)  # what `compare` says of two runs
+
+
+def test_attention_in_bf16_keeps_half_of_what_it_keeps_in_fp32() -> None:
+    """With dropout no fused kernel of a CPU takes it, and PyTorch's own way is made for all scores in fp32."""
+    set_precision(torch.device("cpu"))
+    torch.manual_seed(0)
+    attention, tokens = SelfAttention(16).train(), torch.randn(2, 300, 16)
+    kept = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        saved: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor, saved: dict[int, int] = saved) -> torch.Tensor:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        torch.manual_seed(1)
+        low = torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), low:
+            kept[dtype] = attention(tokens), sum(saved.values())
+    (exact, whole), (rough, half) = kept[torch.float32], kept[torch.bfloat16]
+    assert half < 0.6 * whole
+    torch.testing.assert_close(rough.float(), exact, atol=0.02, rtol=0.05)

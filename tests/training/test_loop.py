@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mobilebench.config.recipe import Augment, OnVal, Recipe
 from mobilebench.config.runtime import Runtime
 from mobilebench.evaluation.selection import BestVal
-from mobilebench.training import VERSION, DivergedError, EpochResult, Split, TrainData, Trainer, TrainingError
+from mobilebench.training import VERSION, DivergedError, EpochResult, Split, TrainData, Trainer, TrainingError, batches
 from mobilebench.training.accel import depthwise, step_runner
 from mobilebench.training.accel import plan as compute
 from mobilebench.training.image_store import Store
@@ -83,6 +83,18 @@ def test_resumed_after_any_epoch_gives_the_same_bits(stop: int, optimizer: str, 
     rest = list(resumed.epochs())
     assert outcome(rest) == outcome(results)[stop:]
     assert_same_bits(weights(whole), weights(resumed))
+
+
+def test_epochs_that_are_drawn_ahead_are_the_same(data: TrainData, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, results = train(data)
+    monkeypatch.setattr(batches, "_DRAWN_AHEAD", {"cpu"})
+    ahead = Trainer(make_net(), data, RECIPE, 0, CPU)
+    first = next(epochs := ahead.epochs())
+    half = copy.deepcopy(ahead.state_dict())
+    assert outcome([first, *epochs]) == outcome(results)
+    ahead.load_state_dict(half)  # what was drawn ahead by now is of another epoch
+    assert outcome(list(ahead.epochs())) == outcome(results)[1:]
+    assert_same_bits(weights(ahead), weights(whole))
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,9 @@ def fetched_path(model_id: str) -> Path:
     """Return where `fetch` lays the weights of a tag or a run."""
     network, weights = split(model_id)
     if weights.startswith(RUN):
-        return weights_folder() / f"run.{weights.removeprefix(RUN)}.pt"
+        path = weights_folder() / f"run.{weights.removeprefix(RUN)}.safetensors"
+        former = path.with_suffix(".pt")  # of a run that a version before this one trained
+        return former if former.is_file() else path
     library, _, name = network.partition(":")
     suffix = ".safetensors" if library == "timm" else ".pth"
     return weights_folder() / library / f"{name}.{weights}{suffix}"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mobilebench.training.accel import allocator
 from mobilebench.training.accel.activation import disable_inplace
+from mobilebench.training.accel.compiled import compile_network
 from mobilebench.training.accel.cuda_graph import CaptureError, GraphedStep, on_stream
 from mobilebench.training.accel.depthwise import use_fast_gradients
 from mobilebench.training.accel.native import NoCompilerError
@@ -146,9 +147,7 @@ class StepRunner:
         network, colour = self._compiled and self._plan.compile_network, self._compiled and self._plan.compile_colour
         if not network and self._plan.fuse_norms:  # a compiled network has its own way
             self._use_native("batch normalisation", lambda: fuse_norms(self._model))
-        self._forward: Forward = (
-            torch.compile(self._model, options={"fallback_random": True}) if network else self._model  # eager's dropout
-        )
+        self._forward: Forward = compile_network(self._model) if network else self._model
         self._batches.compile_colour(colour)
         self._graph(wanted=graphed)
 

@@ -51,7 +51,8 @@ def jitter(images: Tensor, factors: Tensor, orders: Tensor) -> Tensor:
 def blend_color(images: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
     """One of BRIGHTNESS, CONTRAST, SATURATION per image by its factor [B]; operation [B], HUE stands for no change.
 
-    All are one 3 x 3 colour matrix and one constant per image, so one matrix product and a clamp do the whole batch.
+    All are one 3 x 3 colour matrix and one constant per image, so one matrix product and a clamp do the whole batch. A
+    compiler takes a product as it is and joins plain arithmetic to what stands around it: it is given that instead.
     """
     luma = _luma(images.device)
     image_share = torch.where(operation == HUE, 1.0, factor)
@@ -59,6 +60,11 @@ def blend_color(images: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
     pixels = images.reshape(len(images), 3, -1)
     constant = torch.where(operation == CONTRAST, rest * (pixels.mean(dim=2) * luma).sum(dim=1), 0.0)
     grey_share = torch.where(operation == SATURATION, rest, 0.0)
+    if torch.compiler.is_compiling():
+        red, green, blue = images.unbind(dim=1)
+        grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+        added = grey_share[:, None, None] * grey + constant[:, None, None]
+        return (image_share[:, None, None, None] * images + added[:, None]).clamp(0, 1)
     identity = torch.eye(3, device=images.device)
     matrix = image_share[:, None, None] * identity + grey_share[:, None, None] * luma
     return torch.baddbmm(constant[:, None, None], matrix, pixels).clamp_(0, 1).view(images.shape)

@@ -16,6 +16,7 @@ from ray_nodes import head
 
 from mobilebench.cli import main
 from mobilebench.errors import UserError
+from mobilebench.execution.executors import ray_call
 from mobilebench.execution.executors.ray_cluster import RayExecutor
 from mobilebench.runs.events import Epoch, Finish, Resume
 from mobilebench.runs.journal import Journal, epochs_done
@@ -45,7 +46,10 @@ def test_no_cluster_is_said_in_one_line(tmp_path: Path) -> None:
         executor.open()
 
 
-def test_a_head_that_is_gone_is_said_and_another_call_goes_on(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_head_that_is_gone_is_said_and_another_call_goes_on(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_call, "_GRACE_WITHOUT_HEAD", 3.0)
     job = Count(tmp_path / "job", epochs=3, seconds=0.5)
     alone = head(cpus=1)
     executor = RayExecutor(alone.address, tmp_path)

@@ -102,12 +102,15 @@ def jittered_by_torchvision(image: torch.Tensor, factors: list[float], order: li
     return image
 
 
-def test_jitter_is_torchvisions_in_every_order() -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_jitter_is_torchvisions_in_every_order(compiled: bool) -> None:
     n = 24
     images = floats(pictures(n, 20))
     factors, orders = draw_jitter(rng(), n, (0.4, 0.5, 0.6, 0.5))
     assert len(np.unique(orders, axis=0)) > 10
-    mine = jitter(images, torch.from_numpy(factors), torch.from_numpy(orders))
+    mine = (torch.compile(jitter, backend="aot_eager") if compiled else jitter)(
+        images, torch.from_numpy(factors), torch.from_numpy(orders)
+    )
     for i in range(n):
         want = jittered_by_torchvision(images[i], factors[i].tolist(), orders[i].tolist())
         torch.testing.assert_close(mine[i], want, atol=CLOSE, rtol=0)
