@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ class Count:
     crashes: bool = False
     """Whether its process dies before the first epoch, always."""
     raises: bool = False
+    deaf: bool = False
+    """Whether it goes on when it is interrupted."""
     seconds: float = 0.0
     attempt: Attempt | None = None
 
@@ -56,7 +59,8 @@ class Count:
         began = time.time()
         for epoch in range(self.progress() + 1, self.epochs + 1):
             send(("begins", epoch, os.getpid()))
-            time.sleep(self.seconds)
+            with suppress(KeyboardInterrupt) if self.deaf else nullcontext():
+                time.sleep(self.seconds)
             journal.append(Epoch(step=epoch, metrics={}))
             send(("epoch", epoch, os.getpid()))
             if epoch in self.dies:

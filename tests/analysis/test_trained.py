@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
 
 import mobilebench as mb
 from mobilebench.analysis.trained import fetch_run
-from mobilebench.cli import main
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.models.weights.files import find_weights
@@ -117,7 +115,6 @@ def test_weights_that_an_earlier_version_wrote_are_read(monkeypatch: pytest.Monk
     fetched = fetch_run(f"starnet@run:{record().run_id}")
     assert find_weights(f"starnet@run:{record().run_id}").path == fetched
     assert read_tensors(fetched).keys() == mb.load_model(NAME).network.state_dict().keys()
-    assert CliRunner().invoke(main, ["register", "blobs"]).exit_code == 0
 
 
 def test_a_run_that_kept_no_model_json_is_loaded_where_its_data_is_packed() -> None:

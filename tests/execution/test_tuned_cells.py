@@ -250,10 +250,10 @@ def test_the_last_epochs_reading_chooses_where_the_last_is_kept(project: Path) -
     assert not any("test" in key for event in journal.events() if isinstance(event, Epoch) for key in event.metrics)
 
 
-STEPS = 31  # appended lines and saved files of the grid above; one more is never reached
+STEPS = 30  # appended lines and saved checkpoints of the grid above; one more is never reached
 
 
-@pytest.mark.parametrize("step", [2, 10, 17, 28, STEPS])
+@pytest.mark.parametrize("step", [2, 17, STEPS])
 def test_killed_before_any_step_it_ends_as_unbroken(
     unbroken: Path, project: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TICK = 0.5  # seconds
 _ASK = 2.0  # seconds between questions whether the head is there
 _GRACE = 60.0  # seconds that stopped attempts have to end their write
-_AGAIN = 5.0  # seconds after which those that train on are interrupted again
+_AGAIN = 5.0  # seconds after which those that train on are replaced
 LOOK = 5.0  # seconds between looks at which nodes there are
 _NO_NODE = 600.0  # seconds without a node that has room, after which the call ends
 _HEAD = 15.0  # seconds that the head may be silent
@@ -250,21 +250,28 @@ class Call(Generic[Result]):
             self._mailbox.shutdown()
 
     def _interrupt(self, grace: float) -> None:
-        """Interrupt every attempt, and wait until all have ended; once more one that trains on.
+        """Interrupt every attempt, and wait until all have ended.
 
-        An interrupt that falls into Ray's own code in a worker is lost. One that ends its writes gets no second one.
+        An interrupt that falls into Ray's own code in a worker is lost, and Ray sends no second one. An attempt that
+        trains on is replaced, though nothing is begun: it ends when it comes to keep its next epoch.
         """
-        left: dict[Any, float] = dict.fromkeys(self._running, -math.inf)  # the epochs it had when it was looked at
-        end = time.monotonic() + grace
+        epochs: dict[Any, float] = {ref: running.job.progress() for ref, running in self._running.items()}
+        for ref in epochs:
+            with suppress(Exception):
+                self._ray.cancel(ref, force=False)
+        left, end = set(epochs), time.monotonic() + grace
         while left and (remaining := end - time.monotonic()) > 0:
-            for ref, before in left.items():
-                left[ref] = self._running[ref].job.progress()
-                if left[ref] > before + 1:
-                    with suppress(Exception):
-                        self._ray.cancel(ref, force=False)
             done, _ = self._ray.wait(list(left), num_returns=len(left), timeout=min(_AGAIN, remaining))
-            for ref in done:
-                del left[ref]
+            left -= set(done)
+            for ref in [ref for ref in left if self._progress(ref) > epochs[ref] + 1]:
+                epochs[ref] = math.inf
+                self._issue(self._running[ref].job)
+
+    def _progress(self, ref: Any) -> int:
+        job = self._running[ref].job
+        if self._terms.mirror is not None:
+            self._terms.mirror.fetch_journal(job.folder)
+        return job.progress()
 
 
 def _cause(error: Exception) -> str:

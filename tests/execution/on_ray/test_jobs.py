@@ -16,7 +16,7 @@ import psutil
 import pytest
 from counting import Count, Heard, steps, wait_until_gone
 
-from mobilebench.execution.executors import StoppedError, WorkerDiedError
+from mobilebench.execution.executors import StoppedError, WorkerDiedError, ray_call
 from mobilebench.execution.executors.ray_nodes import Needs
 from mobilebench.runs.attempts import newest
 from mobilebench.runs.mirror import Mirror
@@ -74,8 +74,12 @@ def test_parts_of_a_card_are_shared_and_no_more_than_fit(executor: RayExecutor, 
     assert Needs(gpus=0.25).sharers == 4
 
 
-def test_stopping_stops_every_attempt_and_keeps_its_epochs(executor: RayExecutor, tmp_path: Path) -> None:
-    jobs = [Count(tmp_path / f"job{i}", epochs=1000, seconds=0.05) for i in range(2)]
+def test_stopping_stops_every_attempt_and_keeps_its_epochs(
+    executor: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one whose interrupt was lost."""
+    monkeypatch.setattr(ray_call, "_AGAIN", 1.0)
+    jobs = [Count(tmp_path / f"job{i}", epochs=1000, seconds=0.05, deaf=bool(i)) for i in range(2)]
     pids: dict[str, int] = {}
 
     def act(name: str, message: object) -> None:

@@ -76,7 +76,7 @@ def test_weights_of_no_form_there_is(model_id: str, expected: str) -> None:
         ("torchvision:resnet18@IMAGENET1K_V1", r"weights/torchvision/resnet18\.IMAGENET1K_V1\.pth"),
         ("torchvision:resnet18@IMAGENET1K_V9", r"no weights of the tag .*expected one of: .*@IMAGENET1K_V1"),
         ("torchvision:resnet19@IMAGENET1K_V1", "Unknown model"),
-        ("mobilenet@run:12", r"`mobilebench models fetch` .*/run.12\.pt"),
+        ("mobilenet@run:12", r"`mobilebench models fetch` .*/run.12\.safetensors"),
         ("mobilenet@package:no-such-package-here", "`pip install no-such-package-here` brings it"),
         ("mobilenet@package:numpy", "has none; expected exactly one file"),
     ],
