@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.results import arguments, publish
 from mobilebench.models import create
-from mobilebench.training.accel.compiled import compile_network
+from mobilebench.training.accel.compiled import OPTIONS, compile_network
 
 CLASSES = (10, 67, 10)
 
@@ -27,7 +27,7 @@ def first_step(way: str, model_id: str, classes: int, side: int, threads: int) -
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = create(model_id, classes).to(memory_format=torch.channels_last).train()
-    forward = torch.compile(model, options={"fallback_random": True}) if way == "whole" else compile_network(model)
+    forward = torch.compile(model, options=OPTIONS) if way == "whole" else compile_network(model)
     images = torch.rand(32, 3, side, side).contiguous(memory_format=torch.channels_last)
     start = time.perf_counter()
     torch.autograd.backward(forward(images).sum())

@@ -73,12 +73,10 @@ def set_precision(device: torch.device) -> None:
 
     A CUDA device in fp32: convolutions in TF32, matrix products in fp32, PyTorch's defaults, as the protocols say,
     whatever was set before. cuDNN chooses its kernels without trying them, so that a run that goes on has those of its
-    beginning. A CPU in bf16: attention with dropout keeps its scores in bf16, as a GPU does, not in fp32.
+    beginning. A CPU in bf16: attention with dropout keeps its scores in bf16, not in fp32.
     """
     if device.type == "cpu":
-        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(
-            enabled=True
-        )  # its name is cuda's, and a CPU's it is too
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(enabled=True)  # a CPU's too, for all its name
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cuda.matmul.allow_tf32 = False

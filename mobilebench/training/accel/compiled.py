@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Forward = Callable[[Tensor], Tensor]
 
-_OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {"fallback_random": True}  # eager's dropout
+OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {"fallback_random": True}  # eager's dropout
 
 
 def compile_network(model: nn.Module) -> Forward:
@@ -35,9 +35,9 @@ def compile_network(model: nn.Module) -> Forward:
 def _compile(model: nn.Module, images: Tensor) -> Forward:
     name = last_linear(model, images)
     if name is None:
-        whole: Forward = torch.compile(model, options=_OPTIONS)
+        whole: Forward = torch.compile(model, options=OPTIONS)
         return whole
-    trunk, last = torch.compile(without(model, name), options=_OPTIONS), model.get_submodule(name)
+    trunk, last = torch.compile(without(model, name), options=OPTIONS), model.get_submodule(name)
 
     def forward(images: Tensor) -> Tensor:
         logits: Tensor = last(trunk(images))
