@@ -28,12 +28,10 @@ from mobilebench.execution.training_run import TrainingRun
 from mobilebench.models.checks import budget_warnings, check
 from mobilebench.models.cost.counts import deployed_cost, static_cost, weight_bytes
 from mobilebench.models.weights.pretraining import overlap, pretrained_on
-from mobilebench.runs.attempts import SupersededError
 from mobilebench.runs.events import Finish, Start
 from mobilebench.runs.identity import chooser_of
-from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.records import PREDICTIONS, PREDICTIONS_TAG, result_path, write_result
-from mobilebench.system.disk import StorageError, disk_errors
+from mobilebench.system.disk import disk_errors
 from mobilebench.system.energy import meter_of
 from mobilebench.system.files import write_text
 from mobilebench.system.provenance import device_tags, write_files
@@ -116,12 +114,7 @@ class CellRun(TrainingRun):
         Raises CellFailedError with the reason for whatever the network raises.
         """
         with self.journal.locked():
-            try:
-                self.train()
-            except (CellBusyError, StorageError, SupersededError):
-                raise
-            except Exception as error:
-                raise CellFailedError(f"{self.cell.name} failed: {type(error).__name__}: {error}") from error
+            self.train_or_fail(lambda why: CellFailedError(f"{self.cell.name} failed: {why}"))
 
     def deliver(self) -> None:
         """Deliver what the server lacks. When it is away, training goes on and the journal keeps everything."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mobilebench.evaluation.selection import Choice, Span, judge
 from mobilebench.runs.attempts import SupersededError, supersede
 from mobilebench.runs.events import Epoch, Fail, Finish, Interrupt, Resume, Start, reason_tags
-from mobilebench.runs.journal import epochs_done
+from mobilebench.runs.journal import CellBusyError, epochs_done
 from mobilebench.system.disk import StorageError, disk_errors
 from mobilebench.system.energy import meter_of
 from mobilebench.system.signals import deferred_signals
@@ -27,9 +27,10 @@ from mobilebench.training import checkpoint
 from mobilebench.training.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from mobilebench.errors import UserError
     from mobilebench.runs.journal import Journal
     from mobilebench.training import EpochResult, Trainer
 
@@ -88,6 +89,22 @@ class TrainingRun(ABC):
         except Exception as error:  # whatever a network raises, its run ends as failed and others go on
             self._end(Fail(tags=reason_tags(f"{type(error).__name__}: {error}")), traceback.format_exc())
             raise
+
+    def train_or_fail(self, failed: Callable[[str], UserError]) -> None:
+        """Do as `train`; whatever the network raises becomes an error that `failed` makes of its words.
+
+        That one is raised anew. The first has the frames of the training with it: kept as the outcome of a cell, it
+        would keep the trainer, its images and the failed step in memory, on a GPU too, while other cells are trained.
+        """
+        try:
+            self.train()
+        except (CellBusyError, StorageError, SupersededError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a network raises; its text and frames are in the journal
+            said = failed(f"{type(error).__name__}: {error}")
+        else:
+            return
+        raise said
 
     def _train_epochs(self) -> None:
         trainer = self.make_trainer()

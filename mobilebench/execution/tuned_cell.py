@@ -19,12 +19,10 @@ from mobilebench.evaluation.metrics import get_metric, metric_of
 from mobilebench.execution.cell_run import CellRun, spent
 from mobilebench.execution.describe import dataset_input, parameters, with_surroundings
 from mobilebench.execution.training_run import TrainingRun
-from mobilebench.runs.attempts import SupersededError
 from mobilebench.runs.events import Epoch, Finish, Start
-from mobilebench.runs.journal import CellBusyError
 from mobilebench.runs.trials import TrialEnd, best, diverged, end_of, ends_of, leftovers, weights_of
 from mobilebench.search.space import trials_of
-from mobilebench.system.disk import StorageError, disk_errors
+from mobilebench.system.disk import disk_errors
 from mobilebench.system.files import write_text
 from mobilebench.training import checkpoint
 from mobilebench.training.errors import DivergedError, TrainingError
@@ -114,13 +112,7 @@ class TunedCellRun(CellRun):
         trial = self.trials[number]
         run = TrialRun(self, trial)
         with run.journal.locked():
-            try:
-                run.train()
-            except (CellBusyError, StorageError, SupersededError):
-                raise
-            except Exception as error:
-                why = f"{type(error).__name__}: {error}"
-                raise TrainingError(f"trial {number} ({in_words(trial)}) failed: {why}") from error
+            run.train_or_fail(lambda why: TrainingError(f"trial {number} ({in_words(trial)}) failed: {why}"))
 
     def forget_losers(self) -> None:
         """Remove the weights of trials that ended and are not the best so far."""

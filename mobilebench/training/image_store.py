@@ -106,7 +106,7 @@ class Store:
                 yield self._arrived(*waiting.popleft())
 
     def _arrived(self, places: Tensor, images: Future[Tensor]) -> tuple[Tensor, Tensor]:
-        labels = self._labels[places.to(self._device)]
+        labels = self._labels[places.to(self._device, non_blocking=True)]
         return images.result().to(self._device, non_blocking=True), labels
 
 

@@ -131,7 +131,9 @@ class Trainer:
     @property
     def decisions(self) -> list[str]:
         """What was decided for this machine so far, in words."""
-        return self._notes + self._runner.decisions + self._eval_batch.decisions
+        sizes = ", ".join(map(str, self.captured))
+        replayed = [f"step replayed by a CUDA graph, batches of {sizes}"] if sizes else []
+        return self._notes + self._runner.decisions + replayed + self._eval_batch.decisions
 
     @property
     def captured(self) -> list[int]:

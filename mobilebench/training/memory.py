@@ -34,8 +34,12 @@ _ALIVE = 3  # of the largest activations while evaluating: a layer's input, its 
 _BLOCK_COPIES = 8 * 8  # batches that are augmented together, and their copies in the chain of operations
 
 # What libraries say of a full device beside torch.OutOfMemoryError: the CUDA runtime and driver, Triton and MPS; cuBLAS
-# and cuDNN, which take their workspaces themselves.
-_FULL = re.compile(r"can't allocate memory|out of memory|_ALLOC(ATION)?_FAILED", re.IGNORECASE)
+# and cuDNN, which take their workspaces themselves, or find no room for a handle or for any way to compute.
+_FULL = re.compile(
+    r"can't allocate memory|out of memory|_ALLOC(ATION)?_FAILED|CU(BLAS|DNN)_STATUS_NOT_INITIALIZED"
+    r"|unable to find an engine",
+    re.IGNORECASE,
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

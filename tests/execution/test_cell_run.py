@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mobilebench.execution.context import RunContext
+    from mobilebench.execution.network import Built
     from mobilebench.training import EpochResult
 
 SHUFFLENET = Cell("shufflenet", "blobs", 0)
@@ -204,6 +207,31 @@ def test_a_failing_cell_ends_failed_and_others_go_on(context: RunContext, monkey
         score_experiment(context.tracker, "tiny", lam=0.5, anchors="grid")
     assert run_cells(context, context.suite.cells()) == []
     assert len(context.tracker.records("tiny")) == 2
+
+
+def test_the_outcome_of_a_failed_cell_keeps_nothing_of_its_training(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells follow one another in a process: the memory of a failed one, on a GPU its images too, is the next one's."""
+    networks: list[weakref.ref[nn.Module]] = []
+    real = cell_run.build
+
+    def fails(network: nn.Module, _: object) -> None:
+        if network.training and torch.is_grad_enabled():  # a step, not a look at the network before
+            raise RuntimeError("a shape does not fit")
+
+    def broken(*about: Any) -> Built:
+        built = real(*about)
+        built.network.register_forward_pre_hook(fails)
+        networks.append(weakref.ref(built.network))
+        return built
+
+    monkeypatch.setattr(cell_run, "build", broken)
+    ((cell, error),) = run_cells(context, [SHUFFLENET])
+    assert cell == SHUFFLENET
+    assert "a shape does not fit" in str(error)
+    gc.collect()
+    assert [network() for network in networks] == [None]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")

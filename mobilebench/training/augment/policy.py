@@ -97,8 +97,8 @@ def apply_policy(images: Tensor, operations: Tensor, amounts: Tensor) -> Tensor:
     images = images.contiguous()
     for operation, amount in zip(operations.unbind(1), amounts.unbind(1), strict=True):
         for name, chosen in _groups(operation):
-            group = images[chosen.to(images.device)]
-            images[chosen.to(images.device)] = _apply(name, group, operation[chosen], amount[chosen])
+            places = _sent(chosen, images.device)
+            images[places] = _apply(name, images[places], operation[chosen], amount[chosen])
     return images
 
 
@@ -116,11 +116,12 @@ def _groups(operation: Tensor) -> list[tuple[str, Tensor]]:
 def _apply(kind: str, images: Tensor, operation: Tensor, amount: Tensor) -> Tensor:
     device = images.device
     if kind == "geometric":
-        return transform(images, inverse_matrices(operation, amount, (images.shape[-2], images.shape[-1])).to(device))
+        matrices = inverse_matrices(operation, amount, (images.shape[-2], images.shape[-1]))
+        return transform(images, _sent(matrices, device))
     if kind == "color":
         blends = torch.tensor([_COLOR[OPERATIONS[number]] for number in operation.tolist()])
-        return blend_color(images, blends.to(device), 1 + amount.to(device))
-    per_image = amount.to(device).view(-1, 1, 1, 1)
+        return blend_color(images, _sent(blends, device), 1 + _sent(amount, device))
+    per_image = _sent(amount, device).view(-1, 1, 1, 1)
     if kind == "sharpness":
         return sharpness(images, 1 + per_image)
     if kind == "posterize":
@@ -129,6 +130,11 @@ def _apply(kind: str, images: Tensor, operation: Tensor, amount: Tensor) -> Tens
     if kind == "solarize":
         return torch.where(_levels(images) >= per_image, 1 - images, images)
     return autocontrast(images) if kind == "autocontrast" else equalize(images)
+
+
+def _sent(drawn: Tensor, device: torch.device) -> Tensor:
+    """What was drawn, on the device, without waiting for it: a small tensor of the host is copied aside at once."""
+    return drawn.to(device, non_blocking=True)
 
 
 def _levels(images: Tensor) -> Tensor:
@@ -164,7 +170,7 @@ def transform(images: Tensor, matrices: Tensor) -> Tensor:
     rows, columns = (torch.arange(size, device=images.device) - (size - 1) / 2 for size in (high, wide))
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(1, -1, 3)
-    half = torch.tensor([wide / 2, high / 2], device=images.device)
+    half = _sent(torch.tensor([wide / 2, high / 2]), images.device)
     grid = places.expand(len(images), -1, -1).bmm(matrices.transpose(1, 2) / half)
     return functional.grid_sample(
         images, grid.view(-1, high, wide, 2), mode="nearest", padding_mode="zeros", align_corners=False
