@@ -46,9 +46,13 @@ def leaderboard(inputs: ReportInputs) -> Picture:
     (points,) = axes.plot([row.score for row in rows], places, "o", color=INK, markersize=5)
     axes.set_yticks(places, [row.model for row in rows])
     axes.invert_yaxis()
-    axes.set_xlabel(f"xScore (λ = {inputs.scores.lam:g}, {inputs.scores.anchors_name} anchors)")
+    fixed = inputs.scores.anchors_name == "fixed"
+    axes.set_xlabel(f"xScore (1: best of {'the anchors' if fixed else 'these models'} on every dataset, 0: worst)")
     axes.grid(visible=False, axis="y")
-    caption = f"xScore of {counted(len(rows), 'model')}. {spread(inputs.scores)}"
+    caption = (
+        f"xScore of {counted(len(rows), 'model')} (λ = {inputs.scores.lam:g}, {inputs.scores.anchors_name} anchors). "
+        f"{spread(inputs.scores)}"
+    )
     return Picture("leaderboard", caption, figure, ((points, tuple(notes[row.model] for row in rows)),))
 
 

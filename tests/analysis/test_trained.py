@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,10 +17,16 @@ import mobilebench as mb
 from mobilebench.analysis.trained import fetch_run
 from mobilebench.datasets.packing.packed import open_packed
 from mobilebench.evaluation.metrics import get_metric
+from mobilebench.execution.model_versions import register
+from mobilebench.execution.suites import open_suite
 from mobilebench.models.weights.files import find_weights
 from mobilebench.models.weights.tensors import read_tensors
 from mobilebench.runs.records import Record, read_results
 from mobilebench.system.layout import PACKED, RESULTS, STATE
+from mobilebench.tracking import Tracker
+
+if TYPE_CHECKING:
+    from mobilebench.tracking.model_registry import Version
 
 pytestmark = pytest.mark.usefixtures("trained")
 NAME = "tiny/starnet/blobs"
@@ -41,6 +48,14 @@ def packed_test() -> tuple[torch.Tensor, np.ndarray]:
     rows = packed.rows("test")
     images = torch.from_numpy(packed.images[rows]).permute(0, 3, 1, 2).float() / 255
     return torch.nn.functional.interpolate(images, (32, 32), mode="bilinear", antialias=True), packed.labels[rows]
+
+
+def load_version(uri: str, version: Version) -> torch.nn.Module:
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    model: torch.nn.Module = mlflow.pytorch.load_model(f"models:/{version.name}/{version.number}")
+    return model
 
 
 @pytest.mark.parametrize("name", ["run", "cell", "cell and seed", "journal", "artifacts"])
@@ -115,6 +130,10 @@ def test_weights_that_an_earlier_version_wrote_are_read(monkeypatch: pytest.Monk
     fetched = fetch_run(f"starnet@run:{record().run_id}")
     assert find_weights(f"starnet@run:{record().run_id}").path == fetched
     assert read_tensors(fetched).keys() == mb.load_model(NAME).network.state_dict().keys()
+    tracker = Tracker()
+    (done,) = register(tracker, open_suite(), open_packed(PACKED / "blobs"), [record()])
+    with torch.no_grad():
+        assert torch.equal(load_version(tracker.uri, done.version)(packed_test()[0]), before)
 
 
 def test_a_run_that_kept_no_model_json_is_loaded_where_its_data_is_packed() -> None:
