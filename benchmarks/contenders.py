@@ -35,7 +35,6 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "ours_without_norm": {"fuse_norms": False},
     "ours_without_depthwise": {"own_depthwise": False},
     "ours_without_allocator": {"keep_freed_memory": False},
-    "ours_without_activation": {"disable_inplace": False},
 }
 CONTENDERS = (
     "paper", "timm", "timm_bf16", "ours", "ours_bf16", "ours_compiled", "ours_bf16_compiled", *WITHOUT,

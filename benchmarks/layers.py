@@ -18,8 +18,10 @@ from mobilebench.training.accel import allocator as memory
 from mobilebench.training.accel.depthwise import use_fast_gradients
 from mobilebench.training.accel.norm import fuse_norms
 
-# (channels, side, kernel, stride) of layers of the eleven networks at 224 px; no kernel: batch norm with ReLU6.
+# (channels, side, kernel, stride) of layers of the eleven networks at 224 px; no kernel: batch normalisation with
+# ReLU6; kernel 0: batch normalisation alone.
 LAYERS = (
+    (24, 112, 0), (24, 56, 0), (40, 28, 0), (58, 28, 0), (96, 112, 0), (144, 56, 0), (240, 14, 0),
     (8, 112), (12, 56), (24, 112), (24, 56), (36, 56), (40, 28), (58, 28),
     (96, 112), (144, 56), (240, 14), (96, 112, 3, 1), (96, 112, 3, 2), (144, 56, 5, 2),
     (24, 56, 7, 1), (48, 28, 7, 1), (96, 14, 7, 1), (192, 7, 7, 1), (240, 14, 5, 1), (240, 28, 5, 2), (672, 7, 5, 1),
@@ -27,12 +29,20 @@ LAYERS = (
 )  # fmt: skip
 
 
-def layer(channels: int, kernel: int = 0, stride: int = 1) -> nn.Module:
+def layer(channels: int, kernel: int | None = None, stride: int = 1) -> nn.Module:
     """PyTorch's layer."""
     if not kernel:
-        return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU6(inplace=True))
+        norm = nn.BatchNorm2d(channels)
+        return nn.Sequential(norm) if kernel == 0 else nn.Sequential(norm, nn.ReLU6(inplace=True))
     convolution = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels)
     return convolution.to(memory_format=torch.channels_last)
+
+
+def name_of(kernel: int | None = None, stride: int = 1) -> str:
+    """What the table calls a layer."""
+    if kernel:
+        return f"depthwise {kernel} x {kernel}, stride {stride}"
+    return "batch normalisation" if kernel == 0 else "batch normalisation, ReLU6"
 
 
 def seconds(module: nn.Module, batch: torch.Tensor, slope: torch.Tensor) -> float:
@@ -66,7 +76,7 @@ def main() -> None:
                     (seconds(theirs, batch, slope), seconds(ours, batch, slope)) for _ in range(settings.rounds + 1)
                 ]
             a, b = (1000 * median(times) for times in zip(*turns[1:], strict=True))
-            what = "depthwise {0} x {0}, stride {1}".format(*kernel) if kernel else "batch normalisation, ReLU6"
+            what = name_of(*kernel)
             ratio = median(x / y for x, y in turns[1:])
             lines.append(f"| {what} | {channels}, {side} | {name} | {a:.2f} | {b:.2f} | {ratio:.2f} |")
     publish([*lines, "", f"Medians of n = {settings.rounds} turns."], settings, f"batch {settings.batch}")

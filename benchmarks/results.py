@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from benchmarks import machine
 from mobilebench.system.cpu import cores
 
@@ -20,6 +22,12 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--write", type=Path, help="append the section to this Markdown file")
     return parser
+
+
+def on_a_cpu(instead: str) -> None:
+    """Ends the program where there is a GPU, which these measurements are not made for. instead: what is."""
+    if torch.cuda.is_available():
+        raise SystemExit(f"this measures a CPU and found a GPU: {instead}, or hide the GPU with CUDA_VISIBLE_DEVICES=")
 
 
 def publish(lines: Sequence[str], settings: argparse.Namespace, about: str = "") -> None:

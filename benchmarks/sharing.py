@@ -1,4 +1,4 @@
-"""Images/s of one machine or GPU when several cells share it: what `runtime.cells_per_device` is worth.
+"""Images/s of one CPU when several cells share it: what `runtime.cells_per_device` is worth there.
 
 `python -m benchmarks.sharing [--models ..] [--cells 1 2 4] [--seconds N] [--resolution N] [--write FILE]`
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.contenders import CLASSES, steps_of
-from benchmarks.results import arguments, publish
+from benchmarks.results import arguments, on_a_cpu, publish
 from mobilebench.config.recipe import Recipe
 from mobilebench.models import create
 
@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=224)
     parser.add_argument("--stored", type=int, default=256)
     settings = parser.parse_args()
+    on_a_cpu("`python -m benchmarks.gpu share` measures a GPU")
     heads = " | ".join(f"{cells} cells" for cells in settings.cells)
     rows = [f"| network, images/s of all together | {heads} |", "|" + "-|" * (len(settings.cells) + 1)]
     for model_id in settings.models:

@@ -1,4 +1,4 @@
-"""Training throughput of the eleven networks against the paper's loop and timm's, measured in one run, alternating.
+"""Training throughput on a CPU of the eleven networks against the paper's loop and timm's, alternating in one run.
 
 `python -m benchmarks.throughput end_to_end|augmentation|all [--models ..] [--rounds N] [--threads N] [--write FILE]`
 
@@ -24,7 +24,7 @@ import torch
 
 from benchmarks import augmentation, machine
 from benchmarks.contenders import CLASSES, CONTENDERS, steps_of
-from benchmarks.results import arguments, publish
+from benchmarks.results import arguments, on_a_cpu, publish
 from mobilebench.config.recipe import Recipe
 from mobilebench.models import PAPER_MODELS, create
 from mobilebench.system.cpu import cores
@@ -60,28 +60,17 @@ def turn(contender: str, model_id: str, settings: argparse.Namespace) -> tuple[f
     start = time.perf_counter()
     steps = steps_of(contender, create(model_id, CLASSES), settings.stored, recipe, settings.threads)
     next(steps)
-    finish()
     first = time.perf_counter() - start
     for _ in range(settings.warm_up):
         next(steps)
-    finish()
     start = time.perf_counter()
     for _ in range(settings.steps):
         next(steps)
-    finish()
     return first, settings.steps * settings.batch / (time.perf_counter() - start), peak_mb()
 
 
-def finish() -> None:
-    """Waits for the device: a GPU's steps are only asked for when the call that asks returns."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def peak_mb() -> float:
-    """Peak memory so far: of the device on CUDA, else of the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_reserved() / 2**20
+    """Peak memory of the process so far."""
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss would count the parent's memory at the fork
         return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
@@ -134,7 +123,7 @@ def end_to_end(settings: argparse.Namespace) -> list[str]:
     """Markdown: the table of all networks, geometric means, and the projection of the whole grid."""
     peak = machine.measure_peak(settings.threads)
     names = settings.contenders
-    others = [name for name in names if not name.startswith("ours")] or ["ours"]
+    others = [name for name in names if not name.startswith("ours")] or names[:1]
     pairs = [(mine, other) for mine in names if mine.startswith("ours") for other in others if mine != other]
     head = [*(f"{n} img/s" for n in names), *(f"{a} / {b}" for a, b in pairs), "roofline reached"]
     rows = [f"| network | {' | '.join(head)} | first step s ({', '.join(names)}) | peak MB ({', '.join(names)}) |"]
@@ -177,18 +166,18 @@ def main() -> None:
     parser.set_defaults(threads=min(4, cores()))  # timm's loader has as many processes
     parser.add_argument("part", choices=("end_to_end", "augmentation", "all"))
     parser.add_argument("--models", nargs="+", default=list(PAPER_MODELS))
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=["paper", "timm", "ours", "ours_bf16"])
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=["paper", "timm", "ours", "ours_bf16"],
+                        help="ratios are ours to paper's and timm's; where neither is named, to the first")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
-    # On a GPU steps are captured after the first few, and are short: more of both. On a CPU the paper's loop takes some
-    # six to get its memory, and is slower by half meanwhile.
-    cuda = torch.cuda.is_available()
-    parser.add_argument("--warm-up", type=int, default=16 if cuda else 6, help="steps after the first, uncounted")
-    parser.add_argument("--steps", type=int, default=64 if cuda else 4)
+    # The paper's loop takes some six steps to get its memory, and is slower by half meanwhile.
+    parser.add_argument("--warm-up", type=int, default=6, help="steps after the first, uncounted")
+    parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--resolution", type=int, default=224)
     parser.add_argument("--stored", type=int, default=256)
     parser.add_argument("--keep", type=Path, help="measured networks are kept here; run again to carry on")
     settings = parser.parse_args()
+    on_a_cpu("`python -m benchmarks.gpu speed` measures a GPU")
     lines: list[str] = []
     if settings.part in {"end_to_end", "all"}:
         lines += ["### End to end", "", *end_to_end(settings), ""]

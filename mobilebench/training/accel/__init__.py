@@ -9,7 +9,6 @@ The loop knows two names: `plan.make_plan` decides which technique pays for a re
 | the step as a CUDA graph for each batch size | `cuda_graph` | always | CUDA |
 | own gradients of depthwise kernels | `depthwise` | in long runs, in bf16 in most | CPU |
 | batch normalisation and activation in one | `norm` | in longer runs, unless the network is compiled | CPU |
-| activations that don't overwrite their input | `activation` | always | everywhere |
 | freed memory kept between steps | `allocator` | always | CPU, glibc |
 
 "Long runs" is what `acceleration: auto` means; `on` uses those two always. Each module says why it exists, what it

@@ -1,7 +1,7 @@
 """The host allocator: freed activations are kept for the next step instead of being handed back to the system.
 
-Gain: page faults were half of a step's time for a MobileNetV2 at 224 px and batch 32 (`keep_freed_memory`);
-benchmarks/RESULTS.md has no figure for it alone. It can go when PyTorch caches host memory itself, or where the user
+Gain: page faults are a quarter of a step's time for a MobileNetV2 or a ShuffleNetV2 at 224 px and batch 32, see
+benchmarks/RESULTS.md. It can go when PyTorch caches host memory itself, or where the user
 preloads an allocator that does.
 """
 
@@ -18,8 +18,8 @@ def keep_freed_memory() -> bool:
     """Has glibc serve large blocks from its heap and keep them; whether it could (Linux with glibc only).
 
     By default every activation above 32 MB is mapped anew and unmapped when freed, so each step pays for a page fault
-    per 4 kB: over a million of them, half of the step's time, for a MobileNetV2 at 224 px and batch 32. Numbers stay
-    the same. `release` gives the memory back.
+    per 4 kB: over a million of them for a MobileNetV2 at 224 px and batch 32. Numbers stay the same. `release` gives
+    the memory back.
     """
     libc = _glibc()
     if libc is None:

@@ -22,6 +22,7 @@ from mobilebench.training.accel.native import library
 _KERNELS, _STRIDES = (3, 5, 7, 9), (1, 2)  # what the code is written for
 _LEAST_SIDE = {torch.float32: 5, torch.bfloat16: 3}  # of kernels that PyTorch is slow at
 _LEAST = 2_000_000  # multiply-adds of a gradient below which handing it to threads costs more than it saves
+_LEAST_OF_THREE = 100_000_000  # the same of 3 x 3 at stride 1, for which PyTorch has code in bf16 too
 
 
 def use_fast_gradients(model: nn.Module, dtype: torch.dtype) -> int:
@@ -74,7 +75,7 @@ def _fits(images: Tensor, layer: nn.Conv2d) -> bool:
         and side >= _LEAST_SIDE[images.dtype]
         and images.device.type == "cpu"
         and images.is_contiguous(memory_format=torch.channels_last)
-        and work >= _LEAST
+        and work >= (_LEAST_OF_THREE if side == 3 and layer.stride[0] == 1 else _LEAST)
     )
 
 

@@ -23,7 +23,11 @@ from mobilebench.training.accel.native import library
 if TYPE_CHECKING:
     from torch.autograd.function import FunctionCtx
 
-_LEAST = 1 << 18  # values in a batch below which the calls themselves cost more
+# Values in a batch below which PyTorch is as fast (`python -m benchmarks.layers`). It is slow at few channels that fill
+# no whole vectors, and where an activation follows, which costs it passes of their own; its batch normalisation alone
+# is the faster one elsewhere in fp32.
+_LEAST_RAGGED, _LEAST_WITH_ACTIVATION, _LEAST_BF16 = 1 << 18, 5 << 18, 16 << 18
+_FEW = 70  # channels
 _VECTOR, _ROW = 16, 128  # values of a vector in norm.cpp; columns of a row, at least
 _CODES: dict[type, int] = {nn.Identity: 0, nn.ReLU: 1, nn.ReLU6: 2, nn.SiLU: 3, nn.Hardswish: 4}  # as in norm.cpp
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
@@ -63,7 +67,7 @@ def _in_pairs(kind: Any) -> Any:
     def forward(self: nn.Sequential, input: Any) -> Any:  # noqa: A002 - torch's name
         modules = iter(zip(self, [*list(self)[1:], None], strict=True))
         for module, following in modules:
-            if following is not None and _pair(module, following) and _fits(module, input):
+            if following is not None and _pair(module, following) and _fits(module, input, _CODES[type(following)]):
                 input = _normalised(module, input, _CODES[type(following)])  # noqa: A001
                 next(modules)
             else:
@@ -75,13 +79,13 @@ def _in_pairs(kind: Any) -> Any:
 
 class _Norm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        return _normalised(self, input, 0) if _fits(self, input) else super().forward(input)
+        return _normalised(self, input, 0) if _fits(self, input, 0) else super().forward(input)
 
 
 class _NormAct(BatchNormAct2d):
     def forward(self, x: Tensor) -> Tensor:
         code = _CODES.get(type(self.act))
-        if code is not None and type(self.drop) is nn.Identity and _fits(self, x):
+        if code is not None and type(self.drop) is nn.Identity and _fits(self, x, code):
             return _normalised(self, x, code)
         result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return result
@@ -90,7 +94,7 @@ class _NormAct(BatchNormAct2d):
 _FUSED: dict[type, type] = {nn.BatchNorm2d: _Norm, BatchNormAct2d: _NormAct}
 
 
-def _fits(module: Any, images: Any) -> bool:
+def _fits(module: Any, images: Any, activation: int) -> bool:
     return (
         module.training
         and module.momentum is not None
@@ -99,8 +103,18 @@ def _fits(module: Any, images: Any) -> bool:
         and images.dtype in _NAMES
         and images.device.type == "cpu"
         and images.is_contiguous(memory_format=torch.channels_last)
-        and images.numel() >= _LEAST
+        and images.numel() >= _least(images, activation)
     )
+
+
+def _least(images: Tensor, activation: int) -> float:
+    """Values from which ours is faster than PyTorch's."""
+    channels = images.shape[1]
+    if channels < _FEW and channels % _VECTOR:
+        return _LEAST_RAGGED
+    if activation:
+        return _LEAST_WITH_ACTIVATION
+    return _LEAST_BF16 if images.dtype == torch.bfloat16 else math.inf
 
 
 def _normalised(module: Any, images: Tensor, activation: int) -> Tensor:

@@ -45,8 +45,6 @@ class AccelerationPlan:
     """That of images between layers."""
     fuse_norms: bool = False
     """Whether batch normalisations are computed as in `norm`, in a network that isn't compiled."""
-    disable_inplace: bool = False
-    """Whether activations leave their input alone, as in `activation`."""
     keep_freed_memory: bool = False
     """Whether the host keeps freed memory between steps, as in `allocator`."""
     graph: bool = False
@@ -72,7 +70,6 @@ def make_plan(recipe: Recipe, runtime: Runtime, device: torch.device, steps: int
         own_depthwise=large and on_cpu,
         dtype=torch.bfloat16 if low else torch.float32,
         fuse_norms=on_cpu and (runtime.acceleration == "on" or pixels >= _NORM_PIXELS),
-        disable_inplace=True,
         keep_freed_memory=on_cpu,
         graph=device.type == "cuda",
     )

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from mobilebench.training.accel import allocator
-from mobilebench.training.accel.activation import disable_inplace
 from mobilebench.training.accel.compiled import compile_network
 from mobilebench.training.accel.cuda_graph import CaptureError, GraphedStep, on_stream
 from mobilebench.training.accel.depthwise import use_fast_gradients
@@ -69,8 +68,6 @@ class StepRunner:
         self.decisions: list[str] = []
         for reason in plan.reasons:
             self._decide(reason)
-        if plan.disable_inplace:
-            disable_inplace(model)
         if plan.own_depthwise:
             self._use_native("depthwise gradients", lambda: use_fast_gradients(model, plan.dtype))
         if plan.keep_freed_memory and allocator.keep_freed_memory():

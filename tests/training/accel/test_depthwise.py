@@ -28,6 +28,7 @@ needs_compiler = pytest.mark.skipif(which("g++") is None, reason="no g++ here")
 def small_batches_too(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threads = torch.get_num_threads()
     monkeypatch.setattr(depthwise, "_LEAST", 0)
+    monkeypatch.setattr(depthwise, "_LEAST_OF_THREE", 0)
     yield
     torch.set_num_threads(threads)
 

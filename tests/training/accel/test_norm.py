@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 needs_compiler = pytest.mark.skipif(which("g++") is None, reason="no g++ here")
+LEAST = norm._least
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "none": nn.Identity, "relu": nn.ReLU, "relu6": nn.ReLU6, "silu": nn.SiLU, "hardswish": nn.Hardswish,
 }  # fmt: skip
@@ -31,7 +32,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 @pytest.fixture(autouse=True)
 def small_batches_too(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threads = torch.get_num_threads()
-    monkeypatch.setattr(norm, "_LEAST", 2)
+    monkeypatch.setattr(norm, "_least", lambda *_: 2)
     yield
     torch.set_num_threads(threads)
 
@@ -196,11 +197,37 @@ def test_elsewhere_it_is_pytorchs_own(where: str, monkeypatch: pytest.MonkeyPatc
     elif where == "contiguous":
         batch = batch.contiguous()
     elif where == "small":
-        monkeypatch.setattr(norm, "_LEAST", 10_000)
+        monkeypatch.setattr(norm, "_least", lambda *_: 10_000)
     elif where == "double":
         batch = batch.double()
         network.double(), fused.double()
     assert torch.equal(fused(batch), network(batch))
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("channels", "activation", "dtype", "own"),
+    [
+        (24, "none", torch.float32, True),
+        (32, "none", torch.float32, False),
+        (32, "relu", torch.float32, True),
+        (32, "none", torch.bfloat16, False),
+        (32, "relu", torch.bfloat16, True),
+        (96, "none", torch.bfloat16, True),
+    ],
+)
+def test_where_pytorch_is_as_fast_it_is_pytorchs_own(
+    monkeypatch: pytest.MonkeyPatch, channels: int, activation: str, dtype: torch.dtype, *, own: bool
+) -> None:
+    """At 112 px and batch 4: benchmarks/RESULTS.md has what each way takes."""
+    monkeypatch.setattr(norm, "_least", LEAST)
+    used: list[int] = []
+    real = norm._normalised
+    monkeypatch.setattr(norm, "_normalised", lambda m, x, code: used.append(code) or real(m, x, code))
+    network = nn.Sequential(nn.BatchNorm2d(channels), ACTIVATIONS[activation]())
+    fuse_norms(network)
+    network(torch.zeros(4, channels, 112, 112, dtype=dtype).contiguous(memory_format=torch.channels_last))
+    assert bool(used) is own
 
 
 def test_a_machine_without_a_compiler_says_so_and_changes_nothing(hidden_compiler: Path) -> None:
