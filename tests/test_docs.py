@@ -68,6 +68,7 @@ REFUSED = {  # by this grid, as the page says of what they need
     "score --anchors paper": "no fixed anchors for blobs",
     "place": "the reference none of these",
     "place --reference FOLDER": "source has no results",
+    "place --reference results/published/pocket_v1": "the reference none of these",
     "compare published results": "no cell in common",
     "report published --out published-report --devices FILE --under-ms 5,10,20": "no file FILE",
     "models check mynet": "no model is called 'mynet'",

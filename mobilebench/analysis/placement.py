@@ -63,7 +63,7 @@ def place_models(source: str | Path, reference: str, models: Sequence[str] = (),
         *([AS_PUBLISHED] if reference == PUBLISHED else []),
         *_other_datasets(chosen, known.matrix),
         *_other_settings(ours, known, reference, chosen.models),
-        *([_what_is_missing([d for d in known.matrix.datasets if d in missing])] if missing else []),
+        *([_what_is_missing([d for d in known.matrix.datasets if d in missing], reference)] if missing else []),
     ]
     return PlacedModels(known, placements, tuple(notes))
 
@@ -77,10 +77,13 @@ def _what_to_train(datasets: Sequence[str]) -> str:
     )
 
 
-def _what_is_missing(missing: Sequence[str]) -> str:
+def _what_is_missing(missing: Sequence[str], reference: str) -> str:
+    how = f"`mobilebench init {OF_PUBLISHED} --model NAME`"
+    if reference != PUBLISHED:
+        how = "add them to `datasets:` in params.yaml"
     return (
         f"No results on {', '.join(missing)}: the score over all datasets is a prediction. Results on these make it a "
-        f"measurement: `mobilebench init {OF_PUBLISHED} --model NAME`, `dvc repro`; what is trained already stays."
+        f"measurement: {how}, `dvc repro`; what is trained already stays."
     )
 
 

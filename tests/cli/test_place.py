@@ -94,6 +94,10 @@ def test_against_a_reference_of_ones_own(project: Path) -> None:
     said = call("--reference", "lab.csv")
     assert "new_net stands 1st of 12" in said
     assert "as published" not in said
+    Matrix.from_cells({("mine", d, 0): VALUES[d] for d in published.PAPER_FOUR}, {}).to_csv("mine.csv")
+    said = call("--from", "mine.csv", "--reference", "lab.csv")
+    assert "a measurement: add them to `datasets:` in params.yaml" in said
+    assert "paper_v1" not in said
 
 
 def test_what_has_no_place_is_refused_with_what_to_train(project: Path) -> None:
