@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,7 @@ _README = """# {suite}
 {header}
 
 Results of {runs} runs ({models} models, {datasets} datasets, seeds {seeds}), scored on {date} with protocol {protocol}.
-Written by `mobilebench publish`. There are no images in it and no weights.
+{absent}Written by `mobilebench publish`. There are no images in it and no weights.
 
 | file | what it is |
 |---|---|
@@ -128,6 +128,14 @@ $ mobilebench site {folder}     # as a page; refuses tables that do not follow f
 """
 
 
+def _absent(files: FileResults, suite: Suite) -> str:
+    """Return the sentence on the suite's cells that have no run in it; "" where all have."""
+    cells = list(suite.cells())
+    absent = Counter((c.dataset, c.seed) for c in cells if (c.model, c.dataset, c.seed) not in files.run_ids)
+    where = ", ".join(f"{count} on {dataset} with seed {seed}" for (dataset, seed), count in absent.items())
+    return f"{absent.total()} of the suite's {len(cells)} cells have no run: {where}.\n" if absent else ""
+
+
 def _readme(folder: Path, files: FileResults, suite: Suite, params: Path) -> str:
     lines = params.read_text(encoding="utf-8").splitlines()
     header = "\n".join(
@@ -138,6 +146,7 @@ def _readme(folder: Path, files: FileResults, suite: Suite, params: Path) -> str
         suite=suite.suite, header=header or "A grid of one's own.", runs=len(files.run_ids), models=len(matrix.models),
         datasets=len(matrix.datasets), seeds=", ".join(map(str, matrix.seeds)), date=origin.date if origin else "?",
         protocol=origin.protocol if origin else "?", folder=PUBLISHED_RESULTS / folder.name,
+        absent=_absent(files, suite),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from mobilebench.errors import UserError
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.notes import result_notes, score_notes
-from mobilebench.report.table import Field, Table, number, text
+from mobilebench.report.table import Field, Table, interval_cell, number, text
 from mobilebench.scoring.effects import element_effects, lambda_swaps, pareto_front
 from mobilebench.scoring.measures import title
 from mobilebench.scoring.proxy import all_proxies
@@ -41,9 +41,7 @@ if TYPE_CHECKING:
 
 def between(low: float, high: float, digits: int = 3) -> Field:
     """Return an interval cell, sorted by its lower end."""
-    if not np.isfinite(low):
-        return number(None)
-    return Field(f"{low:.{digits}f} to {high:.{digits}f}", float(low))
+    return interval_cell(f"{low:.{digits}f} to {high:.{digits}f}", float(low), float(high))
 
 
 def claims_table(context: Context) -> Table:
@@ -112,8 +110,10 @@ def proxies_table(matrix: Matrix, lam: float) -> Table:
 
 def _fit_cells(line: Fit) -> tuple[Field, Field]:
     return (
-        Field(f"{line.rho:.2f} [{line.rho_low:.2f}, {line.rho_high:.2f}]", line.rho),
-        Field(f"{line.r:.2f} [{line.r_low:.2f}, {line.r_high:.2f}]", line.r),
+        Field(
+            f"{line.rho:.2f} [{line.rho_low:.2f}, {line.rho_high:.2f}]", line.rho, ends=(line.rho_low, line.rho_high)
+        ),
+        Field(f"{line.r:.2f} [{line.r_low:.2f}, {line.r_high:.2f}]", line.r, ends=(line.r_low, line.r_high)),
     )
 
 

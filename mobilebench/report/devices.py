@@ -14,7 +14,7 @@ from mobilebench.report.figures import WIDTH, runs_line
 from mobilebench.report.label_placement import label_points
 from mobilebench.report.plots import plain_ticks
 from mobilebench.report.style import MUTED, ORANGE, Picture, canvas, styled
-from mobilebench.report.table import Field, Table, number, text
+from mobilebench.report.table import Field, Table, interval_cell, number, text
 from mobilebench.scoring.effects import pareto_front
 from mobilebench.system.words import counted
 
@@ -154,7 +154,7 @@ def _note(row: DeviceRow) -> str:
 
 def _interval(quality: Quality, model: str) -> Field:
     low, high = quality.ends.get(model, (math.nan, math.nan))
-    return Field(f"{quality.show(low)} to {quality.show(high)}", low) if math.isfinite(low) else number(None)
+    return interval_cell(f"{quality.show(low)} to {quality.show(high)}", low, high)
 
 
 def _on_front(quality: Quality, rows: Sequence[DeviceRow]) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mobilebench.report.figures import WIDTH
 from mobilebench.report.style import BLUE, GREEN, INK, LINE, MUTED, ORANGE, Picture, canvas, styled
-from mobilebench.report.table import Field, Table, number, text
+from mobilebench.report.table import Field, Table, interval_cell, number, text
 from mobilebench.scoring.correlation import HALF
 from mobilebench.scoring.prediction import NOTHING, Association, Estimate
 from mobilebench.system.words import counted, p_words
@@ -84,15 +84,16 @@ def _cells(row: Row, *, several: bool) -> tuple[Field, ...]:
 
 
 def _ends(estimate: Estimate) -> Field:
-    """Return an interval as words, which a CSV then holds too."""
-    return text(f"{estimate.low:.2f} to {estimate.high:.2f}" if math.isfinite(estimate.low) else "none")
+    low, high = float(estimate.low), float(estimate.high)
+    return interval_cell(f"{low:.2f} to {high:.2f}", low, high) if math.isfinite(low) else text("none")
 
 
 def _interval(estimate: Estimate) -> Field:
     if not math.isfinite(estimate.value):
         return number(None)
     ends = f" [{estimate.low:.2f}, {estimate.high:.2f}]" if math.isfinite(estimate.low) else ""
-    return Field(f"{estimate.value:.2f}{ends}", estimate.value)
+    known = (float(estimate.low), float(estimate.high)) if ends else None
+    return Field(f"{estimate.value:.2f}{ends}", estimate.value, ends=known)
 
 
 def p_value(p: float) -> Field:

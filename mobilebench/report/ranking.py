@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from mobilebench.evaluation.metrics import get_metric
 from mobilebench.report.notes import ranking_note
-from mobilebench.report.table import Field, Table, number, text
+from mobilebench.report.table import Field, Table, interval_cell, number, text
 from mobilebench.scoring.measures import short, title
 
 if TYPE_CHECKING:
@@ -76,6 +75,4 @@ def _signed(metric: Metric, value: float) -> Field:
 
 
 def _between(metric: Metric, low: float, high: float, *, signed: bool = False) -> Field:
-    if not math.isfinite(low):
-        return number(None)
-    return Field(f"{short(metric, low, signed=signed)} to {short(metric, high, signed=signed)}", low)
+    return interval_cell(f"{short(metric, low, signed=signed)} to {short(metric, high, signed=signed)}", low, high)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -27,7 +27,8 @@ CODE = re.compile(r"`([^`\n]+)`")  # as Markdown has it, in captions, sentences 
 class Field:
     """One field: `text` for people, `value` for sorting and CSV, `href` if it links, `strong` if it is marked.
 
-    `note` is what a page shows to who points at it: what a number rests on.
+    `note` is what a page shows to who points at it: what a number rests on. `ends` are those of an interval, of which
+    a CSV has two columns.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Field:
     href: str | None = None
     strong: bool = False
     note: str = ""
+    ends: tuple[float, float] | None = None
 
     @property
     def raw(self) -> float | str:
@@ -83,6 +85,11 @@ def number(value: float | None, digits: int = 3, *, strong: bool = False, note: 
     return Field(f"{value:.{digits}f}", float(value), strong=strong, note=note)
 
 
+def interval_cell(words: str, low: float, high: float) -> Field:
+    """Return the cell of an interval, sorted by its lower end; an undefined one reads "n/a"."""
+    return Field(words, low, ends=(low, high)) if math.isfinite(low) else number(None)
+
+
 def text(value: str, href: str | None = None) -> Field:
     """Return a cell of words."""
     return Field(value, value, href)
@@ -97,12 +104,30 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return the table as CSV with full-precision values."""
+    """Return the table as CSV with full-precision values; a column of intervals becomes two, its ends.
+
+    An estimate that has its interval in the same cell is followed by them.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows([cell.raw for cell in row] for row in table.rows)
+    columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
+    parts = [_csv_columns(name, cells) for name, cells in zip(table.columns, columns, strict=True)]
+    writer.writerow(name for part in parts for name in part)
+    writer.writerows(zip(*(values for part in parts for values in part.values()), strict=True))
     return out.getvalue()
+
+
+def _csv_columns(name: str, cells: Sequence[Field]) -> dict[str, list[float | str]]:
+    """Return the columns of a CSV that a column of the table becomes, by name."""
+    plain = {name: [cell.raw for cell in cells]}
+    if all(cell.ends is None for cell in cells):
+        return plain
+    ends = {
+        f"{name} {word}": [cell.ends[end] if cell.ends else "" for cell in cells]
+        for end, word in enumerate(("low", "high"))
+    }
+    is_alone = all(cell.ends is None or cell.value == cell.ends[0] for cell in cells)
+    return ends if is_alone else plain | ends
 
 
 def to_latex(table: Table) -> str:

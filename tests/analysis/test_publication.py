@@ -63,6 +63,12 @@ def test_a_readme_says_what_it_is(published: Path) -> None:
     text = (published / "README.md").read_text()
     assert text.startswith("# tiny\n")
     assert "2 runs (2 models, 1 datasets, seeds 0)" in text
+    assert "have no run" not in text
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("seeds: [0]", "seeds: [0, 1]"))
+    call("score", "--allow-partial")
+    call("publish")
+    assert "2 of the suite's 4 cells have no run: 2 on blobs with seed 1." in (published / "README.md").read_text()
 
 
 def test_runs_published_before_are_not_lost_silently(published: Path) -> None:

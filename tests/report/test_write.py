@@ -36,6 +36,15 @@ def test_accuracy_table_holds_the_matrix(folder: Path, inputs: ReportInputs) -> 
         assert shown[model] == pytest.approx(np.asarray(inputs.matrix.mean[i]).tolist())
 
 
+def test_both_ends_of_an_interval_are_in_the_csv(folder: Path, inputs: ReportInputs) -> None:
+    with (folder / "tables" / "leaderboard.csv").open() as file:
+        found = {row["model"]: row for row in csv.DictReader(file)}
+    for row in inputs.scores.rows:
+        ends = [float(found[row.model][f"interval {end}"]) for end in ("low", "high")]
+        assert ends == [row.low, row.high]
+        assert float(found[row.model]["xScore"]) == row.score
+
+
 def test_latex_is_a_booktabs_table_with_everything_escaped(folder: Path) -> None:
     words = (folder / "tables" / "leaderboard.tex").read_text()
     assert words.count(r"\toprule") == words.count(r"\midrule") == words.count(r"\bottomrule") == 1
