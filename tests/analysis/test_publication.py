@@ -105,7 +105,11 @@ def test_the_scores_of_what_is_published_here_follow_from_its_records_and_these_
     files, origin, _ = read_scored(folder)  # which refuses tables that do not follow from each other
     suite = parse_suite((folder / "params.yaml").read_text(), "params.yaml")
     assert (suite.suite, suite.experiment) == (folder.name, origin.experiment)
-    assert {record.cell for record in files.records} == set(suite.cells())
+    cells = set(suite.cells())
+    absent = cells - {record.cell for record in files.records}
+    assert len(files.records) == len(cells) - len(absent)
+    said_absent = f"{len(absent)} of the suite's {len(cells)} cells have no run: " in (folder / "README.md").read_text()
+    assert said_absent is bool(absent)
     said = {}
     for dataset in suite.datasets:
         with np.load(folder / f"answers/{dataset}.npz", allow_pickle=False) as answers:
