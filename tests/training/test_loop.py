@@ -397,7 +397,7 @@ def test_acceleration_off_and_the_plain_path_use_no_technique(
     def used(*_args: object, **_options: object) -> None:
         pytest.fail("a technique of training/accel was used")
 
-    for technique in ("disable_inplace", "use_fast_gradients", "fuse_norms", "GraphedStep"):
+    for technique in ("use_fast_gradients", "fuse_norms", "GraphedStep"):
         monkeypatch.setattr(step_runner, technique, used)
     monkeypatch.setattr(step_runner.allocator, "keep_freed_memory", used)
     monkeypatch.setattr(step_runner.torch, "compile", used)
