@@ -123,7 +123,7 @@ def _csv_columns(name: str, cells: Sequence[Field]) -> dict[str, list[float | st
     if all(cell.ends is None for cell in cells):
         return plain
     ends = {
-        f"{name} {word}": [cell.ends[end] if cell.ends else "" for cell in cells]
+        f"{name} {word}": [Field("", cell.ends[end]).raw if cell.ends else "" for cell in cells]
         for end, word in enumerate(("low", "high"))
     }
     is_alone = all(cell.ends is None or cell.value == cell.ends[0] for cell in cells)

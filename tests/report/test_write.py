@@ -2,12 +2,14 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mobilebench.report import ReportInputs, write_report
+from mobilebench.report.table import Field, Table, to_csv
 
 
 def test_markdown_shows_every_model_and_every_linked_figure_exists(folder: Path, inputs: ReportInputs) -> None:
@@ -43,6 +45,11 @@ def test_both_ends_of_an_interval_are_in_the_csv(folder: Path, inputs: ReportInp
         ends = [float(found[row.model][f"interval {end}"]) for end in ("low", "high")]
         assert ends == [row.low, row.high]
         assert float(found[row.model]["xScore"]) == row.score
+
+
+def test_an_estimate_keeps_its_own_column_and_ends_that_nobody_knows_are_empty() -> None:
+    rows = ((Field("0.50 [0.10, 0.80]", 0.5, ends=(0.1, 0.8)),), (Field("0.9", 0.9, ends=(math.nan, math.nan)),))
+    assert to_csv(Table("t", "", ("rho",), rows)) == "rho,rho low,rho high\n0.5,0.1,0.8\n0.9,,\n"
 
 
 def test_latex_is_a_booktabs_table_with_everything_escaped(folder: Path) -> None:
